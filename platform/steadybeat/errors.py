@@ -1,0 +1,83 @@
+"""What can go wrong, as one tree.
+
+    SteadybeatError
+    ├── ConfigurationError        a setting, an option or an argument is wrong
+    │   ├── UnknownSetting        `steadybeat_*` key that does not exist
+    │   ├── ScheduleError         a rule of time that cannot be
+    │   └── UnknownQueue          a queue nobody declared
+    ├── LedgerError
+    │   ├── LedgerUnavailable     Postgres does not answer
+    │   └── SchemaTooOld          migrations are missing
+    ├── BrokerUnavailable         Redis does not answer
+    ├── StaleAttempt              another attempt holds the run by now
+    └── Permanent                 raised by a task: do not try again
+
+The first line of a class's docstring is its default message; the facts are attributes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from celery.exceptions import QueueNotFound
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known word nearest to `word`, or an empty string."""
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+class SteadybeatError(Exception):
+    """Something in steadybeat went wrong."""
+
+    def __init__(self, message: str | None = None, **facts: object) -> None:
+        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
+        self.facts = facts
+        for name, value in facts.items():
+            setattr(self, name, value)
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigurationError(SteadybeatError, ValueError):
+    """A setting, an option or an argument is wrong."""
+
+
+class UnknownSetting(ConfigurationError):
+    """This setting does not exist."""
+
+
+class ScheduleError(ConfigurationError):
+    """This schedule can never be due as written."""
+
+
+class UnknownQueue(ConfigurationError, QueueNotFound):
+    """No service has this queue."""
+
+
+class LedgerError(SteadybeatError):
+    """The ledger refused."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger's Postgres does not answer."""
+
+
+class SchemaTooOld(LedgerError):
+    """The ledger's schema is older than this release needs: run `celery -A … ledger upgrade`."""
+
+
+class BrokerUnavailable(SteadybeatError):
+    """The broker's Redis does not answer."""
+
+
+class StaleAttempt(SteadybeatError):
+    """Another attempt holds this run by now; nothing of this one may be committed."""
+
+
+class Permanent(SteadybeatError):
+    """This cannot succeed however often it is tried: no retry, a dead letter at once."""

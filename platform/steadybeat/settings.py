@@ -1,0 +1,168 @@
+"""Every `steadybeat_*` setting: its type, unit, default, and one sentence.
+
+A setting stands in the Celery configuration under its name here with the prefix ``steadybeat_``, or in the
+environment under the same name in capitals (``STEADYBEAT_DATABASE_URL``), which wins. This is the only place
+that reads either.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
+
+PREFIX = "steadybeat_"
+
+
+def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata={"text": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What steadybeat is told, complete and checked.
+
+    Durations are seconds and end in ``_seconds``; counts end in ``_count``.
+    """
+
+    database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
+    redis_url: str = _setting("redis://localhost:6379/0", "Redis of the broker, of RedBeat and of the locks.")
+    services: tuple[str, ...] = _setting(
+        (), "Services whose tasks are called by name only from this program."
+    )
+
+    lease_seconds: float = _setting(
+        15.0, "How long an instance counts as alive after its last sign of life.", low=1.0
+    )
+    keeper_seconds: float = _setting(2.0, "How often an instance gives a sign of life.", low=0.1)
+    ledger_timeout_seconds: float = _setting(
+        5.0, "How long one statement of the ledger may take before it counts as unanswered.", low=0.1
+    )
+    ledger_pool_count: int = _setting(5, "Connections to Postgres that one process may hold.", low=1)
+
+    leader_lock_seconds: float = _setting(
+        3.0, "How long the Beat that leads keeps the lock without renewing it.", low=0.5
+    )
+    leader_poll_seconds: float = _setting(0.5, "How often a Beat renews the lock, or asks for it.", low=0.05)
+    horizon_seconds: float = _setting(60.0, "How far ahead fires are written into the ledger.", low=1.0)
+    clock_skew_seconds: float = _setting(
+        1.0, "How far a Beat's clock may be off Postgres' for it to lead.", low=0.0
+    )
+
+    grace_seconds: float = _setting(
+        30.0, "How long a sent message may wait before an empty queue means that it was lost.", low=0.5
+    )
+    rescue_backoff_max_seconds: float = _setting(
+        3600.0, "Longest pause between two rescues of one run.", low=1.0
+    )
+    rescue_count: int = _setting(100, "Runs rescued in one pass at the most.", low=1)
+    crash_count: int = _setting(3, "Deaths of a worker under one run that make it a dead letter.", low=1)
+
+    soft_time_limit_seconds: float = _setting(
+        540.0, "Soft time limit of a task that names none: the task may clean up.", low=0.1
+    )
+    time_limit_seconds: float = _setting(
+        600.0, "Hard time limit of a task that names none: its process is killed.", low=0.1
+    )
+    lease_margin_seconds: float = _setting(
+        5.0, "How long past its hard time limit a run counts as worked on.", low=0.0
+    )
+    retry_backoff_seconds: float = _setting(
+        1.0, "Pause before the first retry of a task that names none; it doubles with each.", low=0.0
+    )
+    retry_backoff_max_seconds: float = _setting(
+        600.0, "Longest pause between two attempts of a run.", low=0.0
+    )
+
+    retention_seconds: float = _setting(
+        30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
+    )
+    sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    dev_prepare: tuple[str, ...] = _setting(
+        (), "Sub-commands that the local stack runs before it starts workers."
+    )
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
+        _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        _check_order(
+            "leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds
+        )
+        _check_order(
+            "soft_time_limit_seconds",
+            self.soft_time_limit_seconds,
+            "time_limit_seconds",
+            self.time_limit_seconds,
+        )
+
+    @classmethod
+    def read(cls, conf: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+        """Return the settings that a Celery configuration and the environment hold.
+
+        Args:
+            conf: Celery's configuration, other keys included.
+            environ: The process environment unless given.
+
+        Raises:
+            UnknownSetting: A key starts with ``steadybeat_`` and is none of these.
+            ConfigurationError: A value has the wrong type or is out of range.
+        """
+        environ = os.environ if environ is None else environ
+        known = {spec.name: spec for spec in fields(cls)}
+        values: dict[str, Any] = {}
+        for key in conf:
+            if not key.startswith(PREFIX):
+                continue
+            name = key.removeprefix(PREFIX)
+            if name not in known:
+                nearest = did_you_mean(key, (PREFIX + each for each in known))
+                raise UnknownSetting(f"{key}: there is no such setting.{nearest}", name=key)
+            values[name] = _convert(key, conf[key], known[name].default)
+        for name, spec in known.items():
+            variable = (PREFIX + name).upper()
+            if environ.get(variable):
+                values[name] = _convert(variable, environ[variable], spec.default)
+        return cls(**values)
+
+
+def _convert(key: str, value: Any, default: Any) -> Any:
+    """Return `value` in the type of `default`; texts come from the environment."""
+    wanted = type(default)
+    if wanted is tuple:
+        parts = value.replace(",", " ").split() if isinstance(value, str) else value
+        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+            return tuple(parts)
+    elif isinstance(value, str) or (wanted is not str and not isinstance(value, bool)):
+        try:
+            converted = wanted(value)
+        except (TypeError, ValueError):
+            pass
+        else:
+            if wanted is not int or float(value) == converted:
+                return converted
+    kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[
+        wanted
+    ]
+    raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
+
+
+def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
+    if low is not None and value < low:
+        raise ConfigurationError(
+            f"{PREFIX}{name}={value!r}: must be at least {low:g}.", name=name, value=value
+        )
+    if high is not None and value > high:
+        raise ConfigurationError(
+            f"{PREFIX}{name}={value!r}: must be at most {high:g}.", name=name, value=value
+        )
+
+
+def _check_order(name: str, value: float, other: str, limit: float) -> None:
+    if value >= limit:
+        raise ConfigurationError(
+            f"{PREFIX}{name}={value:g}: must be less than {PREFIX}{other}={limit:g}.", name=name, value=value
+        )
