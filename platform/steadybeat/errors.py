@@ -12,7 +12,8 @@
     ├── StaleAttempt              another attempt holds the run by now
     └── Permanent                 raised by a task: do not try again
 
-The first line of a class's docstring is its default message; the facts are attributes.
+The first line of a class's docstring is its default message; the facts are attributes. Each is a `ClickException`, so
+that one which leaves a `celery -A …` command is shown as one line and exits with 2.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+import click
 from celery.exceptions import QueueNotFound
 
 
@@ -29,18 +31,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {nearest[0]!r}?" if nearest else ""
 
 
-class SteadybeatError(Exception):
+class SteadybeatError(click.ClickException):
     """Something in steadybeat went wrong."""
 
+    exit_code = 2
+
     def __init__(self, message: str | None = None, **facts: object) -> None:
-        self.message = message or (type(self).__doc__ or "").partition("\n")[0]
         self.facts = facts
         for name, value in facts.items():
             setattr(self, name, value)
-        super().__init__(self.message)
-
-    def __str__(self) -> str:
-        return self.message
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
 
 
 class ConfigurationError(SteadybeatError, ValueError):

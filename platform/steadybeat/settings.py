@@ -30,13 +30,9 @@ class Settings:
 
     database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
     redis_url: str = _setting("redis://localhost:6379/0", "Redis of the broker, of RedBeat and of the locks.")
-    services: tuple[str, ...] = _setting(
-        (), "Services whose tasks are called by name only from this program."
-    )
+    services: tuple[str, ...] = _setting((), "Services whose tasks are called by name only from this program.")
 
-    lease_seconds: float = _setting(
-        15.0, "How long an instance counts as alive after its last sign of life.", low=1.0
-    )
+    lease_seconds: float = _setting(15.0, "How long an instance counts as alive after its last sign of life.", low=1.0)
     keeper_seconds: float = _setting(2.0, "How often an instance gives a sign of life.", low=0.1)
     ledger_timeout_seconds: float = _setting(
         5.0, "How long one statement of the ledger may take before it counts as unanswered.", low=0.1
@@ -48,16 +44,12 @@ class Settings:
     )
     leader_poll_seconds: float = _setting(0.5, "How often a Beat renews the lock, or asks for it.", low=0.05)
     horizon_seconds: float = _setting(60.0, "How far ahead fires are written into the ledger.", low=1.0)
-    clock_skew_seconds: float = _setting(
-        1.0, "How far a Beat's clock may be off Postgres' for it to lead.", low=0.0
-    )
+    clock_skew_seconds: float = _setting(1.0, "How far a Beat's clock may be off Postgres' for it to lead.", low=0.0)
 
     grace_seconds: float = _setting(
         30.0, "How long a sent message may wait before an empty queue means that it was lost.", low=0.5
     )
-    rescue_backoff_max_seconds: float = _setting(
-        3600.0, "Longest pause between two rescues of one run.", low=1.0
-    )
+    rescue_backoff_max_seconds: float = _setting(3600.0, "Longest pause between two rescues of one run.", low=1.0)
     rescue_count: int = _setting(100, "Runs rescued in one pass at the most.", low=1)
     crash_count: int = _setting(3, "Deaths of a worker under one run that make it a dead letter.", low=1)
 
@@ -67,31 +59,23 @@ class Settings:
     time_limit_seconds: float = _setting(
         600.0, "Hard time limit of a task that names none: its process is killed.", low=0.1
     )
-    lease_margin_seconds: float = _setting(
-        5.0, "How long past its hard time limit a run counts as worked on.", low=0.0
-    )
+    lease_margin_seconds: float = _setting(5.0, "How long past its hard time limit a run counts as worked on.", low=0.0)
     retry_backoff_seconds: float = _setting(
         1.0, "Pause before the first retry of a task that names none; it doubles with each.", low=0.0
     )
-    retry_backoff_max_seconds: float = _setting(
-        600.0, "Longest pause between two attempts of a run.", low=0.0
-    )
+    retry_backoff_max_seconds: float = _setting(600.0, "Longest pause between two attempts of a run.", low=0.0)
 
     retention_seconds: float = _setting(
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
-    dev_prepare: tuple[str, ...] = _setting(
-        (), "Sub-commands that the local stack runs before it starts workers."
-    )
+    dev_prepare: tuple[str, ...] = _setting((), "Sub-commands that the local stack runs before it starts workers.")
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
-        _check_order(
-            "leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds
-        )
+        _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
             "soft_time_limit_seconds",
             self.soft_time_limit_seconds,
@@ -144,21 +128,15 @@ def _convert(key: str, value: Any, default: Any) -> Any:
         else:
             if wanted is not int or float(value) == converted:
                 return converted
-    kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[
-        wanted
-    ]
+    kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
 
 
 def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
     if low is not None and value < low:
-        raise ConfigurationError(
-            f"{PREFIX}{name}={value!r}: must be at least {low:g}.", name=name, value=value
-        )
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: must be at least {low:g}.", name=name, value=value)
     if high is not None and value > high:
-        raise ConfigurationError(
-            f"{PREFIX}{name}={value!r}: must be at most {high:g}.", name=name, value=value
-        )
+        raise ConfigurationError(f"{PREFIX}{name}={value!r}: must be at most {high:g}.", name=name, value=value)
 
 
 def _check_order(name: str, value: float, other: str, limit: float) -> None:

@@ -1,0 +1,24 @@
+"""What this deployment says to Celery; everything it leaves out has a safe default from `steadybeat.install`.
+
+Addresses are not written here: set STEADYBEAT_REDIS_URL and STEADYBEAT_DATABASE_URL in the environment.
+"""
+
+from datetime import timedelta
+
+from steadybeat import every
+
+# The modules that hold tasks. A task's queue is called like its module: tasks.orders -> orders.
+imports = ("tasks.orders", "tasks.royalties", "tasks.maintenance")
+
+# When a task is due may stand in its decorator (see tasks/royalties.py), or here, with the same policies.
+beat_schedule = {
+    "clear-sessions": {
+        "task": "tasks.maintenance.clear_sessions",
+        "schedule": every(timedelta(minutes=10)),
+        "catch_up": "latest",
+        "overlap": "skip",
+    },
+}
+
+# What the local stack (`make up`) runs before its workers start: `celery -A tasks seed`.
+steadybeat_dev_prepare = ("seed",)

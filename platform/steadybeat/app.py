@@ -1,0 +1,198 @@
+"""install(app): the one line that makes a Celery app keep the promise. The only place that names every room."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+
+from steadybeat import channel, telemetry
+from steadybeat.delivery import Relay, Rescuer, services_of, service_of
+from steadybeat.delivery.routing import route_to_service
+from steadybeat.errors import BrokerUnavailable, ConfigurationError
+from steadybeat.ledger import Ledger
+from steadybeat.settings import Settings
+from steadybeat.task import Keeper, die_with_parent
+
+__all__ = ["Steadybeat", "install", "services_of"]
+
+
+class Steadybeat:
+    """What an app has once steadybeat is installed on it, as ``app.steadybeat``.
+
+    Attributes:
+        settings: Every ``steadybeat_*`` setting.
+        ledger: What should happen and what happened.
+        relay: Sends what the outbox holds, when called.
+        rescue: Finds what was lost, when called.
+        instance: Id of this process, and of the pool processes that it forks.
+    """
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        self._app = app
+        self._role = "caller"
+        self.settings = settings
+        self.ledger = Ledger(settings)
+        self.relay = Relay(app)
+        self.rescue = Rescuer(app)
+        self.instance = str(uuid.uuid4())
+
+    def service(self, task: str) -> str:
+        """Return the service that owns a task."""
+        own = getattr(self._app.tasks.get(task), "service", None)
+        return str(own or service_of(task))
+
+    def become(self, role: str) -> None:
+        """Start as a new instance.
+
+        Args:
+            role: ``worker`` or ``beat``.
+        """
+        self._role = role
+        self.instance = str(uuid.uuid4())
+        telemetry.bind_instance(f"{socket.gethostname()}:{os.getpid()}:{role}")
+
+    def sign_of_life(self) -> float:
+        """Say that this instance is alive; return how many seconds its clock is ahead of Postgres'."""
+        return self.ledger.instances.sign_of_life(
+            self.instance, role=self._role, host=socket.gethostname(), pid=os.getpid(), release=_release()
+        )
+
+    def check_servers(self) -> None:
+        """Refuse to start where Postgres or Redis do not answer, or the ledger lacks a migration.
+
+        Raises:
+            LedgerUnavailable: Names the URL and the setting.
+            SchemaTooOld: Names the command that mends it.
+            BrokerUnavailable: Names the URL and the setting.
+        """
+        self.ledger.require_schema()
+        with self._app.connection_for_write() as connection:
+            try:
+                connection.ensure_connection(max_retries=1, timeout=5)
+            except (OperationalError, *connection.connection_errors) as error:
+                raise BrokerUnavailable(
+                    f"Redis at {connection.as_uri()} does not answer: {error}. Start it, or point"
+                    " STEADYBEAT_REDIS_URL to it.",
+                    url=connection.as_uri(),
+                ) from error
+
+
+def install(app: Celery) -> Steadybeat:
+    """Make every task of `app` a SteadyTask, and every fire accounted for.
+
+    It stands after ``config_from_object`` and before tasks are used. It sets safe defaults and leaves alone what the
+    configuration says itself.
+
+    Args:
+        app: A Celery app whose broker is Redis.
+
+    Returns:
+        What is then ``app.steadybeat``.
+
+    Raises:
+        ConfigurationError: A setting is wrong; or the app was used before.
+    """
+    try:
+        return _install(app)
+    except ConfigurationError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        error.show()  # Celery would print the whole stack before the line that matters
+        raise SystemExit(error.exit_code) from None
+
+
+def _install(app: Any) -> Steadybeat:
+    if app.finalized:
+        raise ConfigurationError(
+            "install(app) comes too late: its tasks were used before. Move it up, after the config."
+        )
+    settings = Settings.read(app.conf)
+    steadybeat = Steadybeat(app, settings)
+    app.steadybeat = steadybeat
+    _set_defaults(app, steadybeat)
+    app.task_cls = "steadybeat.task:SteadyTask"
+    app.amqp_cls = "steadybeat.delivery:SteadyAMQP"
+    for cached in ("Task", "amqp"):
+        app.__dict__.pop(cached, None)
+    app._task_from_fun = functools.partial(_task_from_fun, app, app._task_from_fun)
+    app.steps["worker"].add(Keeper)
+    signals.worker_process_init.connect(die_with_parent, dispatch_uid="steadybeat.die_with_parent")
+    telemetry.install(app, settings)
+    return steadybeat
+
+
+def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
+    """Make a task; Celery's own keep Celery's base class."""
+    if base is None and (name or "").startswith("celery."):
+        base = app.subclass_with_self(
+            "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
+        )
+    return original(fun, name=name, base=base, **options)
+
+
+def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
+    settings, conf = steadybeat.settings, app.conf
+    url = conf.broker_url if _is_given(conf, "broker_url") else settings.redis_url
+    if not url.startswith(("redis://", "rediss://", "unix://", "redis+socket://")):
+        raise ConfigurationError(
+            f"broker_url={url.partition(':')[0]}://…: must be a URL of Redis; set steadybeat_redis_url.",
+            name="broker_url",
+        )
+    defaults: dict[str, Any] = {
+        "broker_url": url,
+        "broker_transport": f"{channel.__name__}:Transport",
+        "broker_connection_retry_on_startup": True,
+        "broker_pool_acquire_timeout": 5.0,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_create_missing_queues": False,
+        "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        "worker_prefetch_multiplier": 1,
+        "worker_soft_shutdown_timeout": 8.0,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_send_task_events": True,
+        "worker_detect_quorum_queues": False,
+        "worker_consumer": "steadybeat.task:SteadyConsumer",
+        "beat_scheduler": "steadybeat.beat:SteadyScheduler",
+        "beat_max_loop_interval": settings.leader_poll_seconds,
+        "redbeat_redis_url": url,
+        "redbeat_redis_options": {"socket_timeout": 2.0, "socket_connect_timeout": 2.0},
+        "redbeat_lock_timeout": settings.leader_lock_seconds,
+    }
+    for key, value in defaults.items():
+        if not _is_given(conf, key):
+            conf[key] = value
+    conf.broker_transport_options = {
+        "visibility_timeout": 3600,
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 3.0,
+        "socket_keepalive": True,
+        "keep_foreign": steadybeat.ledger.foreign.keep,
+        **conf.broker_transport_options,
+    }
+    routes = conf.task_routes or []
+    conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), route_to_service]
+
+
+def _is_given(conf: Any, key: str) -> bool:
+    """Return whether the configuration says `key` itself, under its new or its old name."""
+    names: set[str] = {key, key.upper(), f"CELERY_{key.upper()}"}
+    *given, _ = conf.maps
+    return any(name in mapping for mapping in given if isinstance(mapping, Mapping) for name in names)
+
+
+@functools.cache
+def _release() -> str:
+    return importlib.metadata.version("steadybeat")

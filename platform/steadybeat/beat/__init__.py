@@ -1,0 +1,14 @@
+"""Beat: RedBeat's scheduler, which cannot lose or double a fire. The only room that touches RedBeat.
+
+definitions  the schedules that the code of an app defines
+scheduler    SteadyScheduler: who leads, and what every Beat does at each tick
+leading      what the Beat that leads does: expect, decide, dispatch, mark
+projection   the schedules in RedBeat's keys, for RedBeat's tools
+"""
+
+from __future__ import annotations
+
+from steadybeat.beat.definitions import definitions
+from steadybeat.beat.scheduler import SteadyScheduler
+
+__all__ = ["SteadyScheduler", "definitions"]

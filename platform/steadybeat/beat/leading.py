@@ -1,0 +1,211 @@
+"""Leading: what the Beat that leads does. Expect fires, decide what becomes of them, dispatch, mark."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from steadybeat.beat.projection import Definition, Projection, SteadyEntry
+from steadybeat.errors import LedgerUnavailable
+from steadybeat.ledger import Ledger
+from steadybeat.ledger.rows import FireRow
+from steadybeat.locks import Leadership
+from steadybeat.schedule import fire_key, from_json, jitter, run_id
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+_LATE = timedelta(seconds=10)
+"""A fire later than this was missed by every scheduler, and is made up for as its schedule says. Sooner is on time:
+a failover takes less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of a fire: ``dispatched``, or a state with its reason."""
+
+    state: str
+    reason: str | None = None
+
+
+_DISPATCH = Decision("dispatched")
+
+
+def decide(fire: FireRow, definition: Definition, now: datetime, busy: bool) -> Decision:
+    """Return what becomes of a due fire. Pure.
+
+    Args:
+        fire: The fire.
+        definition: Its schedule.
+        now: Aware.
+        busy: Whether a run of the schedule has not ended.
+    """
+    policies = definition.row.policies
+    late = now - fire.due_at
+    if late > _LATE:
+        window = timedelta(seconds=policies["catch_up_window_seconds"])
+        if late > window:
+            return Decision("missed", f"no scheduler was there, and it is older than its catch-up window of {window}")
+        if policies["catch_up"] == "none":
+            return Decision("missed", "no scheduler was there, and it is not made up for (catch_up=none)")
+        if policies["catch_up"] == "latest":
+            following = definition.rule.next_after(fire.scheduled_for)
+            if following is not None and _due(definition, following) <= now:
+                return Decision(
+                    "coalesced", f"no scheduler was there, and the fire of {following.isoformat()} was due too"
+                )
+    if busy and policies["overlap"] == "skip":
+        return Decision("skipped", "the run of an earlier fire has not ended (overlap=skip)")
+    return _DISPATCH
+
+
+def _due(definition: Definition, scheduled_for: datetime) -> datetime:
+    width = timedelta(seconds=definition.row.policies["jitter_seconds"])
+    return jitter(definition.row.name, scheduled_for, width, definition.rule) if width else scheduled_for
+
+
+class Leader:
+    """One term of leadership.
+
+    Args:
+        app: The Celery app.
+        term: Its number.
+        leadership: The lock; what it allows is asked before every publish.
+        publish: RedBeat's way of sending an entry.
+    """
+
+    def __init__(self, app: Any, term: int, leadership: Leadership, publish: Callable[[SteadyEntry], Any]) -> None:
+        self._app = app
+        self._ledger = Ledger.of(app)
+        self._leadership = leadership
+        self._publish = publish
+        self._projection = Projection(app)
+        self._definitions: dict[str, Definition] = {}
+        self._revision: int | None = None
+        self._expected_until: dict[str, datetime] = {}
+        self._unmarked: list[tuple[FireRow, str | None]] = []
+        self._published: set[tuple[str, datetime]] = set()
+        self._look_at = datetime.min.replace(tzinfo=UTC)
+        self.term = term
+
+    def tick(self, poll: timedelta) -> timedelta:
+        """Do what is due, and return after which pause the next tick is wanted, `poll` at the most.
+
+        Raises:
+            LedgerUnavailable: Nothing is lost; the next tick goes on from here.
+        """
+        self._mark()
+        self._learn()
+        now = datetime.now(UTC)
+        self._expect(now)
+        due = self._ledger.fires.due(now + poll, _BATCH)
+        ready = [fire for fire in due if fire.due_at <= now]
+        self._dispatch(ready, now)
+        if len(ready) == _BATCH:
+            return timedelta()
+        coming = min((fire.due_at for fire in due if fire.due_at > now), default=now + poll)
+        return max(timedelta(), min(coming - datetime.now(UTC), poll))
+
+    def _learn(self) -> None:
+        """Read the schedules again if any was changed, and write RedBeat's keys if those are not in step."""
+        revision = self._ledger.schedules.revision()
+        now = datetime.now(UTC)
+        if revision != self._revision:
+            rows = self._ledger.schedules.all()
+            self._definitions = {row.name: Definition(row, from_json(row.spec)) for row in rows}
+            self._expected_until = {row.name: row.expected_until or now for row in rows}
+            self._revision = revision
+            self._projection.write(self._definitions)
+        elif now >= self._look_at:
+            self._look_at = now + timedelta(seconds=5)
+            if self._definitions and self._projection.lost():
+                logger.warning("redis was emptied: schedules are written again")
+                self._projection.write(self._definitions)
+
+    def _expect(self, now: datetime) -> None:
+        horizon = timedelta(seconds=self._ledger.settings.horizon_seconds)
+        for name, definition in self._definitions.items():
+            since = self._expected_until[name]
+            if since >= now + horizon / 2:
+                continue
+            times, until = [], now + horizon
+            for scheduled_for in definition.rule.between(since, until):
+                times.append(scheduled_for)
+                if len(times) == _BATCH:
+                    until = scheduled_for
+                    break
+            fires = [FireRow(schedule=name, scheduled_for=at, due_at=_due(definition, at)) for at in times]
+            self._ledger.fires.expect(name, definition.row.revision, until, fires)
+            self._expected_until[name] = until
+
+    def _dispatch(self, ready: Sequence[FireRow], now: datetime) -> None:
+        careful = [fire.schedule for fire in ready if self._policy(fire, "overlap") == "skip"]
+        busy = self._ledger.fires.busy(careful) if careful else set()
+        fired: list[tuple[Definition, datetime]] = []
+        try:
+            for fire in ready:
+                definition = self._definitions.get(fire.schedule)
+                if definition is None:
+                    continue  # its schedule was retired since; the same transaction superseded it
+                if not self._still_leading():
+                    return
+                decision = decide(fire, definition, now, fire.schedule in busy)
+                if decision is _DISPATCH:
+                    decision = self._send(fire, definition)
+                    busy.add(fire.schedule)
+                    fired.append((definition, fire.scheduled_for))
+                self._note(fire, decision)
+        finally:
+            self._mark()
+            if fired:
+                self._projection.fired(fired)
+
+    def _send(self, fire: FireRow, definition: Definition) -> Decision:
+        """Publish a fire, once per term."""
+        identity = (fire.schedule, fire.scheduled_for)
+        if identity in self._published:
+            return _DISPATCH
+        options = {
+            "task_id": run_id(*identity),
+            "idempotency_key": definition.row.options.get("idempotency_key") or fire_key(*identity),
+            "headers": {
+                **(definition.row.options.get("headers") or {}),
+                "steadybeat_schedule": fire.schedule,
+                "steadybeat_scheduled_for": fire.scheduled_for.isoformat(),
+                "periodic_task_name": fire.schedule,
+            },
+        }
+        try:
+            self._publish(SteadyEntry.of(self._app, definition, **options))
+        except Exception as error:
+            cause = error.__context__ or error
+            if isinstance(cause, LedgerUnavailable):
+                raise cause from None
+            logger.exception("fire not sent", extra={"schedule": fire.schedule})
+            return Decision("missed", f"it could not be sent: {type(cause).__name__}: {cause}")
+        self._published.add(identity)
+        return _DISPATCH
+
+    def _note(self, fire: FireRow, decision: Decision) -> None:
+        run = run_id(fire.schedule, fire.scheduled_for) if decision is _DISPATCH else None
+        self._unmarked.append((replace(fire, state=decision.state, reason=decision.reason), run))
+        log = logger.info if decision is _DISPATCH else logger.warning
+        facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
+        log(f"fire {decision.state}", extra={**facts, "reason": decision.reason, "run_id": run})
+
+    def _mark(self) -> None:
+        """Mark what was decided; what cannot be marked now is marked at the next tick, and not sent again."""
+        if self._unmarked:
+            self._ledger.fires.mark(self.term, self._unmarked)
+            self._published -= {(fire.schedule, fire.scheduled_for) for fire, _ in self._unmarked}
+            self._unmarked = []
+
+    def _still_leading(self) -> bool:
+        return self._leadership.held and (self._leadership.fresh or self._leadership.hold())
+
+    def _policy(self, fire: FireRow, name: str) -> Any:
+        definition = self._definitions.get(fire.schedule)
+        return definition and definition.row.policies[name]

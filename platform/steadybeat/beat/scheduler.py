@@ -1,0 +1,130 @@
+"""SteadyScheduler: who leads, and what every Beat does at each tick."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import Any
+
+from celery.signals import beat_init
+from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from steadybeat.beat.leading import Leader
+from steadybeat.beat.projection import SteadyEntry
+from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.ledger import Ledger
+from steadybeat.locks import Leadership
+
+logger = logging.getLogger(__name__)
+
+# RedBeat takes its lock in this handler, once, waiting as long as it takes, and Celery swallows what it raises.
+beat_init.disconnect(acquire_distributed_beat_lock)
+
+
+class SteadyScheduler(RedBeatScheduler):
+    """RedBeat's scheduler over the ledger.
+
+    Any number of Beats may run. One leads; the others stand by, change nothing, and ask for the lock every
+    ``steadybeat_leader_poll_seconds``. A leader that loses the lock stands by. Every Beat relays the outbox.
+    """
+
+    Entry = SteadyEntry
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        app.steadybeat.check_servers()
+        self._platform = app.steadybeat
+        self._settings = app.steadybeat.settings
+        self._leader: Leader | None = None
+        self._sign_at = 0.0
+        self._clock_is_right = False
+        self._troubled = False
+        super().__init__(app, **options)
+        self._leadership = self._new_leadership()
+        self._platform.become("beat")
+
+    def _new_leadership(self) -> Leadership:
+        timeout = min(1.0, self._settings.leader_lock_seconds / 3)
+        client = Redis.from_url(
+            self.app.redbeat_conf.redis_url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
+
+    def setup_schedule(self) -> None:
+        """Write nothing: schedules come into the ledger by `schedules apply`, and into Redis from there."""
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Do what is due, whatever goes wrong, and return the seconds until the next tick."""
+        poll = timedelta(seconds=self._settings.leader_poll_seconds)
+        pause = poll
+        try:
+            self._give_sign_of_life()
+            leader = self._elect()
+            if leader is not None:
+                pause = leader.tick(poll)
+                self._platform.rescue()
+            self._platform.relay()
+            self._trouble_is_over()
+        except (LedgerUnavailable, BrokerUnavailable) as error:
+            self._trouble(error)
+        except Exception:
+            logger.exception("tick failed")
+        return pause.total_seconds()
+
+    def close(self) -> None:
+        """Give the lock back, so that another Beat leads at its next poll, and sign off."""
+        self._leader = None
+        self._leadership.release()
+        try:
+            Ledger.of(self.app).instances.leave(self._platform.instance)
+        except LedgerUnavailable as error:
+            logger.warning("instance not signed off", extra={"error": str(error)})
+        super().close()
+
+    @property
+    def info(self) -> str:
+        """What Beat shows when it starts."""
+        return f"       . lock -> {self.lock_key} ({self._settings.leader_lock_seconds:g} s)"
+
+    def _give_sign_of_life(self) -> None:
+        now = time.monotonic()
+        if now < self._sign_at:
+            return
+        offset = self._platform.sign_of_life()
+        self._sign_at = now + self._settings.keeper_seconds
+        right = abs(offset) <= self._settings.clock_skew_seconds
+        if not right:
+            logger.error("clock is off: this beat does not lead", extra={"clock_offset_seconds": offset})
+        self._clock_is_right = right
+
+    def _elect(self) -> Leader | None:
+        """Return the leader's work if this Beat leads."""
+        leads = self._clock_is_right and self._leadership.hold()
+        if not self._clock_is_right:
+            self._leadership.release()
+        if leads and self._leader is None:
+            term = Ledger.of(self.app).fires.next_term()
+            self._leader = Leader(
+                self.app, term, self._leadership, lambda entry: self.apply_async(entry, advance=False)
+            )
+            logger.info("beat leads", extra={"term": term})
+        elif not leads and self._leader is not None:
+            logger.warning("beat stands by", extra={"term": self._leader.term, "error": str(self._leadership.error)})
+            self._leader = None
+        return self._leader
+
+    def _trouble(self, error: Exception) -> None:
+        if not self._troubled:
+            logger.error("beat waits", extra={"error": str(error)})
+        self._troubled = True
+
+    def _trouble_is_over(self) -> None:
+        if self._troubled:
+            logger.warning("beat goes on")
+        self._troubled = False

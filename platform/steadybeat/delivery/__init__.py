@@ -1,0 +1,16 @@
+"""Delivery puts messages on queues.
+
+routing     which queue: that of the task's service
+sending     a run is recorded before its message is sent
+relay       what the outbox holds is sent when it is time
+rescue      what was lost is put into the outbox
+"""
+
+from __future__ import annotations
+
+from steadybeat.delivery.relay import Relay
+from steadybeat.delivery.rescue import Rescuer
+from steadybeat.delivery.routing import services_of, service_of
+from steadybeat.delivery.sending import SteadyAMQP
+
+__all__ = ["Relay", "Rescuer", "SteadyAMQP", "services_of", "service_of"]

@@ -1,0 +1,74 @@
+"""Rescue: what was lost is put into the outbox, once the ledger has answered long enough to be believed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kombu.exceptions import OperationalError
+
+from steadybeat.errors import LedgerUnavailable
+from steadybeat.ledger import Ledger
+from steadybeat.ledger.rescue import Rescued
+
+logger = logging.getLogger(__name__)
+
+
+class Rescuer:
+    """Finds runs whose worker or whose message is gone.
+
+    After an outage of Postgres every instance looks dead: nobody could give a sign of life. So it waits until the
+    ledger has answered for a whole lease without a gap.
+    """
+
+    def __init__(self, app: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._clock = clock
+        self._answering_since: float | None = None
+        self._last_pass = float("-inf")
+
+    def __call__(self) -> int:
+        """Make a pass if a second has gone by since the last, and return how many runs it rescued.
+
+        Raises:
+            LedgerUnavailable: The wait for a whole lease starts again.
+        """
+        now = self._clock()
+        if now - self._last_pass < 1.0:
+            return 0
+        self._last_pass = now
+        try:
+            return self._pass(now)
+        except LedgerUnavailable:
+            self._answering_since = None
+            raise
+
+    def _pass(self, now: float) -> int:
+        ledger = Ledger.of(self._app)
+        if self._answering_since is None:
+            ledger.ping()
+            self._answering_since = now
+        if now - self._answering_since < ledger.settings.lease_seconds:
+            return 0
+        rescued = ledger.rescue.lost()
+        overdue = ledger.rescue.overdue_queues()
+        if overdue:
+            rescued += ledger.rescue.unstarted(self._empty(overdue))
+        self._tell(rescued)
+        return len(rescued)
+
+    def _empty(self, queues: Iterable[str]) -> list[str]:
+        """Return those of the queues that hold no message; none while Redis does not answer."""
+        try:
+            with self._app.connection_for_read() as connection, connection.channel() as channel:
+                return [queue for queue in queues if channel._size(queue) == 0]
+        except (OperationalError, *self._app.connection_for_read().connection_errors):
+            return []
+
+    @staticmethod
+    def _tell(rescued: Iterable[Rescued]) -> None:
+        for run in rescued:
+            event = "run died" if run.poisonous else "run rescued"
+            logger.warning(event, extra={"run_id": run.run, "task": run.task})

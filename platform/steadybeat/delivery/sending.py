@@ -1,0 +1,191 @@
+"""Sending: a run is recorded, with its whole message, before the message is sent.
+
+Every way of starting a task passes `send_task_message`: ``delay``, ``apply_async``, canvas, Beat, ``send_task`` and
+``celery call``. What a running task sends to itself (a retry, a replacement) and what follows a finished one (its
+callbacks, the rest of its chain) is diverted: it is written by the very statement that ends the attempt.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from celery.app.amqp import AMQP
+from kombu import Queue
+from kombu.exceptions import EncodeError, OperationalError
+from kombu.serialization import dumps
+
+from steadybeat import telemetry
+from steadybeat.delivery.routing import SteadyRouter, services_of, service_of
+from steadybeat.errors import ConfigurationError
+from steadybeat.ledger import Ledger
+from steadybeat.ledger.rows import NewRun
+
+logger = logging.getLogger(__name__)
+
+SCHEDULE = "steadybeat_schedule"
+SCHEDULED_FOR = "steadybeat_scheduled_for"
+
+
+@dataclass(slots=True)
+class Diversion:
+    """Messages that are kept from being sent: those of one run, or all of them."""
+
+    run: str | None
+    runs: list[NewRun] = field(default_factory=list)
+
+    def takes(self, run: str) -> bool:
+        """Return whether a message of this run is kept."""
+        return self.run is None or self.run == run
+
+
+_diversion: ContextVar[Diversion | None] = ContextVar("steadybeat_diversion", default=None)
+
+
+class SteadyAMQP(AMQP):
+    """Celery's message factory, which records what it sends."""
+
+    def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
+        """Return the queues that the configuration declares, and one for each service."""
+        declared = super().Queues(queues, *args, **kwargs)
+        for service in services_of(self.app):
+            if service not in declared:
+                declared.add(Queue(service, routing_key=service))
+        declared._default_consume_from = {**declared}
+        return declared
+
+    def Router(self, queues: Any = None, create_missing: bool | None = None) -> SteadyRouter:  # noqa: N802
+        """Return a router that knows every service's queue."""
+        create = self.app.either("task_create_missing_queues", create_missing)
+        return SteadyRouter(self.routes, queues or self.queues, create, app=self.app)
+
+    @contextmanager
+    def diverting(self, run: str | None = None) -> Iterator[list[NewRun]]:
+        """Keep messages from being sent while the block runs, and yield the list that they go to.
+
+        Args:
+            run: Only messages with this id; None: all of them.
+        """
+        diversion = Diversion(run)
+        token = _diversion.set(diversion)
+        try:
+            yield diversion.runs
+        finally:
+            _diversion.reset(token)
+
+    def _create_task_sender(self) -> Callable[..., Any]:
+        publish = super()._create_task_sender()
+
+        def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            if not _is_recorded(self.app, name):
+                return publish(producer, name, message, **options)
+            run = describe(self.app, name, message, options)
+            diversion = _diversion.get()
+            if diversion is not None and diversion.takes(run.id):
+                diversion.runs.append(run)
+                return None
+            ledger = Ledger.of(self.app)
+            if run.not_before is not None:
+                ledger.runs.record(run, outbox_reason="delayed")
+                return None
+            ledger.runs.record(run)
+            try:
+                return publish(producer, name, message, **options)
+            except OperationalError as error:
+                logger.warning("message left to the relay", extra={"run_id": run.id, "task": name, "error": str(error)})
+                ledger.runs.send_through_outbox(run.id, "delayed")
+                return None
+
+        return send_task_message
+
+
+def _is_recorded(app: Any, name: str) -> bool:
+    if name.startswith("celery."):
+        return False
+    return bool(getattr(app.tasks.get(name), "recorded", True))
+
+
+def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewRun:
+    """Return the run that a message starts, and take out of the message what the ledger keeps from now on.
+
+    ``eta`` becomes the run's `not_before` and ``expires`` its `deadline`: neither waits in a worker's memory.
+
+    Raises:
+        ConfigurationError: The task id is no UUID, an argument is not JSON, or the key template does not fit.
+    """
+    task = app.tasks.get(name)
+    headers, properties, (args, kwargs, _), _ = message
+    headers.update(options.pop("headers", None) or {})
+    run_id = _checked_id(headers["id"])
+    telemetry.correlation.stamp(headers)
+    headers.setdefault("steadybeat_delivery", 1)
+    key = options.pop("idempotency_key", None) or _templated_key(task, args, kwargs) or run_id
+    not_before, headers["eta"] = _instant(headers.get("eta")), None
+    deadline, headers["expires"] = _instant(headers.get("expires")), None
+    options.pop("expiration", None)
+    queue = options.get("queue") or app.conf.task_default_queue
+    priority = options.get("priority")
+    return NewRun(
+        id=run_id,
+        task=name,
+        service=getattr(task, "service", None) or service_of(name),
+        queue=queue if isinstance(queue, str) else queue.name,
+        priority=priority,
+        idempotency_key=str(key),
+        message={"headers": headers, "properties": {**properties, "priority": priority}},
+        body=_encoded(name, message[2]),
+        schedule=headers.get(SCHEDULE),
+        scheduled_for=_instant(headers.get(SCHEDULED_FOR)),
+        parent_id=headers.get("parent_id"),
+        rerun_of=options.pop("rerun_of", None),
+        not_before=not_before,
+        deadline=deadline,
+        correlation_id=headers.get(telemetry.correlation.HEADER),
+    )
+
+
+def _checked_id(task_id: str) -> str:
+    try:
+        return str(UUID(task_id))
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigurationError(
+            f"task_id={task_id!r}: must be a UUID; a name of your own is given as idempotency_key=.", task_id=task_id
+        ) from None
+
+
+def _templated_key(task: Any, args: Any, kwargs: Any) -> str | None:
+    template = getattr(task, "key_template", None)
+    if not template:
+        return None
+    try:
+        bound = inspect.signature(task.run).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return str(template).format(**bound.arguments)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{task.name}: key_template={template!r} does not fit the arguments {args!r} {kwargs!r}: {error}.",
+            key_template=template,
+        ) from error
+
+
+def _encoded(name: str, body: Any) -> str:
+    try:
+        _, _, encoded = dumps(body, serializer="json")
+    except (EncodeError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{name}: its arguments are not JSON ({error}); pass ids and plain values instead.", task=name
+        ) from error
+    return encoded if isinstance(encoded, str) else str(encoded, "utf-8")
+
+
+def _instant(value: str | datetime | None) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value)

@@ -1,0 +1,247 @@
+"""What the person at the terminal sees: one live screen, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from steadybeat.dev.process import Process, State
+from steadybeat.dev.stack import Stack
+
+REDRAW_EVERY = timedelta(seconds=1)
+TAIL_BYTES = 8192
+
+LOOK = {
+    State.PENDING: ("·", "dim"),
+    State.STARTING: ("◌", "yellow"),
+    State.READY: ("●", "green"),
+    State.SILENT: ("◍", "magenta"),
+    State.RESTARTING: ("↻", "yellow"),
+    State.DONE: ("✓", "green"),
+    State.FAILED: ("✗", "bold red"),
+    State.STOPPED: ("○", "dim"),
+}
+LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
+
+# Facts that stand in every line of a run, and say nothing new beside the name of its process.
+UNTOLD = {
+    "attempt",
+    "correlation_id",
+    "event",
+    "instance",
+    "level",
+    "logger",
+    "run_id",
+    "scheduled_for",
+    "service",
+    "stack",
+    "started_at",
+    "timestamp",
+}
+TOLD_COUNT = 4
+# What Redis and Postgres write before their message: process and role, or time and process.
+PREFIX = re.compile(r"^(?:\d+:[A-Z] \d\d \w+ \d{4} [\d:.]+ [-.*#] |\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] )")
+NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class LiveScreen:
+    """One screen with every process of a stack; redrawn when something happens, and once a second.
+
+    Args:
+        stack: What to show.
+        console: Where to draw.
+    """
+
+    def __init__(self, stack: Stack, console: Console) -> None:
+        self._stack = stack
+        self._tails: dict[str, Tail] = {}
+        self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
+        self._drawn_at = float("-inf")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def draw(self, *, changed: bool = False) -> None:
+        """Draw the screen, if something has changed or a second has passed."""
+        now = time.monotonic()
+        if changed or now - self._drawn_at >= REDRAW_EVERY.total_seconds():
+            self._drawn_at = now
+            self._live.update(render(self._stack, self._last_line), refresh=True)
+
+    def _last_line(self, process: Process) -> Text:
+        if process.log is None:
+            return Text("runs elsewhere", style="dim")
+        tail = self._tails.setdefault(process.name, Tail(process.log))
+        return brief(tail.read())
+
+
+class Tail:
+    """The last line of a growing file, read again only when the file has grown.
+
+    Args:
+        path: The file, which need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._size = 0
+        self._line = ""
+
+    def read(self) -> str:
+        """Return the last line that is not empty."""
+        try:
+            size = self._path.stat().st_size
+            if size != self._size:
+                with self._path.open("rb") as file:
+                    file.seek(max(0, size - TAIL_BYTES))
+                    lines = file.read().decode(errors="replace").splitlines()
+                self._size = size
+                self._line = next((line for line in reversed(lines) if line.strip()), "")
+        except FileNotFoundError:
+            self._line = ""
+        return self._line
+
+
+def render(stack: Stack, last_line: Callable[[Process], Text]) -> RenderableType:
+    """Return the whole screen.
+
+    Args:
+        stack: What to show.
+        last_line: Returns the last thing that a process has said.
+    """
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("process", no_wrap=True)
+    table.add_column("pid", justify="right", style="cyan", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("restarts", justify="right", no_wrap=True)
+    table.add_column("up", justify="right", no_wrap=True)
+    table.add_column("last line", ratio=1, no_wrap=True, overflow="ellipsis")
+    for process in stack.processes:
+        if stack.ready_after is None or not process.once:
+            table.add_row(*_row(process, last_line))
+    return Group(_header(stack), "", table, "", _footer(stack))
+
+
+def brief(line: str) -> Text:
+    """Return one line of a log for a narrow column: of JSON the event and its key facts, of the rest the message."""
+    clean = NOISE.sub("", line).strip()
+    if clean.startswith("{"):
+        try:
+            facts = json.loads(clean)
+        except ValueError:
+            facts = None
+        if isinstance(facts, dict) and "event" in facts:
+            return _brief_facts(facts)
+    return Text(PREFIX.sub("", clean), style="dim")
+
+
+def duration(value: timedelta) -> str:
+    """Return a duration in its two largest units: ``8s``, ``1m02s``, ``3h07m``, ``2d03h``."""
+    seconds = int(value.total_seconds())
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days}d{hours % 24:02}h"
+    if hours:
+        return f"{hours}h{minutes % 60:02}m"
+    return f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
+
+
+def plain_line(text: str) -> str:
+    """Return one event as a line with the time of the day before it."""
+    return f"{datetime.now().astimezone():%H:%M:%S} {text}"
+
+
+def access_lines(stack: Stack) -> list[str]:
+    """Return where everything is, for a terminal without a screen; the password stands here and nowhere else."""
+    lines = [f"{name} {url}" for name, url in stack.urls.items()]
+    if stack.flower_url:
+        lines.append(f"flower user admin, password {stack.flower_password}")
+    return lines
+
+
+def _row(process: Process, last_line: Callable[[Process], Text]) -> list[RenderableType]:
+    sign, style = LOOK[process.state]
+    uptime = process.uptime
+    restarts = Text(str(process.restarts), style="yellow" if process.restarts else "dim")
+    said = Text(process.note, style=style) if process.note else last_line(process)
+    return [
+        Text(process.name, style="dim" if process.state in {State.PENDING, State.STOPPED} else "bold"),
+        str(process.pid or ""),
+        Text(f"{sign} {process.state}", style=style),
+        restarts,
+        Text(duration(uptime) if uptime is not None else "", style="dim"),
+        said,
+    ]
+
+
+def _header(stack: Stack) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    if stack.flower_url:
+        access = f"[dim]user[/] admin  [dim]password[/] [bold]{escape(stack.flower_password)}[/]"
+        grid.add_row("Flower", f"[bold cyan]{stack.flower_url}[/]  {access}")
+    grid.add_row("Redis", Text(stack.urls["redis"], style="cyan"))
+    grid.add_row("Postgres", Text(stack.urls["postgres"], style="cyan"))
+    return Panel(
+        grid, title=f"[bold]steadybeat[/] [dim]· {escape(stack.app_name)} ·[/] {_mood(stack)}", title_align="left"
+    )
+
+
+def _mood(stack: Stack) -> str:
+    if stack.stopping:
+        return "[yellow]stopping[/]"
+    if stack.failure:
+        return "[bold red]failed[/]"
+    if stack.ready_after is None:
+        return "[yellow]starting[/]"
+    unwell = sum(1 for each in stack.processes if not each.settled)
+    if unwell:
+        return f"[yellow]{unwell} of {len(stack.processes)} not ready[/]"
+    return f"[green]ready[/] [dim]in {stack.ready_after.total_seconds():.1f} s[/]"
+
+
+def _footer(stack: Stack) -> Text:
+    folder = _short(stack.folder.path)
+    if stack.stopping:
+        return Text("Ctrl-C again stops harder", style="dim")
+    return Text.assemble(
+        ("Ctrl-C", "bold"), (" stops all", "dim"), ("  ·  ", "dim"),
+        ("other terminal  ", "dim"), f". {folder}/env", ("  ·  ", "dim"),
+        ("logs  ", "dim"), f"{folder}/logs",
+    )  # fmt: skip
+
+
+def _short(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _brief_facts(facts: dict[str, Any]) -> Text:
+    said = Text(str(facts["event"]), style=LEVELS.get(str(facts.get("level")), ""))
+    if facts.get("schedule") == facts.get("task"):
+        facts.pop("schedule", None)
+    told = [(name, value) for name, value in facts.items() if name not in UNTOLD and value not in (None, "")]
+    for name, value in told[:TOLD_COUNT]:
+        shown = f"{value:.3g}" if isinstance(value, float) else str(value).partition("\n")[0]
+        said.append(f"  {name} ", style="dim").append(shown)
+    return said

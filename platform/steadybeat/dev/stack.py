@@ -1,0 +1,226 @@
+"""The local stack: what it consists of, and in which order it starts.
+
+Redis, Postgres, migrations, what the application prepares, schedules, Beats, one worker per service, Flower.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from steadybeat.dev.folder import StackFolder
+from steadybeat.dev.health import Roster, http_answers
+from steadybeat.dev.leash import StopSteps, spawn
+from steadybeat.dev.process import Process
+from steadybeat.dev.servers import PostgresServer, RedisServer, free_port, postgres_answers, redis_answers
+from steadybeat.dev.supervisor import Supervisor
+from steadybeat.errors import ConfigurationError
+
+CONCURRENCY = 2  # runs that one worker works on at a time
+
+# Together they stay below the 15 s in which the whole stack must be gone.
+STEP_STOP: StopSteps = ((signal.SIGTERM, 1.0),)
+BEAT_STOP: StopSteps = ((signal.SIGTERM, 1.5),)
+WORKER_STOP: StopSteps = ((signal.SIGTERM, 4.0), (signal.SIGQUIT, 1.5))
+FLOWER_STOP: StopSteps = ((signal.SIGTERM, 1.0),)
+
+
+class Stack(Supervisor):
+    """A Celery application with everything around it, on this machine.
+
+    Processes are called ``redis``, ``postgres``, ``beat-1``, ``worker-orders`` (``worker-orders-2`` where there
+    are several), ``flower``.
+
+    Args:
+        app_name: What stands behind ``celery -A``.
+        services: Services, each of which gets workers of its own.
+        folder: Where data and logs are kept; one stack at a time may run in it.
+        prepare: Sub-commands of the application to run before its schedules are applied.
+        env: Variables for every process, beside those of this one.
+        redis_url: A running Redis to use; one of its own unless given.
+        database_url: A running Postgres to use; one of its own unless given.
+        beats: How many Beats; one of them leads.
+        workers_per_service: How many workers each service gets.
+        flower: Whether Flower runs.
+        cwd: Folder in which the application is found; the current one unless given.
+        output: Called with one line of text for each event, from any thread.
+    """
+
+    def __init__(
+        self,
+        app_name: str,
+        services: Sequence[str],
+        *,
+        folder: Path,
+        prepare: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        redis_url: str | None = None,
+        database_url: str | None = None,
+        beats: int = 2,
+        workers_per_service: int = 1,
+        flower: bool = True,
+        cwd: Path | None = None,
+        output: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.app_name = app_name
+        self.folder = StackFolder(folder)
+        self.started_at: datetime | None = None
+        self._given = {"STEADYBEAT_REDIS_URL": redis_url, "STEADYBEAT_DATABASE_URL": database_url}
+        self._cwd = cwd or Path.cwd()
+        self._env = {"PYTHONUNBUFFERED": "1", **(env or {})}
+        self.redis = self._redis(redis_url)
+        self.postgres = self._postgres(database_url)
+        self.environment = {
+            "STEADYBEAT_REDIS_URL": self.redis_url,
+            "STEADYBEAT_DATABASE_URL": self.database_url,
+        }
+        self._roster = Roster(self.database_url)
+        self.flower_port = free_port() if flower else None
+        self.flower_password = secrets.token_urlsafe(9)
+        steps = ("ledger upgrade", *prepare, "schedules apply")
+        super().__init__(
+            [
+                [self.redis],
+                [self.postgres],
+                *([self._celery(step, step.split(), stop=STEP_STOP, once=True)] for step in steps),
+                [self._beat(number) for number in range(1, beats + 1)],
+                self._workers(services, workers_per_service),
+                [self._flower(self.flower_port)] if self.flower_port else [],
+            ],
+            output,
+        )
+
+    @property
+    def flower_url(self) -> str | None:
+        """Where Flower's pages are, or None where Flower does not run."""
+        return f"http://127.0.0.1:{self.flower_port}" if self.flower_port else None
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where everything is, by name, without passwords."""
+        urls = {"redis": without_password(self.redis_url), "postgres": without_password(self.database_url)}
+        return urls | ({"flower": self.flower_url} if self.flower_url else {})
+
+    def start(self) -> None:
+        """Start everything in order, in a thread of its own; return at once.
+
+        Raises:
+            StackError: A stack runs in this folder already.
+            ConfigurationError: A given Redis or Postgres does not answer.
+        """
+        for variable, answers in (
+            ("STEADYBEAT_REDIS_URL", redis_answers),
+            ("STEADYBEAT_DATABASE_URL", postgres_answers),
+        ):
+            url = self._given[variable]
+            if url and not answers(url):
+                raise ConfigurationError(
+                    f"{variable}={without_password(url)!r}: no server answers there. "
+                    "Start it, or leave the variable out to use an embedded one.",
+                    name=variable,
+                )
+        self.folder.acquire()
+        self.folder.export(self.environment)
+        self.started_at = datetime.now(UTC)
+        self._describe()
+        super().start()
+
+    def stop(self) -> None:
+        """Stop every process in reverse order and give the folder back; data and logs stay."""
+        try:
+            super().stop()
+        finally:
+            self._roster.close()
+            self.folder.release()
+
+    def tell(self, line: str) -> None:
+        """Pass one event on, and bring ``up.json`` up to date."""
+        super().tell(line)
+        if not self.stopping:
+            self._describe()
+
+    def _describe(self) -> None:
+        self.folder.describe(
+            {
+                "pid": os.getpid(),
+                "started_at": self.started_at.isoformat() if self.started_at else None,
+                "urls": self.urls,
+                "processes": {each.name: each.pid for each in self.processes if each.pid},
+            }
+        )
+
+    def _redis(self, url: str | None) -> Process:
+        if url:
+            self.redis_url = url
+            return Process("redis", None, check=lambda _: redis_answers(url))
+        server = RedisServer(self.folder.path / "redis", log=self.folder.log("redis"))
+        self.redis_url = server.url
+        return Process("redis", server.launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps)
+
+    def _postgres(self, url: str | None) -> Process:
+        if url:
+            self.database_url = url
+            return Process("postgres", None, check=lambda _: postgres_answers(url))
+        server = PostgresServer(self.folder.path / "postgres", log=self.folder.log("postgres"))
+        self.database_url = server.url
+        return Process(
+            "postgres", server.launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps
+        )
+
+    def _beat(self, number: int) -> Process:
+        return self._celery(f"beat-{number}", ["beat", "-l", "INFO"], check=self._roster.holds, stop=BEAT_STOP)
+
+    def _workers(self, services: Sequence[str], count: int) -> list[Process]:
+        workers = []
+        for service in services:
+            for number in range(1, count + 1):
+                name = service if count == 1 else f"{service}-{number}"
+                queue = ["-Q", service, "-n", f"{name}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
+                quiet = ["--without-gossip", "--without-mingle"]  # nothing here listens to either
+                workers.append(
+                    self._celery(
+                        f"worker-{name}", ["worker", *queue, *quiet], check=self._roster.holds, stop=WORKER_STOP
+                    )
+                )
+        return workers
+
+    def _flower(self, port: int) -> Process:
+        return self._celery(
+            "flower",
+            ["flower", "--address=127.0.0.1", f"--port={port}"],
+            check=lambda _: http_answers(f"http://127.0.0.1:{port}/healthcheck"),
+            stop=FLOWER_STOP,
+            env={"FLOWER_BASIC_AUTH": f"admin:{self.flower_password}"},  # the list of processes shows arguments
+        )
+
+    def _celery(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        stop: StopSteps,
+        check: Callable[[Process], bool] = lambda _: True,
+        once: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        launch = partial(
+            spawn,
+            [sys.executable, "-m", "celery", "-A", self.app_name, *arguments],
+            env={**self._env, **self.environment, **(env or {})},
+            cwd=self._cwd,
+            log=self.folder.log(name),
+        )
+        return Process(name, launch, check=check, log=self.folder.log(name), stop=stop, once=once)
+
+
+def without_password(url: str) -> str:
+    """Return `url` with ``***`` in the place of its password."""
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url

@@ -1,0 +1,91 @@
+"""The ledger: what should happen and what happened, in Postgres. The only room that speaks SQL.
+
+schema          which migrations there are, and applying them
+tables          the tables
+connection      one engine per process, and telling "refused" from "does not answer"
+rows            what the ledger is given and gives back
+schedules       definitions: apply, retire, list
+fires           written ahead, due, marked
+runs            recorded, claimed, finished
+outbox          what is to be sent, again or later
+rescue          what was lost on the way
+instances       who is alive
+foreign         what could not be read
+story           what people ask: lists, one run, why
+pruning         what may be forgotten
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from steadybeat.ledger import schema
+from steadybeat.ledger.connection import Database
+from steadybeat.ledger.fires import Fires
+from steadybeat.ledger.foreign import ForeignMessages
+from steadybeat.ledger.instances import Instance, Instances
+from steadybeat.ledger.outbox import Outbox
+from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.runs import Runs
+from steadybeat.ledger.schedules import Schedules
+from steadybeat.ledger.schema import SchemaStatus
+from steadybeat.ledger.story import Story
+from steadybeat.settings import Settings
+
+__all__ = ["Instance", "Ledger", "SchemaStatus"]
+
+
+class Ledger:
+    """One application's ledger. Safe to share between threads, and across a fork.
+
+    Every method raises `LedgerUnavailable` when Postgres does not answer; nothing was changed then, or it was and
+    asking again does no harm.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url, settings.ledger_timeout_seconds, settings.ledger_pool_count)
+        self.schedules = Schedules(self.database)
+        self.fires = Fires(self.database)
+        self.runs = Runs(self.database, settings)
+        self.outbox = Outbox(self.database)
+        self.rescue = Rescue(self.database, settings)
+        self.instances = Instances(self.database, settings)
+        self.foreign = ForeignMessages(self.database)
+        self.story = Story(self.database)
+
+    @classmethod
+    def of(cls, app: Any) -> Ledger:
+        """Return the ledger of a Celery app on which steadybeat is installed."""
+        ledger: Ledger = app.steadybeat.ledger
+        return ledger
+
+    def ping(self) -> None:
+        """Ask Postgres for a sign of life."""
+        self.database.execute(text("SELECT 1"))
+
+    def upgrade(self) -> SchemaStatus:
+        """Apply the missing migrations; return what the schema was before."""
+        with self.database.answering():
+            return schema.upgrade(self.database.engine)
+
+    def status(self) -> SchemaStatus:
+        """Return which migrations the database has, and which are missing."""
+        with self.database.transaction() as connection:
+            return schema.status(connection)
+
+    def require_schema(self) -> None:
+        """Raise `SchemaTooOld` if a migration that this release needs is missing."""
+        with self.database.transaction() as connection:
+            schema.require(connection)
+
+    def live_instances(self) -> list[Instance]:
+        """Return the instances whose sign of life has not expired, oldest first."""
+        return self.instances.live()
+
+    def prune(self) -> dict[str, int]:
+        """Delete what ended longer ago than the retention; return the deleted rows by table."""
+        return prune(self.database, self.settings)

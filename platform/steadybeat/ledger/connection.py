@@ -1,0 +1,194 @@
+"""One engine per process, and telling "refused" from "does not answer"."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    CursorResult,
+    DateTime,
+    Double,
+    Engine,
+    Executable,
+    Integer,
+    Text,
+    TextClause,
+    Uuid,
+    bindparam,
+    create_engine,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from steadybeat.errors import ConfigurationError, LedgerUnavailable
+
+# SQLSTATE classes and codes that speak of the server's state, not of the statement: PostgreSQL, appendix A.
+_AWAY = ("08", "53", "57P", "58", "25006", "57014", "55P03")
+
+# A value's name says its type, so that Postgres never has to guess the type of a NULL or of a text.
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "after"), Uuid(as_uuid=False)),
+    **dict.fromkeys(("fence", "term", "revision", "generation", "before_id"), BigInteger()),
+    **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid"), Integer()),
+    **dict.fromkeys(("not_before", "scheduled_for", "since", "until"), DateTime(timezone=True)),
+    "through_outbox": Boolean(),
+    "names": ARRAY(Text()),
+    "queues": ARRAY(Text()),
+    "states": ARRAY(Text()),
+}
+
+
+def sql(statement: str) -> TextClause:
+    """Return a statement whose ``:name`` values have the types that their names say."""
+    clause = text(statement)
+    typed = []
+    for name in clause._bindparams:
+        fallback = Double() if name.endswith("_seconds") else Text()
+        typed.append(bindparam(name, type_=_TYPES.get(name, fallback)))
+    return clause.bindparams(*typed)
+
+
+_engines: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+class Database:
+    """The Postgres of the ledger.
+
+    Args:
+        url: ``postgresql://…``; the driver is always psycopg 3.
+        timeout_seconds: How long a statement may take.
+        pool_count: Connections this process may hold.
+
+    Raises:
+        ConfigurationError: `url` is not a URL of Postgres.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float, pool_count: int) -> None:
+        self.shown_url = _shown(url)
+        milliseconds = int(timeout_seconds * 1000)
+        self._open: Callable[[], Engine] = lambda: create_engine(
+            make_url(url).set(drivername="postgresql+psycopg"),
+            pool_size=pool_count,
+            max_overflow=0,
+            pool_timeout=timeout_seconds,
+            pool_use_lifo=True,
+            connect_args={
+                "connect_timeout": max(2, round(timeout_seconds)),
+                "application_name": "steadybeat",
+                "tcp_user_timeout": milliseconds,
+                "options": (
+                    f"-c statement_timeout={milliseconds} -c timezone=UTC"
+                    f" -c idle_in_transaction_session_timeout={milliseconds}"
+                ),
+            },
+        )
+        self._engine: Engine | None = None
+        self._autocommit: Engine | None = None
+        self._pid = os.getpid()
+        _engines.add(self)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process, opened when it is first asked for."""
+        if self._engine is None:
+            self._engine = self._open()
+            self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        return self._engine
+
+    def forget_after_fork(self) -> None:
+        """Leave the parent's connections to the parent."""
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+            self._engine = self._autocommit = None
+
+    def close(self) -> None:
+        """Close every connection; the next statement opens a new one."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn errors that mean "does not answer" into `LedgerUnavailable`."""
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            if not _is_away(error):
+                raise
+            first_line = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            raise LedgerUnavailable(
+                f"Postgres at {self.shown_url} does not answer: {first_line}", url=self.shown_url
+            ) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection whose statements are committed together when the block ends well."""
+        with self.answering(), self.engine.begin() as connection:
+            yield connection
+
+    def execute(
+        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> list[Any]:
+        """Run one statement that commits by itself, in one round trip, and return its rows.
+
+        A statement on a connection that broke while it lay in the pool is sent once more on a new one; statements
+        given here do no harm when they run twice.
+        """
+        with self.answering():
+            try:
+                return self._once(statement, values)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._once(statement, values)
+
+    def _once(self, statement: Executable, values: Any) -> list[Any]:
+        _ = self.engine
+        assert self._autocommit is not None
+        with self._autocommit.connect() as connection:
+            result: CursorResult[Any] = connection.execute(statement, values)
+            return list(result) if result.returns_rows else []
+
+
+def _shown(url: str) -> str:
+    """Return `url` without its password, or refuse it."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            "steadybeat_database_url: must be a URL such as postgresql://user:password@host:5432/name.",
+            name="database_url",
+        )
+    return parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _is_away(error: Exception) -> bool:
+    if isinstance(error, PoolTimeout | InterfaceError):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    origin = getattr(error, "orig", None)
+    if isinstance(origin, psycopg.OperationalError | psycopg.InterfaceError):
+        state = origin.sqlstate or "08"
+        return state.startswith(_AWAY)
+    return isinstance(origin, psycopg.Error) and (origin.sqlstate or "").startswith(_AWAY)
+
+
+def _forget_all() -> None:
+    for database in list(_engines):
+        database.forget_after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_all)

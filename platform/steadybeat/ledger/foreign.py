@@ -1,0 +1,25 @@
+"""Foreign messages: what lay on a queue and could not be read, kept as the bytes it was."""
+
+from __future__ import annotations
+
+from sqlalchemy import insert
+
+from steadybeat.ledger.connection import Database
+from steadybeat.ledger.tables import foreign_messages
+
+
+class ForeignMessages:
+    """What could not be read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, queue: str, raw: bytes, reason: str) -> None:
+        """Keep a message that cannot be delivered.
+
+        Args:
+            queue: Where it lay.
+            raw: All of it.
+            reason: Why it cannot be delivered.
+        """
+        self._database.execute(insert(foreign_messages).values(queue=queue, raw=raw, reason=reason))

@@ -1,0 +1,77 @@
+"""Instances: who is alive. One narrow row per process, renewed by its keeper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from steadybeat.ledger.connection import Database, sql
+from steadybeat.settings import Settings
+
+_SIGN_OF_LIFE = sql("""
+    INSERT INTO steadybeat.instances AS i (id, role, host, pid, release, expires_at, clock_offset_seconds)
+    VALUES (:instance, :role, :host, :pid, :release, clock_timestamp() + make_interval(secs => :lease_seconds),
+            :clock_offset_seconds)
+    ON CONFLICT (id) DO UPDATE
+       SET expires_at = excluded.expires_at, clock_offset_seconds = excluded.clock_offset_seconds
+    RETURNING clock_timestamp() AS now
+""")
+_LEAVE = sql("DELETE FROM steadybeat.instances WHERE id = :instance")
+_LIVE = sql("""
+    SELECT id, role, host, pid, release, started_at, expires_at FROM steadybeat.instances
+     WHERE expires_at > clock_timestamp() ORDER BY started_at
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process: who it is, and until when it counts as alive."""
+
+    id: str
+    role: str
+    host: str
+    pid: int
+    release: str
+    started_at: datetime
+    expires_at: datetime
+
+
+class Instances:
+    """Who is alive."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock_offset_seconds: float | None = None
+
+    def sign_of_life(self, instance: str, *, role: str, host: str, pid: int, release: str) -> float:
+        """Say that an instance is alive for a lease from now; the first time makes its row.
+
+        Returns:
+            How many seconds this machine's clock is ahead of Postgres', as far as half of the way there and back
+            can tell.
+        """
+        before = datetime.now(UTC)
+        rows = self._database.execute(
+            _SIGN_OF_LIFE,
+            {
+                "instance": instance,
+                "role": role,
+                "host": host,
+                "pid": pid,
+                "release": release,
+                "lease_seconds": self._settings.lease_seconds,
+                "clock_offset_seconds": self._clock_offset_seconds,
+            },
+        )
+        after = datetime.now(UTC)
+        self._clock_offset_seconds = (before + (after - before) / 2 - rows[0].now).total_seconds()
+        return self._clock_offset_seconds
+
+    def leave(self, instance: str) -> None:
+        """Forget an instance that ends in good order."""
+        self._database.execute(_LEAVE, {"instance": instance})
+
+    def live(self) -> list[Instance]:
+        """Return the instances whose sign of life has not expired, oldest first."""
+        return [Instance(str(row.id), *row[1:]) for row in self._database.execute(_LIVE)]

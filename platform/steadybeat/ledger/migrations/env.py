@@ -1,0 +1,16 @@
+"""Alembic's entry: migrate the connection that schema.upgrade() hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from steadybeat.ledger.tables import SCHEMA, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,59 @@
+"""Pruning: what may be forgotten, in batches that lock little."""
+
+from __future__ import annotations
+
+from steadybeat.ledger.connection import Database, sql
+from steadybeat.settings import Settings
+
+_BATCH = 5000
+
+
+def _delete(table: str, key: str, condition: str) -> str:
+    return f"""
+        DELETE FROM steadybeat.{table} WHERE ({key}) IN (
+            SELECT {key} FROM steadybeat.{table} WHERE {condition} LIMIT {_BATCH})
+        RETURNING 1"""
+
+
+# A processed key outlives its run by a retention: every way on which a message can come back is shorter by then.
+_OLD = "clock_timestamp() - make_interval(secs => :retention_seconds)"
+_STATEMENTS = {
+    "attempts": _delete(
+        "attempts",
+        "run, number",
+        f"run IN (SELECT id FROM steadybeat.runs WHERE finished_at < {_OLD} AND state <> 'dead' LIMIT {_BATCH})",
+    ),
+    "runs": _delete(
+        "runs",
+        "id",
+        f"finished_at < {_OLD} AND state <> 'dead'"
+        " AND NOT EXISTS (SELECT FROM steadybeat.attempts a WHERE a.run = runs.id)",
+    ),
+    "processed_keys": _delete(
+        "processed_keys",
+        "task, key, step",
+        "state = 'done' AND (expires_at < clock_timestamp()"
+        f" OR changed_at < {_OLD} - make_interval(secs => :retention_seconds))",
+    ),
+    "fires": _delete(
+        "fires", "schedule, scheduled_for", f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD}"
+    ),
+    "instances": _delete("instances", "id", "expires_at < clock_timestamp() - interval '1 day'"),
+}
+
+
+def prune(database: Database, settings: Settings) -> dict[str, int]:
+    """Delete what ended longer ago than the retention; dead letters and foreign messages wait for a person.
+
+    Returns:
+        The deleted rows, by table.
+    """
+    deleted = {}
+    for table, statement in _STATEMENTS.items():
+        clause, count, batch = sql(statement), 0, _BATCH
+        values = {"retention_seconds": settings.retention_seconds} if ":retention" in statement else {}
+        while batch == _BATCH:
+            batch = len(database.execute(clause, values))
+            count += batch
+        deleted[table] = count
+    return deleted

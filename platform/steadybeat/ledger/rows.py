@@ -1,0 +1,109 @@
+"""What the ledger is given and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be recorded, with the whole message that starts it.
+
+    Attributes:
+        id: Celery's task id, a UUID.
+        message: ``{"headers": …, "properties": …}``.
+        body: JSON of args, kwargs and what follows.
+        not_before: When it is to be sent; at once if None.
+        deadline: It is not started after this.
+    """
+
+    id: str
+    task: str
+    service: str
+    queue: str
+    idempotency_key: str
+    message: Mapping[str, Any]
+    body: str
+    priority: int | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
+    parent_id: str | None = None
+    rerun_of: str | None = None
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The answer to a claim.
+
+    Attributes:
+        verdict: ``claimed``: go ahead. ``unknown``: no such run is recorded. ``ended``: it is over. ``superseded``:
+            a later delivery was sent. ``running``: another attempt has a live lease. ``duplicate``: another run
+            holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``cancelled``,
+            ``late``, ``poisonous``: it must be ended so. ``early``: not yet due.
+        detail: What stood in the way, in words, for the log.
+        effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
+    """
+
+    verdict: str
+    detail: str = ""
+    fence: int = 0
+    attempt: int = 0
+    retry_count: int = 0
+    idempotency_key: str = ""
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
+    correlation_id: str | None = None
+    effect_done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRow:
+    """A schedule as the ledger has it; `spec` and `policies` are JSON."""
+
+    name: str
+    task: str
+    service: str
+    spec: Mapping[str, Any]
+    policies: Mapping[str, Any]
+    args: list[Any] = field(default_factory=list)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    source: str = "code"
+    revision: int = 0
+    generation: int = 0
+    expected_until: datetime | None = None
+    retired_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireRow:
+    """One expected occurrence of a schedule."""
+
+    schedule: str
+    scheduled_for: datetime
+    due_at: datetime
+    revision: int = 0
+    state: str = "expected"
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """A message that the outbox holds."""
+
+    outbox_id: int
+    run: str
+    delivery_no: int
+    reason: str
+    task: str
+    queue: str
+    priority: int | None
+    message: Mapping[str, Any]
+    body: str
+    retry_count: int

@@ -1,0 +1,443 @@
+"""Runs: recorded, claimed, finished. One statement each, so that nothing is ever half done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.settings import Settings
+
+ALIVE = """
+    {run}.lease_until > clock_timestamp()
+    AND EXISTS (SELECT FROM steadybeat.instances i
+                 WHERE i.id = {run}.instance AND i.expires_at > clock_timestamp())"""
+
+_NEW_RUN_COLUMNS = """
+    id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
+    scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
+    deadline timestamptz, correlation_id text"""
+
+_NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))
+
+_RECORD = f"""
+    new AS (
+        INSERT INTO steadybeat.runs ({_NAMES}, state, reason)
+        SELECT {_NAMES}, CASE WHEN :through_outbox THEN 'waiting' ELSE 'enqueued' END, NULL
+          FROM jsonb_to_recordset(CAST(:runs AS jsonb)) AS given ({_NEW_RUN_COLUMNS})
+         WHERE {{condition}}
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id, not_before
+    ),
+    later AS (
+        INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
+        SELECT coalesce(not_before, clock_timestamp()), id, 1, :outbox_reason FROM new WHERE :through_outbox
+    )"""
+
+RECORD = sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new")
+
+CLAIM = sql(f"""
+    WITH run AS MATERIALIZED (
+        SELECT r.*, f.state AS fire_state, f.reason AS fire_reason,
+               r.state = 'running' AND {ALIVE.format(run="r")} AS held
+          FROM steadybeat.runs r
+          LEFT JOIN steadybeat.fires f ON f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for
+         WHERE r.id = :run
+           FOR UPDATE OF r
+    ),
+    judged AS MATERIALIZED (
+        SELECT *, CASE
+            WHEN finished_at IS NOT NULL THEN 'ended'
+            WHEN delivery_no > :delivery_no THEN 'superseded'
+            WHEN held THEN 'running'
+            WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+            WHEN fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
+            WHEN deadline <= clock_timestamp() THEN 'late'
+            WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
+            WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'
+            ELSE 'claimed' END AS verdict
+          FROM run
+    ),
+    before AS MATERIALIZED (
+        SELECT k.run, k.fence, k.state, k.changed_at
+          FROM judged j
+          JOIN steadybeat.processed_keys k ON k.task = j.task AND k.key = j.idempotency_key AND k.step = ''
+    ),
+    key AS (
+        INSERT INTO steadybeat.processed_keys AS k (task, key, run, fence, state)
+        SELECT task, idempotency_key, id, nextval('steadybeat.fences'), 'held' FROM judged WHERE verdict = 'claimed'
+        ON CONFLICT (task, key, step) DO UPDATE
+           SET run = excluded.run, fence = excluded.fence, changed_at = clock_timestamp(), expires_at = NULL,
+               state = CASE WHEN k.run = excluded.run THEN k.state ELSE 'held' END
+         WHERE k.run = excluded.run
+            OR k.expires_at < clock_timestamp()
+            -- its holder is dead, and nobody took the key since this statement began
+            OR (k.state = 'held'
+                AND k.fence = (SELECT fence FROM before)
+                AND NOT EXISTS (SELECT FROM steadybeat.runs o
+                                 WHERE o.id = k.run AND o.finished_at IS NULL
+                                   AND (o.state <> 'running' OR {ALIVE.format(run="o")})))
+        RETURNING k.fence, k.state = 'done' AS effect_done
+    ),
+    claimed AS (
+        UPDATE steadybeat.runs r
+           SET state = 'running', reason = NULL, fence = key.fence, instance = :instance,
+               lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
+               attempt_count = r.attempt_count + 1,
+               crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+          FROM key
+         WHERE r.id = :run
+        RETURNING r.attempt_count
+    ),
+    lost AS (
+        UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
+          FROM claimed
+         WHERE a.run = :run AND a.number < claimed.attempt_count AND a.finished_at IS NULL
+    ),
+    attempt AS (
+        INSERT INTO steadybeat.attempts (run, number, instance, fence)
+        SELECT :run, claimed.attempt_count, :instance, key.fence FROM claimed, key
+    ),
+    fire AS (
+        UPDATE steadybeat.fires f
+           SET state = 'dispatched', reason = NULL, run_id = j.id,
+               dispatched_at = coalesce(f.dispatched_at, clock_timestamp())
+          FROM judged j, claimed
+         WHERE f.schedule = j.schedule AND f.scheduled_for = j.scheduled_for AND f.state IN ('expected', 'waiting')
+    )
+    SELECT j.verdict, j.state, j.reason, j.delivery_no, j.idempotency_key, j.schedule, j.scheduled_for,
+           j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
+           key.fence, key.effect_done, claimed.attempt_count,
+           before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
+      FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true
+""")
+
+# Who may end an attempt: the holder of its fence, or the instance whose child it was.
+_MINE = """
+    id = :run AND state = 'running'
+    AND fence = coalesce(CAST(:fence AS bigint), fence)
+    AND instance = coalesce(CAST(:instance AS uuid), instance)"""
+
+_END = f"""
+    run AS (
+        UPDATE steadybeat.runs
+           SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
+               finished_at = clock_timestamp(), lease_until = NULL, instance = NULL
+         WHERE {_MINE}
+        RETURNING id, task, idempotency_key, attempt_count
+    ),
+    attempt AS (
+        UPDATE steadybeat.attempts a
+           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+          FROM run WHERE a.run = run.id AND a.number = run.attempt_count
+    )"""
+
+SUCCEED = f"""
+    WITH {_END},
+    key AS (
+        UPDATE steadybeat.processed_keys k
+           SET state = 'done', changed_at = clock_timestamp(),
+               expires_at = clock_timestamp() + make_interval(secs => CAST(:key_ttl_seconds AS double precision))
+          FROM run WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+    )
+"""
+FINISH = sql(f"{SUCCEED} SELECT id FROM run")
+FINISH_WITH_NEXT = sql(f"{SUCCEED}, {_RECORD.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run")
+GIVE_UP = sql(f"""
+    WITH {_END},
+    key AS (
+        DELETE FROM steadybeat.processed_keys k USING run
+         WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+           AND k.state = 'held'
+    )
+    SELECT id FROM run
+""")
+TRY_AGAIN = sql(f"""
+    WITH run AS (
+        UPDATE steadybeat.runs
+           SET state = 'waiting', reason = :reason, error = :error,
+               not_before = coalesce(CAST(:not_before AS timestamptz),
+                                     clock_timestamp() + make_interval(secs => :delay_seconds)),
+               delivery_no = delivery_no + 1, retry_count = :retry_count, lease_until = NULL, instance = NULL,
+               crash_count = crash_count + :crashes,
+               queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
+               body = coalesce(:body, body)
+         WHERE {_MINE}
+        RETURNING id, attempt_count, delivery_no, not_before
+    ),
+    attempt AS (
+        UPDATE steadybeat.attempts a
+           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+          FROM run WHERE a.run = run.id AND a.number = run.attempt_count
+    ),
+    later AS (
+        INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
+        SELECT not_before, id, delivery_no, 'retry' FROM run
+    )
+    SELECT id FROM run
+""")
+END_UNSTARTED = sql("""
+    WITH run AS (
+        UPDATE steadybeat.runs
+           SET state = :state, reason = :reason, finished_at = clock_timestamp(), instance = NULL, lease_until = NULL
+         WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
+        RETURNING id, task, idempotency_key
+    ),
+    attempt AS (
+        UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
+          FROM run WHERE a.run = run.id AND a.finished_at IS NULL
+    ),
+    waiting AS (DELETE FROM steadybeat.outbox o USING run WHERE o.run = run.id),
+    key AS (
+        DELETE FROM steadybeat.processed_keys k USING run
+         WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+           AND k.state = 'held'
+    )
+    SELECT id FROM run
+""")
+COMMIT_EFFECT = sql("""
+    UPDATE steadybeat.processed_keys SET state = 'done', changed_at = clock_timestamp()
+     WHERE task = :task AND key = :key AND step = '' AND run = :run AND fence = :fence AND state = 'held'
+    RETURNING run
+""")
+LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
+WAITS_FOR = sql("""
+    SELECT id FROM steadybeat.runs WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
+""")
+SEND_THROUGH_OUTBOX = sql("""
+    INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
+    SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
+     WHERE id = :run AND state = 'enqueued' AND started_at IS NULL
+    ON CONFLICT (run, delivery_no) DO NOTHING
+""")
+
+
+class Runs:
+    """What happens to runs."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def record(self, run: NewRun, *, outbox_reason: str | None = None) -> bool:
+        """Write a run before its message is sent.
+
+        Args:
+            run: The run and its message.
+            outbox_reason: The relay sends it, at `not_before` or at once, for this reason; None: the caller sends it.
+
+        Returns:
+            Whether it is new; False where a run of this id is on record, which is left as it is.
+        """
+        values = _recorded([run], outbox_reason)
+        return bool(self._database.execute(RECORD, values))
+
+    def claim(self, run: str, *, delivery_no: int, instance: str, time_limit_seconds: float, crash_limit: int) -> Claim:
+        """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
+
+        Args:
+            run: Its id.
+            delivery_no: Which delivery brought it here.
+            instance: The process that will work on it.
+            time_limit_seconds: After this the process is killed.
+            crash_limit: That many deaths of a worker under this run make it poisonous.
+        """
+        rows = self._database.execute(
+            CLAIM,
+            {
+                "run": run,
+                "delivery_no": delivery_no,
+                "instance": instance,
+                "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
+                "crash_limit": crash_limit,
+            },
+        )
+        return _judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
+
+    def finish(
+        self,
+        run: str,
+        fence: int,
+        *,
+        result: str | None,
+        next_runs: Sequence[NewRun] = (),
+        key_ttl_seconds: float | None = None,
+    ) -> bool:
+        """Record success: outcome, processed key and the runs that follow. Return whether the fence still matched.
+
+        Args:
+            run: Its id.
+            fence: Of the attempt.
+            result: JSON, or None.
+            next_runs: Callbacks and the rest of a chain; the relay sends them.
+            key_ttl_seconds: How long the processed key is kept; None: as long as the retention says.
+        """
+        values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
+        values["key_ttl_seconds"] = key_ttl_seconds
+        if not next_runs:
+            return bool(self._database.execute(FINISH, values))
+        return bool(self._database.execute(FINISH_WITH_NEXT, values | _recorded(next_runs, "callback")))
+
+    def give_up(
+        self,
+        run: str,
+        *,
+        fence: int | None = None,
+        instance: str | None = None,
+        reason: str,
+        error: str,
+        outcome: str = "failed",
+        state: str = "dead",
+    ) -> bool:
+        """Make a dead letter of a running run and free its key. Return whether it was still ours.
+
+        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
+        """
+        values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        return bool(self._database.execute(GIVE_UP, values))
+
+    def try_again(
+        self,
+        run: str,
+        *,
+        fence: int | None = None,
+        instance: str | None = None,
+        reason: str,
+        error: str | None,
+        retry_count: int,
+        outcome: str = "retried",
+        not_before: datetime | None = None,
+        delay_seconds: float = 0.0,
+        crashes: int = 0,
+        changed: NewRun | None = None,
+    ) -> bool:
+        """End an attempt and put the run into the outbox for another. Return whether it was still ours.
+
+        Args:
+            run: Its id.
+            fence: Of the attempt, where the attempt itself asks.
+            instance: Of the parent process, where that asks.
+            reason: Why it is tried again.
+            error: The exception with its stack.
+            retry_count: Retries so far, this one included.
+            outcome: Of the attempt that ends.
+            not_before: When; else after `delay_seconds`.
+            delay_seconds: See `not_before`.
+            crashes: Deaths of a worker to add.
+            changed: The message that replaces the run's own.
+        """
+        values = {
+            "run": run,
+            "fence": fence,
+            "instance": instance,
+            "reason": reason,
+            "error": error,
+            "outcome": outcome,
+            "not_before": not_before,
+            "delay_seconds": delay_seconds,
+            "retry_count": retry_count,
+            "crashes": crashes,
+            "queue": changed and changed.queue,
+            "message": json.dumps(changed.message) if changed else None,
+            "body": changed and changed.body,
+        }
+        return bool(self._database.execute(TRY_AGAIN, values))
+
+    def end_unstarted(self, run: str, *, delivery_no: int, state: str, reason: str) -> bool:
+        """End a run of which no attempt works: cancelled, past its deadline, poisonous, unknown, a duplicate."""
+        values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
+        return bool(self._database.execute(END_UNSTARTED, values))
+
+    def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
+        """Mark the effect as done inside the caller's transaction; False where the fence has moved on."""
+        values = {"task": task, "key": key, "run": run, "fence": fence}
+        return connection.execute(COMMIT_EFFECT, values).first() is not None
+
+    def left_by(self, run: str, fence: int) -> bool:
+        """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""
+        return bool(self._database.execute(LEFT_BY, {"run": run, "fence": fence}))
+
+    def waits_for(self, run: str, delivery_no: int) -> bool:
+        """Return whether a run still depends on a delivery: it has not ended, and no later one was sent."""
+        return bool(self._database.execute(WAITS_FOR, {"run": run, "delivery_no": delivery_no}))
+
+    def send_through_outbox(self, run: str, reason: str) -> None:
+        """Leave a recorded run that could not be sent to the relay."""
+        self._database.execute(SEND_THROUGH_OUTBOX, {"run": run, "reason": reason})
+
+
+def _recorded(runs: Sequence[NewRun], outbox_reason: str | None) -> dict[str, Any]:
+    return {
+        "runs": json.dumps([asdict(run) for run in runs], default=_instant),
+        "through_outbox": outbox_reason is not None,
+        "outbox_reason": outbox_reason or "delayed",
+    }
+
+
+def _instant(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _ending(
+    run: str,
+    state: str,
+    *,
+    outcome: str,
+    fence: int | None = None,
+    instance: str | None = None,
+    reason: str | None = None,
+    result: str | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "run": run,
+        "state": state,
+        "fence": fence,
+        "instance": instance,
+        "outcome": outcome,
+        "reason": reason,
+        "result": result,
+        "error": error,
+    }
+
+
+def _judge(row: Any) -> Claim:
+    claim = Claim(
+        verdict=row.verdict,
+        fence=row.fence or 0,
+        attempt=row.attempt_count or 0,
+        retry_count=row.retry_count,
+        idempotency_key=row.idempotency_key,
+        schedule=row.schedule,
+        scheduled_for=row.scheduled_for,
+        correlation_id=row.correlation_id,
+        effect_done=bool(row.effect_done),
+    )
+    if row.verdict == "claimed" and row.attempt_count is None:
+        if row.key_state == "done":
+            detail = f"the effect happened at {row.key_changed_at:%Y-%m-%d %H:%M:%S}Z in run {row.key_run}"
+        else:
+            detail = (
+                f"run {row.key_run} holds the processed key" if row.key_run else "another run took the key just now"
+            )
+        return replace(claim, verdict="duplicate", detail=detail)
+    detail = {
+        "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
+        "superseded": f"delivery {row.delivery_no} was sent since",
+        "running": "another attempt has a live lease",
+        "cancelled": "it was cancelled before it started",
+        "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
+        "late": f"its deadline {row.deadline} has passed",
+        "early": "it is not yet due",
+        "poisonous": f"{row.crash_count} workers died under it",
+    }.get(row.verdict, "")
+    return replace(claim, detail=detail)

@@ -1,0 +1,216 @@
+"""The ledger's tables, as SQLAlchemy sees them.
+
+Schema ``steadybeat``; instants are ``timestamptz`` taken from Postgres' ``clock_timestamp()``. The migrations make
+these tables; a test compares the two. Where a column's meaning is not its name, it is said here.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "steadybeat"
+
+FIRE_STATES = ("expected", "waiting", "dispatched", "skipped", "missed", "coalesced", "superseded")
+RUN_STATES = ("enqueued", "running", "waiting", "succeeded", "dead", "cancelled")
+OPEN_STATES = ("enqueued", "running", "waiting")
+OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted")
+
+metadata = MetaData(schema=SCHEMA)
+_INSTANT = DateTime(timezone=True)
+_NOW = text("clock_timestamp()")
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_is_known")
+
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("spec", JSONB, nullable=False, comment="the rule of time, as schedule.from_json() reads it"),
+    Column(
+        "policies",
+        JSONB,
+        nullable=False,
+        comment="jitter_seconds, catch_up, catch_up_window_seconds, overlap",
+    ),
+    Column("args", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("kwargs", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("options", JSONB, nullable=False, server_default=text("'{}'"), comment="options of apply_async"),
+    Column("source", Text, nullable=False, comment="code or operator: who defined it last"),
+    Column(
+        "revision",
+        BigInteger,
+        nullable=False,
+        comment="from the sequence revisions; any change takes the next",
+    ),
+    Column("generation", BigInteger, nullable=False, comment="the service's apply that defined it last"),
+    Column(
+        "expected_until",
+        _INSTANT,
+        nullable=False,
+        comment="fires up to and including this instant are written",
+    ),
+    Column("retired_at", _INSTANT, comment="the code no longer has it"),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
+    _one_of("source", ("code", "operator")),
+)
+Index("schedules_revision", schedules.c.revision)
+
+fires = Table(
+    "fires",
+    metadata,
+    Column("schedule", Text, primary_key=True),
+    Column("scheduled_for", _INSTANT, primary_key=True),
+    Column("state", Text, nullable=False, server_default="expected"),
+    Column("reason", Text),
+    Column("run_id", Uuid),
+    Column("revision", BigInteger, nullable=False),
+    Column("term", BigInteger, comment="the leadership that dispatched it"),
+    Column("due_at", _INSTANT, nullable=False, comment="scheduled_for and its jitter"),
+    Column("dispatched_at", _INSTANT),
+    _one_of("state", FIRE_STATES),
+    CheckConstraint("state IN ('expected', 'dispatched') OR reason IS NOT NULL", name="a_reason_is_given"),
+)
+Index("fires_due", fires.c.due_at, postgresql_where=text("state IN ('expected', 'waiting')"))
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="Celery's task id; its first 48 bits are a time"),
+    Column("task", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", SmallInteger),
+    Column("idempotency_key", Text, nullable=False),
+    Column("schedule", Text),
+    Column("scheduled_for", _INSTANT),
+    Column("parent_id", Uuid),
+    Column("rerun_of", Uuid),
+    Column("state", Text, nullable=False, server_default="enqueued"),
+    Column("reason", Text),
+    Column("message", JSONB, nullable=False, comment="headers and properties of the message"),
+    Column("body", Text, nullable=False, comment="JSON: args, kwargs, and what follows (callbacks, chain, chord)"),
+    Column("delivery_no", Integer, nullable=False, server_default="1", comment="older deliveries are ignored"),
+    Column("not_before", _INSTANT),
+    Column("deadline", _INSTANT),
+    Column("instance", Uuid),
+    Column("fence", BigInteger),
+    Column("lease_until", _INSTANT),
+    Column("attempt_count", Integer, nullable=False, server_default="0"),
+    Column("retry_count", Integer, nullable=False, server_default="0"),
+    Column("crash_count", Integer, nullable=False, server_default="0"),
+    Column("rescue_count", Integer, nullable=False, server_default="0"),
+    Column("next_rescue_at", _INSTANT),
+    Column("cancel_requested_at", _INSTANT),
+    Column("result", JSONB),
+    Column("error", Text),
+    Column("correlation_id", Text),
+    Column("enqueued_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    _one_of("state", RUN_STATES),
+    CheckConstraint("state NOT IN ('dead', 'cancelled') OR reason IS NOT NULL", name="a_reason_is_given"),
+)
+Index("runs_open", runs.c.state, runs.c.enqueued_at, postgresql_where=text("finished_at IS NULL"))
+Index("runs_of_schedule", runs.c.schedule, runs.c.scheduled_for, postgresql_where=text("schedule IS NOT NULL"))
+Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
+Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("instance", Uuid, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("started_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("finished_at", _INSTANT),
+    Column("outcome", Text),
+    Column("error", Text, comment="the exception with its stack"),
+    _one_of("outcome", OUTCOMES),
+)
+
+processed_keys = Table(
+    "processed_keys",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("step", Text, primary_key=True, server_default=""),
+    Column("run", Uuid, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, comment="held: somebody may make the effect; done: it has happened"),
+    Column("changed_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("expires_at", _INSTANT),
+    _one_of("state", ("held", "done")),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("publish_at", _INSTANT, nullable=False),
+    Column("run", Uuid, nullable=False),
+    Column("delivery_no", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    _one_of("reason", ("retry", "rescue", "delayed", "rerun", "transactional", "callback")),
+    UniqueConstraint("run", "delivery_no", name="outbox_delivery"),
+)
+Index("outbox_publish_at", outbox.c.publish_at)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("role", Text, nullable=False, comment="worker or beat"),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("release", Text, nullable=False),
+    Column("started_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("clock_offset_seconds", Double, comment="its clock less Postgres' at the last sign of life"),
+)
+
+foreign_messages = Table(
+    "foreign_messages",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("queue", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("seen_at", _INSTANT, nullable=False, server_default=_NOW),
+)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False, comment="a command and its verb, such as runs rerun"),
+    Column("target", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+)

@@ -1,0 +1,77 @@
+"""Messages that no task can take: kept as foreign messages, and the worker goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer
+from kombu.exceptions import DecodeError, OperationalError
+
+from steadybeat.errors import LedgerUnavailable
+from steadybeat.ledger import Ledger
+
+logger = get_logger(__name__)
+
+
+class SteadyConsumer(Consumer):
+    """Celery's consumer; no message ends it, and none is thrown away."""
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Keep what is no task message."""
+        self._keep(message, "not a task message")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep a message for a task that this worker does not have."""
+        self._keep(message, f"unknown task {message.headers.get('task')!r}")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Keep a message that no request can be made of."""
+        self._keep(message, f"invalid: {exc}")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Keep a message whose body cannot be decoded."""
+        self._keep(message, f"undecodable: {exc}")
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Return Celery's handler of messages, behind which nothing escapes that a message can cause."""
+        handle = super().create_task_handler(*args, **kwargs)
+        passed_on = (OperationalError, OSError, MemoryError, *self.connection_errors)
+
+        def handle_any(message: Any) -> None:
+            try:
+                handle(message)
+            except passed_on:
+                raise
+            except DecodeError as error:
+                self.on_decode_error(message, error)
+            except Exception as error:  # noqa: BLE001 - a message is input; no input stops a worker
+                self._keep(message, f"{type(error).__name__}: {error}")
+
+        return handle_any
+
+    def _keep(self, message: Any, reason: str) -> None:
+        queue = (message.delivery_info or {}).get("routing_key") or "?"
+        raw = json.dumps(getattr(message, "_raw", None) or repr(message), default=repr).encode()
+        ledger = Ledger.of(self.app)
+        try:
+            ledger.foreign.keep(queue, raw, reason)
+            run = _run_of(message)
+            if run:
+                ledger.runs.end_unstarted(run, delivery_no=2**31 - 1, state="dead", reason=reason)
+        except LedgerUnavailable as error:
+            logger.warning("foreign message left unacknowledged", extra={"queue": queue, "error": str(error)})
+            return
+        logger.error("foreign message kept", extra={"queue": queue, "reason": reason})
+        message.reject_log_error(logger, self.connection_errors)
+
+
+def _run_of(message: Any) -> str | None:
+    """Return the run that a message names in a form that the ledger can look up, or None."""
+    try:
+        return str(UUID(message.headers["id"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,99 @@
+"""Keeper: the sign of life of a worker, and its pause while the ledger is away."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+from celery import bootsteps
+from celery.utils.log import get_logger
+
+from steadybeat.errors import LedgerUnavailable
+from steadybeat.ledger import Ledger
+
+logger = get_logger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Keeper(bootsteps.StartStopStep):
+    """Worker step: renews the worker's row in `instances`, from a thread of the parent process.
+
+    While the ledger does not answer, the worker takes no message: nothing starts that could not be recorded.
+    """
+
+    label = "Keeper"
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._worker = worker
+        self._platform = worker.app.steadybeat
+        self._ledger = Ledger.of(worker.app)
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._away = False
+
+    def create(self, worker: Any) -> Any:
+        """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
+        self._platform.check_servers()
+        self._platform.become("worker")
+        self._platform.sign_of_life()
+        return self
+
+    def start(self, worker: Any) -> None:
+        """Begin to renew."""
+        self._thread = threading.Thread(target=self._keep, name="steadybeat-keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """End in good order: others may take over at once what is not finished."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
+        try:
+            self._ledger.instances.leave(self._platform.instance)
+        except LedgerUnavailable as error:
+            logger.warning("instance not signed off", extra={"error": str(error)})
+
+    terminate = stop
+
+    def _keep(self) -> None:
+        while not self._stopped.wait(self._ledger.settings.keeper_seconds):
+            try:
+                self._platform.sign_of_life()
+            except LedgerUnavailable as error:
+                self._pause(error)
+            else:
+                self._resume()
+
+    def _pause(self, error: LedgerUnavailable) -> None:
+        if not self._away:
+            logger.error("worker paused: the ledger is away", extra={"error": str(error)})
+        self._away = True
+        self._on_consumer("cancel")  # each time: a broker that reconnects would consume again
+
+    def _resume(self) -> None:
+        if self._away:
+            logger.warning("worker resumed: the ledger answers")
+            self._away = False
+            self._on_consumer("consume")
+
+    def _on_consumer(self, verb: str) -> None:
+        consumer = getattr(self._worker, "consumer", None)
+        if consumer is not None and getattr(consumer, "task_consumer", None) is not None:
+            consumer.call_soon(getattr(consumer.task_consumer, verb))
+
+
+def die_with_parent(**_: Any) -> None:
+    """Have Linux kill this pool process when its worker dies.
+
+    Nobody else would enforce its time limits, and nobody gives the signs of life that its lease depends on.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)

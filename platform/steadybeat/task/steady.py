@@ -1,0 +1,151 @@
+"""SteadyTask, the base class of every task of an app on which steadybeat is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore, Reject, Retry
+from sqlalchemy import Connection
+
+from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.ledger import Ledger
+from steadybeat.schedule import Rule
+from steadybeat.task.attempt import Attempt
+from steadybeat.task.options import check
+
+
+class SteadyTask(Task):
+    """A Celery task whose every run has at most one effect.
+
+    Celery's own options keep Celery's meaning; those below come beside them.
+
+    Attributes:
+        service: Which service owns the task, and so its queue; its module by default.
+        owner: Who answers for it.
+        severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
+        depends_on: Names of what it needs to work.
+        key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
+        schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
+        schedules: Several, by name; they are named ``<task>:<name>``.
+        jitter: A fire is due up to this much later, always the same for one fire.
+        catch_up: Of the fires that no scheduler was there for: ``"all"`` are made up for, the ``"latest"`` (the
+            default), or ``"none"``.
+        catch_up_window: No fire older than this is made up for; one hour by default.
+        overlap: While a run of the schedule has not ended, ``"skip"`` its next fire (the default) or ``"allow"`` it.
+    """
+
+    Request = "steadybeat.task.request:SteadyRequest"
+    abstract = True
+
+    service: str | None = None
+    owner: str | None = None
+    severity: str = "error"
+    depends_on: Sequence[str] = ()
+    key_template: str | None = None
+    recorded: bool = True
+    schedule: Rule | None = None
+    schedules: Mapping[str, Rule] = {}
+    jitter: timedelta | None = None
+    catch_up: str | None = None
+    catch_up_window: timedelta | None = None
+    overlap: str | None = None
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Check the task's options as soon as its app is known."""
+        super().on_bound(app)
+        if cls.name and not cls.name.startswith("celery."):
+            check(cls, app.steadybeat.settings)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task: as an attempt of its run in a worker, as a plain function anywhere else."""
+        request = self.request
+        if request.called_directly or request.is_eager or not self.recorded or self._attempt is not None:
+            return super().__call__(*args, **kwargs)
+        attempt = Attempt(self, request)
+        claim = attempt.claim()
+        request.steadybeat_attempt = attempt
+        try:
+            with attempt.working() as diverted:
+                result = None if claim.effect_done else self.run(*args, **kwargs)
+            attempt.succeed(result, diverted)
+        except Retry as retry:
+            attempt.try_again(retry, diverted)
+            raise
+        except Reject as reject:
+            attempt.rejected(reject)
+            raise
+        except Ignore as ignore:
+            attempt.ignored(ignore, diverted)
+            raise
+        except Exception as error:
+            self._fail(attempt, error)
+            raise
+        except BaseException as stop:
+            attempt.interrupted(stop)
+            raise
+        return result
+
+    def _fail(self, attempt: Attempt, error: Exception) -> None:
+        """Have a failed attempt followed by another, or make a dead letter; Celery sees `error` or a `Retry`."""
+        if isinstance(error, LedgerUnavailable):
+            attempt.ledger_away(error)
+        if not getattr(self, "autoretry_for", ()) and not isinstance(error, Permanent | StaleAttempt):
+            with attempt.working() as diverted:
+                try:
+                    self.retry(exc=error, countdown=attempt.backoff_seconds())
+                except Retry as retry:
+                    attempt.try_again(retry, diverted, error)
+                    raise
+                except Exception as last:  # noqa: BLE001 - retry() raises this once the retries are used up
+                    error = last
+        attempt.die(error)
+
+    @property
+    def _attempt(self) -> Attempt | None:
+        attempt: Attempt | None = getattr(self.request, "steadybeat_attempt", None)
+        return attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of this run, the same on every attempt; hand it to services that honour one.
+
+        Called as a plain function a task has no run, and the key is its task id, or empty.
+        """
+        attempt = self._attempt
+        return attempt.claimed.idempotency_key if attempt else str(self.request.id or "")
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The nominal time of the fire that this run is for, aware and in UTC; None for any other run."""
+        attempt = self._attempt
+        return attempt.claimed.scheduled_for if attempt else None
+
+    @contextmanager
+    def exactly_once(self) -> Iterator[Connection]:
+        """Yield a connection to the ledger's database; what is done on it is committed with the processed key.
+
+        It is the last effect of a run. If another attempt has taken the run over, nothing is committed.
+        Called as a plain function, the block is an ordinary transaction.
+
+        Yields:
+            A connection inside a transaction. Between two statements no more than
+            ``steadybeat_lease_seconds`` may pass.
+
+        Raises:
+            StaleAttempt: Another attempt holds the run; everything was rolled back.
+            LedgerUnavailable: Postgres does not answer; the next attempt finds out whether it had committed.
+        """
+        attempt = self._attempt
+        with Ledger.of(self.app).database.transaction() as connection:
+            if attempt is None:
+                yield connection
+                return
+            attempt.guard(connection)
+            yield connection
+            attempt.commit_effect(connection)

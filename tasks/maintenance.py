@@ -1,0 +1,106 @@
+"""Maintenance: what has served its time is removed, a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from celery import shared_task
+
+from steadybeat import SteadyTask, cron
+from tasks.market import engine, sessions
+from tasks.snapshots import take
+
+IDLE = timedelta(days=30)
+BATCH_COUNT = 1_000
+PASS_COUNT = 100
+
+FIGURES = sa.select(sa.func.count().label("live_session_count")).where(
+    sessions.c.last_seen_at > sa.func.now() - timedelta(days=1)
+)
+
+
+@shared_task(
+    bind=True,  # when it is due stands in celeryconfig.py
+    soft_time_limit=240,
+    time_limit=300,
+    max_retries=3,
+    retry_backoff=5,
+    retry_backoff_max=60,
+    owner="platform-team",
+    severity="warning",
+    depends_on=["postgres"],
+)
+def clear_sessions(self: SteadyTask) -> dict[str, int]:
+    """Delete sessions not seen for 30 days, at most 100,000 in a run.
+
+    Safe to run twice: one statement by age per batch, each in a transaction of its own; a run that is killed
+    leaves whole batches behind and the next one goes on from there.
+    """
+    deleted_count = 0
+    for _ in range(PASS_COUNT):
+        with engine().begin() as db:
+            batch_count = delete_idle(db)
+        deleted_count += batch_count
+        if batch_count < BATCH_COUNT:
+            break
+    return {"deleted_count": deleted_count}
+
+
+def delete_idle(db: sa.Connection) -> int:
+    """Delete the 1,000 sessions unseen for longest, if for 30 days; return how many there were."""
+    idle = (
+        sa.select(sessions.c.id)
+        .where(sessions.c.last_seen_at < sa.func.now() - IDLE)
+        .order_by(sessions.c.last_seen_at)
+        .limit(BATCH_COUNT)
+        .with_for_update(skip_locked=True)
+    )
+    return db.execute(sa.delete(sessions).where(sessions.c.id.in_(idle))).rowcount
+
+
+@shared_task(
+    bind=True,
+    schedule=cron("30 4 * * *", tz="UTC"),
+    catch_up="latest",
+    overlap="skip",
+    soft_time_limit=540,
+    time_limit=600,
+    max_retries=3,
+    retry_backoff=10,
+    retry_backoff_max=300,
+    owner="platform-team",
+    severity="warning",
+    depends_on=["postgres"],
+)
+def prune_ledger(self: SteadyTask) -> dict[str, int]:
+    """Delete from the ledger what is older than `steadybeat_retention_seconds`; return the rows per table.
+
+    Safe to run twice: batched deletes by state and age.
+    """
+    deleted_counts: dict[str, int] = self.app.steadybeat.ledger.prune()
+    return deleted_counts
+
+
+@shared_task(
+    bind=True,
+    soft_time_limit=20,
+    time_limit=30,
+    max_retries=5,
+    retry_backoff=1,
+    retry_backoff_max=10,
+    owner="platform-team",
+    severity="info",
+    depends_on=["postgres"],
+)
+def snapshot(self: SteadyTask, name: str, work_seconds: float = 0.0) -> dict[str, int]:
+    """Write down how many sessions are live: seen within a day.
+
+    Safe to run twice: the row and the processed key commit together.
+
+    Args:
+        self: This run.
+        name: What the row is called; the schedule's name.
+        work_seconds: How long to wait between reading the figures and writing them.
+    """
+    return take(self, "maintenance", name, FIGURES, work_seconds)

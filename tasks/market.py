@@ -1,0 +1,199 @@
+"""The marketplace: its tables (schema `market`) and the way to them.
+
+Artists offer tickets, which are seats of events. An order holds seats until it is paid or expires; every seat
+of a paid order becomes a sale; every sale owes its artist one royalty. Money is whole cents.
+"""
+
+from __future__ import annotations
+
+import os
+
+import sqlalchemy as sa
+from celery import current_app
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = sa.MetaData(
+    schema="market",
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    },
+)
+
+
+def _id() -> sa.Column[int]:
+    return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
+
+
+def _refers(name: str, target: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, sa.ForeignKey(f"market.{target}"), nullable=nullable)
+
+
+def _at(name: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
+
+
+# Everybody who buys or sells.
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    _id(),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("country", sa.CHAR(2), nullable=False),
+    _at("opened_at"),
+    sa.CheckConstraint("email = lower(email)", name="email_lower"),
+)
+
+# The terms agreed with an artist: the share of each sale that is theirs.
+royalties = sa.Table(
+    "royalties",
+    metadata,
+    sa.Column("artist_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
+    sa.Column("share", sa.Numeric(5, 4), nullable=False),
+    _at("agreed_at"),
+    sa.CheckConstraint("share > 0 AND share <= 1", name="share_range"),
+)
+
+# One purchase. `unpaid` becomes `paid` or `expired`, and stays so.
+orders = sa.Table(
+    "orders",
+    metadata,
+    _id(),
+    _refers("buyer_id", "accounts.id"),
+    sa.Column("state", sa.Text, nullable=False, server_default="unpaid"),
+    sa.Column("amount_cents", sa.Integer, nullable=False),
+    _at("placed_at"),
+    _at("paid_at", nullable=True),
+    _at("expired_at", nullable=True),
+    sa.CheckConstraint("state IN ('unpaid', 'paid', 'expired')", name="state_known"),
+    sa.CheckConstraint("(state = 'paid') = (paid_at IS NOT NULL)", name="paid_at_when_paid"),
+    sa.CheckConstraint("(state = 'expired') = (expired_at IS NOT NULL)", name="expired_at_when_expired"),
+    sa.CheckConstraint("amount_cents >= 0", name="amount_range"),
+    sa.Index(None, "buyer_id"),
+    # What expiry looks for: small, however many orders there have ever been.
+    sa.Index("ix_orders_unpaid", "placed_at", postgresql_where=sa.text("state = 'unpaid'")),
+)
+
+# One seat of one event. Free while no order holds it.
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    _id(),
+    _refers("artist_id", "accounts.id"),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("seat", sa.Text, nullable=False),
+    sa.Column("price_cents", sa.Integer, nullable=False),
+    _refers("order_id", "orders.id", nullable=True),
+    sa.UniqueConstraint("event", "seat"),
+    sa.CheckConstraint("price_cents >= 0", name="price_range"),
+    sa.Index(None, "order_id"),
+    sa.Index(None, "artist_id"),
+)
+
+# One seat, sold. A seat is sold once; `settled_at` says when its royalty was paid.
+sales = sa.Table(
+    "sales",
+    metadata,
+    _id(),
+    _refers("order_id", "orders.id"),
+    sa.Column("ticket_id", sa.BigInteger, sa.ForeignKey("market.tickets.id"), nullable=False, unique=True),
+    _refers("artist_id", "accounts.id"),
+    sa.Column("price_cents", sa.Integer, nullable=False),
+    _at("sold_at"),
+    _at("settled_at", nullable=True),
+    sa.CheckConstraint("price_cents >= 0", name="price_range"),
+    sa.Index(None, "order_id"),
+    sa.Index(None, "artist_id"),
+    sa.Index(None, "sold_at", postgresql_include=["price_cents"]),
+    # What `settle` looks for: the few sales that still owe a royalty.
+    sa.Index("ix_sales_unsettled", "id", postgresql_where=sa.text("settled_at IS NULL")),
+)
+
+# One royalty, paid. The unique sale is the last word on "one payment per sale".
+payments = sa.Table(
+    "payments",
+    metadata,
+    _id(),
+    sa.Column("sale_id", sa.BigInteger, sa.ForeignKey("market.sales.id"), nullable=False, unique=True),
+    _refers("artist_id", "accounts.id"),
+    sa.Column("amount_cents", sa.Integer, nullable=False),
+    _at("paid_at"),
+    sa.CheckConstraint("amount_cents >= 0", name="amount_range"),
+    sa.Index(None, "artist_id"),
+)
+
+# Who is signed in, from when until last seen.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    _refers("account_id", "accounts.id"),
+    _at("started_at"),
+    _at("last_seen_at"),
+    sa.CheckConstraint("last_seen_at >= started_at", name="seen_after_start"),
+    sa.Index(None, "account_id"),
+    sa.Index(None, "last_seen_at"),
+)
+
+# Business figures at each fire of a snapshot schedule. (name, scheduled_for) is deliberately not unique: the
+# drill (`make demo`) counts these rows, and a doubled fire must show instead of being refused.
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    _at("scheduled_for", nullable=True),
+    sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("figures", JSONB, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Index(None, "name", "scheduled_for"),
+)
+
+
+def create(db: sa.Connection) -> None:
+    """Create what is missing of the marketplace's schema, inside the caller's transaction.
+
+    Args:
+        db: A connection to the marketplace's database. Its transaction keeps an advisory lock, so that two
+            processes that create or fill at once wait for each other.
+    """
+    db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext("market"))))
+    db.execute(sa.schema.CreateSchema("market", if_not_exists=True))
+    metadata.create_all(db)
+
+
+_engines: dict[str, sa.Engine] = {}
+
+
+def engine(url: str | None = None) -> sa.Engine:
+    """Return this process' engine of a database; the first call makes it.
+
+    Args:
+        url: `postgresql://…`; the database of the current Celery app's ledger unless given.
+    """
+    url = url or current_app.steadybeat.settings.database_url
+    known = _engines.get(url)
+    if known is None:
+        known = _engines[url] = sa.create_engine(
+            sa.make_url(url).set(drivername="postgresql+psycopg"),
+            pool_size=1,  # a prefork worker's child works on one task at a time
+            max_overflow=1,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": 5},
+        )
+    return known
+
+
+def _leave_parents_connections() -> None:
+    """Give up, without closing them, the connections that a forked child shares with its parent."""
+    for each in _engines.values():
+        each.dispose(close=False)
+    _engines.clear()
+
+
+os.register_at_fork(after_in_child=_leave_parents_connections)

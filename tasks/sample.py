@@ -1,0 +1,243 @@
+"""Sample rows of the marketplace: a year of trade up to an instant, the same rows every time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from tasks import market
+from tasks.orders import HOLD
+
+SPAN = timedelta(days=365)
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+SEATS_PER_EVENT = 400
+MAX_SEAT_COUNT = 4
+
+GIVEN = ("Ada", "Amir", "Bea", "Carlos", "Chiara", "Dana", "Deniz", "Elif", "Emil", "Farah", "Goran", "Hana")
+FAMILY = ("Aalto", "Bauer", "Costa", "Demir", "Eriksen", "Fischer", "Garcia", "Horvat", "Ivanov", "Jansen", "Kaya")
+COUNTRIES = ("DE", "ES", "FR", "GB", "IT", "NL", "PL", "PT", "SE", "TR")
+ACTS = ("Glass Harbour", "Night Ferry", "Paper Lions", "Salt & Cedar", "The Late Trams", "Velvet Static")
+CITIES = ("Amsterdam", "Berlin", "Istanbul", "Lisbon", "London", "Madrid", "Milan", "Paris", "Warsaw")
+
+
+class Part(NamedTuple):
+    """The rows of one table: which, how many, of which columns."""
+
+    table: sa.Table
+    row_count: int
+    columns: tuple[str, ...]
+    rows: Iterable[tuple[Any, ...]]
+
+
+class _Order(NamedTuple):
+    id: int
+    state: str
+    placed_at: datetime
+    paid_at: datetime | None
+    first_ticket_id: int
+    seat_count: int
+    settled_at: datetime | None  # of all its sales
+
+
+@dataclass
+class Sample:
+    """Rows for an empty marketplace; equal arguments give equal rows, on any machine.
+
+    Args:
+        as_of: The instant (aware) that the rows end at; none lies after it.
+        account_count: Accounts; a twentieth of them are artists.
+        order_count: Orders, evenly over the year before `as_of`.
+        sale_count: Sales, spread over the paid orders; at least one for each of them.
+    """
+
+    as_of: datetime
+    account_count: int = 5_000
+    order_count: int = 50_000
+    sale_count: int = 200_000
+    _plan: list[_Order] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.as_of = self.as_of.astimezone(UTC)
+        self._artist_count = self.account_count // 20
+        self._session_count = self.account_count * 4
+        self._plan = self._plan_orders()
+        last = self._plan[-1]
+        free_count = self.sale_count // 40
+        self._ticket_count = last.first_ticket_id + last.seat_count - 1 + free_count
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the rows of each table, those first that others refer to."""
+        settled_count = sum(each.seat_count for each in self._plan if each.settled_at is not None)
+        for table, count, columns, rows in (
+            (market.accounts, self.account_count, "id email display_name country opened_at", self._accounts),
+            (market.royalties, self._artist_count, "artist_id share agreed_at", self._royalties),
+            (
+                market.orders,
+                self.order_count,
+                "id buyer_id state amount_cents placed_at paid_at expired_at",
+                self._orders,
+            ),
+            (
+                market.tickets,
+                self._ticket_count,
+                "id artist_id event seat price_cents order_id",
+                self._tickets,
+            ),
+            (
+                market.sales,
+                self.sale_count,
+                "id order_id ticket_id artist_id price_cents sold_at settled_at",
+                self._sales,
+            ),
+            (market.payments, settled_count, "sale_id artist_id amount_cents paid_at", self._payments),
+            (market.sessions, self._session_count, "id account_id started_at last_seen_at", self._sessions),
+        ):
+            yield Part(table, count, tuple(columns.split()), rows())
+
+    def digest(self) -> str:
+        """Return a SHA-256 over all rows of all tables, in hexadecimal."""
+        content = hashlib.sha256()
+        for part in self.parts():
+            content.update(part.table.name.encode())
+            for row in part.rows:
+                content.update("\t".join(map(str, row)).encode())
+        return content.hexdigest()
+
+    def _plan_orders(self) -> list[_Order]:
+        random = Random("orders")  # noqa: S311 - rows, not secrets
+        first = self.as_of - SPAN
+        step = (SPAN - HOUR) / self.order_count
+        times_and_states = []
+        for index in range(self.order_count):
+            placed_at = first + step * (index + random.random())
+            times_and_states.append((placed_at, self._state(self.as_of - placed_at, random.random())))
+        seat_counts = self._seat_counts([state for _, state in times_and_states], random)
+        plan = []
+        ticket_id = 1
+        for index, (placed_at, state) in enumerate(times_and_states):
+            paid_at = placed_at + random.random() * HOUR if state == "paid" else None
+            seat_count, settled_at = seat_counts[index], self._settled(paid_at)
+            plan.append(_Order(index + 1, state, placed_at, paid_at, ticket_id, seat_count, settled_at))
+            ticket_id += seat_count if state != "expired" else 0  # expired orders hold no seats
+        return plan
+
+    def _state(self, age: timedelta, chance: float) -> str:
+        """Return an order's state: of recent ones half are unpaid, of old ones a few have expired."""
+        if age < HOLD + DAY:
+            return "unpaid" if chance < 0.5 else "paid"
+        return "expired" if chance < 0.03 else "paid"
+
+    def _seat_counts(self, states: list[str], random: Random) -> list[int]:
+        """Return how many seats each order has, so that the paid ones have `sale_count` together."""
+        counts = [1 + int(random.random() * MAX_SEAT_COUNT) for _ in states]
+        paid = [index for index, state in enumerate(states) if state == "paid"]
+        share, rest = divmod(self.sale_count, len(paid))
+        for position, index in enumerate(paid):
+            counts[index] = share + (position < rest)
+        for one, other in zip(paid[::2], paid[1::2], strict=False):
+            moved = int(random.random() * min(share, MAX_SEAT_COUNT))
+            counts[one] -= moved
+            counts[other] += moved
+        return counts
+
+    def _settled(self, sold_at: datetime | None) -> datetime | None:
+        """Return when the royalties of sales at `sold_at` were paid: 06:00 of the next day, if that was."""
+        if sold_at is None:
+            return None
+        settled_at = sold_at.replace(hour=6, minute=0, second=0, microsecond=0) + DAY
+        return settled_at if settled_at < self.as_of else None
+
+    def _accounts(self) -> Iterator[tuple[Any, ...]]:
+        random = Random("accounts")  # noqa: S311
+        first = self.as_of - 3 * SPAN
+        for account_id in range(1, self.account_count + 1):
+            given = GIVEN[int(random.random() * len(GIVEN))]
+            family = FAMILY[int(random.random() * len(FAMILY))]
+            email = f"{given}.{family}.{account_id}@example.org".lower()
+            country = COUNTRIES[int(random.random() * len(COUNTRIES))]
+            yield account_id, email, f"{given} {family}", country, first + random.random() * 2 * SPAN
+
+    def _royalties(self) -> Iterator[tuple[Any, ...]]:
+        agreed_at = self.as_of - SPAN
+        for artist_id in range(1, self._artist_count + 1):
+            yield artist_id, Decimal(_share(artist_id)).scaleb(-4), agreed_at
+
+    def _orders(self) -> Iterator[tuple[Any, ...]]:
+        random = Random("buyers")  # noqa: S311
+        buyer_count = self.account_count - self._artist_count
+        for order in self._plan:
+            buyer_id = self._artist_count + 1 + int(random.random() * buyer_count)
+            amount = sum(_price(each) for each in _tickets_of(order))
+            expired_at = order.placed_at + HOLD if order.state == "expired" else None
+            yield order.id, buyer_id, order.state, amount, order.placed_at, order.paid_at, expired_at
+
+    def _tickets(self) -> Iterator[tuple[Any, ...]]:
+        ticket_id = 0
+        for order in self._plan:
+            if order.state != "expired":
+                for ticket_id in _tickets_of(order):
+                    yield self._ticket(ticket_id, order.id)
+        for free_id in range(ticket_id + 1, self._ticket_count + 1):
+            yield self._ticket(free_id, None)
+
+    def _ticket(self, ticket_id: int, order_id: int | None) -> tuple[Any, ...]:
+        event, seat = divmod(ticket_id - 1, SEATS_PER_EVENT)
+        title = f"{ACTS[event % len(ACTS)]}, {CITIES[event % len(CITIES)]}, night {event + 1}"
+        name = f"{chr(65 + seat // 20)}{seat % 20 + 1}"
+        return ticket_id, self._artist(ticket_id), title, name, _price(ticket_id), order_id
+
+    def _artist(self, ticket_id: int) -> int:
+        return (ticket_id - 1) // SEATS_PER_EVENT * 31 % self._artist_count + 1
+
+    def _sales(self) -> Iterator[tuple[Any, ...]]:
+        for sale_id, ticket_id, order in self._sold():
+            artist_id = self._artist(ticket_id)
+            yield sale_id, order.id, ticket_id, artist_id, _price(ticket_id), order.paid_at, order.settled_at
+
+    def _payments(self) -> Iterator[tuple[Any, ...]]:
+        for sale_id, ticket_id, order in self._sold():
+            if order.settled_at is not None:
+                artist_id = self._artist(ticket_id)
+                owed = (_price(ticket_id) * _share(artist_id) + 5_000) // 10_000
+                yield sale_id, artist_id, owed, order.settled_at
+
+    def _sold(self) -> Iterator[tuple[int, int, _Order]]:
+        sale_id = 0
+        for order in self._plan:
+            if order.state == "paid":
+                for ticket_id in _tickets_of(order):
+                    sale_id += 1
+                    yield sale_id, ticket_id, order
+
+    def _sessions(self) -> Iterator[tuple[Any, ...]]:
+        random = Random("sessions")  # noqa: S311
+        for _ in range(self._session_count):
+            session_id = UUID(int=random.getrandbits(128), version=4)
+            account_id = 1 + int(random.random() * self.account_count)
+            last_seen_at = self.as_of - random.random() * 45 * DAY
+            yield session_id, account_id, last_seen_at - random.random() * 2 * HOUR, last_seen_at
+
+
+def _tickets_of(order: _Order) -> range:
+    return range(order.first_ticket_id, order.first_ticket_id + order.seat_count)
+
+
+def _price(ticket_id: int) -> int:
+    """Return the price in cents: each event has its own, and the first five rows cost half as much again."""
+    event, seat = divmod(ticket_id - 1, SEATS_PER_EVENT)
+    price = 2_000 + event * 7_919 % 90 * 100
+    return price * 3 // 2 if seat < 100 else price
+
+
+def _share(artist_id: int) -> int:
+    """Return an artist's share in hundredths of a per cent: 5 to 15 %."""
+    return 500 + artist_id * 37 % 1_001

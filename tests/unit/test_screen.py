@@ -1,0 +1,81 @@
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from steadybeat.dev.screen import Tail, access_lines, brief, duration, render
+from steadybeat.dev.stack import Stack, without_password
+
+
+def drawn(stack: Stack, width: int = 110) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"), force_terminal=True)
+    with console.file:
+        console.print(render(stack, lambda process: brief("")))
+    return console.export_text()
+
+
+def test_a_line_of_json_shows_its_event_and_its_key_facts():
+    line = (
+        '{"timestamp": "2026-03-01T06:00:00Z", "level": "info", "event": "run succeeded", "instance": "a:1:child", '
+        '"task": "tasks.orders.expire", "schedule": "tasks.orders.expire", "run_id": "0195", '
+        '"status": "succeeded", "duration_seconds": 0.123456}'
+    )
+    assert brief(line).plain == "run succeeded  task tasks.orders.expire  status succeeded  duration_seconds 0.123"
+
+
+def test_an_error_with_a_stack_stays_on_one_line():
+    assert brief('{"event": "run failed", "level": "error", "error": "Boom: no\\nmore", "stack": "x\\ny"}').plain == (
+        "run failed  error Boom: no"
+    )
+
+
+def test_a_line_that_only_looks_like_json_is_shown_as_it_is():
+    assert brief('{"event": broken').plain == '{"event": broken'
+    assert brief('{"no": "event"}').plain == '{"no": "event"}'
+
+
+def test_what_redis_and_postgres_write_before_their_message_is_left_out():
+    assert brief("5702:M 22 Nov 2026 00:51:19.897 * Ready to accept connections").plain == "Ready to accept connections"
+    line = "2026-11-22 00:51:19.745 UTC [5681] LOG:  received fast shutdown request"
+    assert brief(line).plain == "LOG:  received fast shutdown request"
+
+
+def test_escape_sequences_of_a_log_do_not_reach_the_terminal():
+    assert brief("\x1b[2J\x1b[31mred\x1b[0m\x07").plain == "red"
+
+
+def test_the_last_line_follows_a_growing_file(tmp_path: Path):
+    log = tmp_path / "beat.log"
+    tail = Tail(log)
+    assert tail.read() == ""
+    log.write_text("one\ntwo\n\n")
+    assert tail.read() == "two"
+    with log.open("a") as file:
+        file.write("three\n")
+    assert tail.read() == "three"
+
+
+def test_a_duration_is_told_in_its_two_largest_units():
+    told = [duration(timedelta(seconds=seconds)) for seconds in (8, 62, 11_220, 183_600)]
+    assert told == ["8s", "1m02s", "3h07m", "2d03h"]
+
+
+def test_the_screen_names_every_process_and_where_everything_is(tmp_path: Path):
+    stack = Stack("tasks", ["orders", "royalties"], folder=tmp_path)
+    text = drawn(stack)
+    for name in ("redis", "postgres", "beat-1", "beat-2", "worker-orders", "worker-royalties", "flower"):
+        assert name in text
+    for address in (*stack.urls.values(), stack.flower_password, "Ctrl-C stops all"):
+        assert address in text
+
+
+def test_the_password_stands_once_in_plain_lines(tmp_path: Path):
+    stack = Stack("tasks", [], folder=tmp_path)
+    assert "\n".join(access_lines(stack)).count(stack.flower_password) == 1
+
+
+def test_the_password_of_a_given_server_is_not_shown(tmp_path: Path):
+    assert without_password("redis://:secret@db:6379/0") == "redis://:***@db:6379/0"
+    stack = Stack("tasks", [], folder=tmp_path, database_url="postgresql://me:secret@db/ledger")
+    assert "secret" not in drawn(stack)
+    assert "secret" not in "\n".join(access_lines(stack))
