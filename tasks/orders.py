@@ -68,7 +68,7 @@ def expire_unpaid(db: sa.Connection) -> Expired:
         .where(orders.c.state == "unpaid", orders.c.placed_at < sa.func.now() - HOLD)
         .order_by(orders.c.placed_at)
         .limit(BATCH_COUNT)
-        
+        .with_for_update(skip_locked=True)
         .cte("due")
     )
     expired = (

@@ -15,7 +15,7 @@ from celery import Celery, signals
 from kombu.exceptions import OperationalError
 
 from steadybeat import channel, telemetry
-from steadybeat.delivery import Relay, Rescuer, services_of, service_of
+from steadybeat.delivery import Relay, Rescuer, service_of, services_of
 from steadybeat.delivery.routing import route_to_service
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.ledger import Ledger

@@ -27,7 +27,7 @@ AS_OF = datetime(2026, 1, 31, tzinfo=UTC)
 NOW = datetime.now(UTC)
 SIZE = {"accounts": 5_000, "orders": 50_000, "sales": 200_000}
 DIGEST = "fa9052076c2cb7cfa56b866b2821da7a0020287344ea563657103422e30d54c5"
-SMALL = {"account_count": 100, "order_count": 1_000, "sale_count": 4_000}
+small = partial(Sample, account_count=100, order_count=1_000, sale_count=4_000)
 
 
 @pytest.fixture
@@ -48,23 +48,16 @@ def artist(db_engine: sa.Engine) -> int:
     return account_id
 
 
-def add(db: sa.Connection, table: sa.Table, **values: Any) -> Any:
-    return db.scalar(sa.insert(table).values(values).returning(table.c.id))
+def add(db: sa.Connection, table: sa.Table, **values: Any) -> int:
+    row_id: int = db.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one()
+    return row_id
 
 
 def add_order(db_engine: sa.Engine, artist: int, *, state: str, age: timedelta, seats: int = 1) -> int:
     at = NOW - age
     with db_engine.begin() as db:
-        paid_at = at if state == "paid" else None
-        order_id: int = add(
-            db,
-            market.orders,
-            buyer_id=artist,
-            state=state,
-            amount_cents=1_000,
-            placed_at=at,
-            paid_at=paid_at,
-        )
+        values: dict[str, Any] = {"state": state, "paid_at": at if state == "paid" else None}
+        order_id = add(db, market.orders, buyer_id=artist, amount_cents=1_000, placed_at=at, **values)
         for seat in range(seats):
             values = {"artist_id": artist, "event": f"event {order_id}", "seat": str(seat)}
             ticket_id = add(db, market.tickets, price_cents=1_005, order_id=order_id, **values)
@@ -250,7 +243,7 @@ def test_a_doubled_fire_shows_in_the_effects(
 
 
 def test_a_sample_is_the_same_rows_on_every_machine() -> None:
-    assert Sample(AS_OF, **SMALL).digest() == DIGEST
+    assert small(AS_OF).digest() == DIGEST
 
 
 def test_filling_twice_gives_the_same_content_and_leaves_the_schema_whole(db_engine: sa.Engine) -> None:
@@ -266,7 +259,7 @@ def test_filling_twice_gives_the_same_content_and_leaves_the_schema_whole(db_eng
         before = schema_objects(db)
     contents = []
     for _ in range(2):
-        fill_with(db_engine, Sample(AS_OF, **SMALL))
+        fill_with(db_engine, small(AS_OF))
         with db_engine.connect() as db:
             contents.append(content(db))
             assert schema_objects(db) == before
@@ -275,7 +268,7 @@ def test_filling_twice_gives_the_same_content_and_leaves_the_schema_whole(db_eng
 
 
 def test_rows_added_after_filling_get_ids_of_their_own(db_engine: sa.Engine) -> None:
-    fill_with(db_engine, Sample(AS_OF, **SMALL))
+    fill_with(db_engine, small(AS_OF))
 
     with db_engine.begin() as db:
         added = add(db, market.accounts, email="a@x", display_name="A", country="DE", opened_at=NOW)
@@ -301,7 +294,7 @@ SELECT FROM market.sessions WHERE last_seen_at > :as_of
 
 
 def test_a_sample_does_not_contradict_itself(db_engine: sa.Engine) -> None:
-    sample = Sample(AS_OF, **SMALL)
+    sample = small(AS_OF)
     fill_with(db_engine, sample)
 
     with db_engine.connect() as db:
@@ -342,7 +335,7 @@ def test_seed_fills_an_empty_marketplace_and_leaves_a_filled_one(
 def test_seed_asks_before_it_deletes(
     celery_seed: Callable[..., Result], db_engine: sa.Engine, artist: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.seed.Sample", partial(Sample, **SMALL))
+    monkeypatch.setattr("tasks.seed.Sample", small)
 
     refused = celery_seed("--reset", answer="n\n")
     assert refused.exit_code == 1

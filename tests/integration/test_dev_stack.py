@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from rich.text import Text
 
 from steadybeat.dev import Stack, StackError
 from steadybeat.dev.health import Roster
@@ -185,16 +186,16 @@ def test_redis_can_be_restarted_under_a_running_stack(folder: Path):
 
 def test_a_second_stack_in_the_same_folder_says_that_one_is_running(folder: Path):
     options = {"folder": folder / "up", "flower": False, "beats": 0, "cwd": folder}
-    with Stack("tasks", [], **options):
-        with pytest.raises(StackError, match=f"is running already, as process {os.getpid()}"):
-            Stack("tasks", [], **options).start()
+    refused = pytest.raises(StackError, match=f"is running already, as process {os.getpid()}")
+    with Stack("tasks", [], **options), refused:
+        Stack("tasks", [], **options).start()
     with Stack("tasks", [], **options) as again:
         again.wait_ready(TIMEOUT)
 
 
 def test_a_step_that_fails_ends_the_start_with_its_last_words(folder: Path):
     with Stack("tasks", [], folder=folder / "up", prepare=["seed fail"], flower=False, cwd=folder) as stack:
-        with pytest.raises(StackError, match="seed fail failed: ended with exit code 1.\n.*\n  seed: the marketplace"):
+        with pytest.raises(StackError, match=r"seed fail failed: ended with exit code 1\.\n.*\n  seed: the market"):
             stack.wait_ready(TIMEOUT)
         assert stack.process("beat-1").state is State.PENDING
 
@@ -211,7 +212,7 @@ def test_a_given_server_is_used_and_left_running(folder: Path):
 
 def test_a_given_server_that_does_not_answer_is_refused_without_its_password(folder: Path):
     stack = Stack("tasks", [], folder=folder / "up", redis_url="redis://:secret@127.0.0.1:1/0")
-    with pytest.raises(ConfigurationError, match="STEADYBEAT_REDIS_URL='redis://:[*]{3}@127.0.0.1:1/0': no server"):
+    with pytest.raises(ConfigurationError, match=r"STEADYBEAT_REDIS_URL='redis://:\*{3}@127.0.0.1:1/0': no"):
         stack.start()
 
 
@@ -281,7 +282,7 @@ def test_a_terminal_gets_one_live_screen(folder: Path):
     )
     os.close(theirs)
     seen = ""
-    while "ready in" not in seen:
+    while "ready in" not in Text.from_ansi(seen).plain:
         seen += os.read(ours, 65536).decode(errors="replace")
     program.send_signal(signal.SIGINT)
     with pytest.raises(OSError, match="Input/output error"):  # the end of a terminal that nobody holds any more

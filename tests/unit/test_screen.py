@@ -1,3 +1,4 @@
+import io
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,9 +9,8 @@ from steadybeat.dev.stack import Stack, without_password
 
 
 def drawn(stack: Stack, width: int = 110) -> str:
-    console = Console(width=width, record=True, file=open("/dev/null", "w"), force_terminal=True)
-    with console.file:
-        console.print(render(stack, lambda process: brief("")))
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(render(stack, lambda process: brief("")))
     return console.export_text()
 
 

@@ -49,7 +49,7 @@ class Scene:
         while len(self.children) == count:
             self.after(0.25)
         self.after(0.0)
-        return self.now - began
+        return round(self.now - began, 3)
 
 
 @pytest.fixture

@@ -148,9 +148,10 @@ def test_a_level_that_is_off_writes_nothing(lines: list[dict[str, Any]]) -> None
 def test_structlog_and_extra_are_equally_good_and_cannot_forge_a_line(lines: list[dict[str, Any]]) -> None:
     structlog.contextvars.bind_contextvars(order=5)
     logging.getLogger("mine").info("%s of %d", "one", 2, extra={"password": "x", "place": "Köln\n"})
-    telemetry.get_logger("mine").info("named", level="gold", logger="me", args=[1])
+    telemetry.get_logger("mine").info("named", level="gold", logger="me", args=[1], extra={"run_id": "r3"})
     assert (lines[0]["event"], lines[0]["password"], lines[0]["place"]) == ("one of 2", "***", "Köln\n")
     assert lines[0]["order"] == 5
+    assert (lines[1]["run_id"], lines[1]["args"]) == ("r3", [1])
     assert (lines[1]["level"], lines[1]["level_"], lines[1]["logger_"]) == ("info", "gold", "me")
 
 

@@ -102,7 +102,7 @@ def left() -> Iterator[Left]:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=20,
+            timeout=60,
         )
         server.shutdown()
         thread.join()

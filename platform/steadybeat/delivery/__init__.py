@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from steadybeat.delivery.relay import Relay
 from steadybeat.delivery.rescue import Rescuer
-from steadybeat.delivery.routing import services_of, service_of
+from steadybeat.delivery.routing import service_of, services_of
 from steadybeat.delivery.sending import SteadyAMQP
 
-__all__ = ["Relay", "Rescuer", "SteadyAMQP", "services_of", "service_of"]
+__all__ = ["Relay", "Rescuer", "SteadyAMQP", "service_of", "services_of"]

@@ -23,7 +23,7 @@ from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps
 
 from steadybeat import telemetry
-from steadybeat.delivery.routing import SteadyRouter, services_of, service_of
+from steadybeat.delivery.routing import SteadyRouter, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun

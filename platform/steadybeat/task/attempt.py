@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
@@ -238,6 +239,8 @@ class Attempt:
         Raises:
             Ignore: The run was taken over, so this attempt decides nothing.
         """
+        if terminate_handler_fired():
+            return  # raised while the process unwinds; its parent records why
         if isinstance(error, StaleAttempt):
             self._log("stale", error=str(error))
             raise Ignore(str(error)) from error
@@ -245,8 +248,11 @@ class Attempt:
         self._end(_line(error), state="dead", outcome=outcome, cause=error)
 
     def interrupted(self, stop: BaseException) -> None:
-        """Hand the run back at once. A shutdown does not count against it; its own ``sys.exit()`` counts as a death."""
-        if not self._ended:
+        """Hand the run back at once. A shutdown does not count against it; its own ``sys.exit()`` counts as a death.
+
+        A process that was told to end by a signal says nothing: its parent knows why, and records that.
+        """
+        if not self._ended and not terminate_handler_fired():
             own = isinstance(stop, SystemExit) and not isinstance(stop, WorkerShutdown | WorkerTerminate)
             reason = "it ended its own process" if own else "interrupted by a shutdown"
             self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
@@ -259,6 +265,11 @@ class Attempt:
         """
         self._again(_line(error), outcome="interrupted", cause=error, delay_seconds=self.backoff_seconds())
         raise Ignore(str(error)) from error
+
+    def may_be_tried_again(self, error: Exception) -> bool:
+        """Return whether this error is retried though the task does not say so; with ``autoretry_for`` it says."""
+        permanent = isinstance(error, Permanent | StaleAttempt) or bool(getattr(self._task, "autoretry_for", ()))
+        return not permanent and not terminate_handler_fired()
 
     def backoff_seconds(self) -> float:
         """Return the pause before the next attempt: it doubles with each, less a random share of up to half."""

@@ -11,7 +11,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import Connection
 
-from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule
 from steadybeat.task.attempt import Attempt
@@ -95,7 +95,7 @@ class SteadyTask(Task):
         """Have a failed attempt followed by another, or make a dead letter; Celery sees `error` or a `Retry`."""
         if isinstance(error, LedgerUnavailable):
             attempt.ledger_away(error)
-        if not getattr(self, "autoretry_for", ()) and not isinstance(error, Permanent | StaleAttempt):
+        if attempt.may_be_tried_again(error):
             with attempt.working() as diverted:
                 try:
                     self.retry(exc=error, countdown=attempt.backoff_seconds())

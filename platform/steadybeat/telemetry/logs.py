@@ -234,6 +234,10 @@ def _to_record(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[
     """Hand a structlog event to the standard library: message, error, and all else under one name."""
     message = event.pop("event", "")
     arguments: dict[str, object] = {name: event.pop(name) for name in ("exc_info", "stack_info") if name in event}
+    extra = event.pop("extra", None)
+    if isinstance(extra, Mapping):
+        # Written as for the standard library's loggers.
+        event.update(extra)
     arguments["extra"] = {FACTS: event}
     return (message,), arguments
 
