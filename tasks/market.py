@@ -150,7 +150,7 @@ snapshots = sa.Table(
     _at("scheduled_for", nullable=True),
     sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("figures", JSONB, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text),  # none when the task is called as a function
     sa.Index(None, "name", "scheduled_for"),
 )
 

@@ -216,7 +216,7 @@ class FireOf:
 
     def __init__(self, db_engine: sa.Engine, scheduled_for: datetime | None) -> None:
         self.db_engine, self.scheduled_for = db_engine, scheduled_for
-        self.request = SimpleNamespace(id=str(uuid4()))
+        self.request = SimpleNamespace(id=str(uuid4()) if scheduled_for else None)
 
     @contextmanager
     def exactly_once(self) -> Iterator[sa.Connection]:

@@ -1,0 +1,190 @@
+"""What the ledger costs: tasks per second of one worker with steadybeat, beside plain Celery that acknowledges late.
+
+    python bench/overhead.py [--rounds 5] [--runs 3000] [--events] [--json]
+
+Each side is one prefork worker with two processes (``-c 2``) at Celery's default log level; the task does nothing,
+so that only what is around it is measured. Both use the same Redis (append-only file on) and no result backend;
+steadybeat's Postgres is durable, each commit is on disk before it is answered.
+
+A round measures both sides one after the other, in turns first and second. One measurement: the messages are sent
+by a process of their own through ``delay()`` (for steadybeat the runs are recorded by that), then the worker is
+started. This program looks every 20 ms how many messages Redis still has, on the queue or delivered and not
+acknowledged; both sides acknowledge when all else of a task is over, in steadybeat the commit of its outcome. The
+clock runs from the moment when a tenth of the messages are done until the last one is: neither the start of the
+worker nor its first, slower tasks count. The ratio of a round is steadybeat's rate divided by plain Celery's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import psycopg
+import redis
+
+from bench.report import Report, celery, machine, spread, wait_until
+from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
+from steadybeat.ledger import Ledger
+from steadybeat.settings import Settings
+
+WARM_UP = 0.1
+STOP = ((15, 20.0),)
+
+
+class Side:
+    """One of the two that are compared.
+
+    Args:
+        name: ``plain`` or ``steady``: the module of its app, and its queue.
+        redis_url: A database of Redis that is its own.
+        env: Variables of its worker and of its sender.
+    """
+
+    def __init__(self, name: str, redis_url: str, env: dict[str, str]) -> None:
+        self.name = name
+        self.env = env
+        self.redis = redis.Redis.from_url(redis_url)
+        self.rates: list[float] = []
+        self.sending_rates: list[float] = []
+
+    def measure(self, count: int, log: Path, options: list[str]) -> None:
+        """Send messages, then let a worker work them off; append both rates, in tasks per second.
+
+        Args:
+            count: How many messages.
+            log: Of the worker.
+            options: Of the worker.
+        """
+        self.redis.flushdb()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            self.sending_rates.append(count / pool.apply(send, (self.name, count, self.env)))
+        worker = celery(
+            f"bench.{self.name}", ["worker", "-Q", self.name, "-c", "2", "-n", f"{self.name}@%h", *options], log, self.env
+        )
+        try:
+            wait_until(lambda: count - self._left() >= count * WARM_UP, "first tasks", worker)
+            began, before = time.monotonic(), self._left()
+            wait_until(lambda: self._left() == 0, "last task", worker, timeout_seconds=600)
+            self.rates.append(before / (time.monotonic() - began))
+        finally:
+            worker.end(STOP)
+
+    def _left(self) -> int:
+        """Return how many messages are not done yet."""
+        with self.redis.pipeline() as pipeline:
+            pipeline.llen(self.name)
+            pipeline.hlen("unacked")
+            return sum(pipeline.execute())
+
+
+def send(name: str, count: int, env: dict[str, str]) -> float:
+    """Send messages in a process of its own, and return the seconds that it took.
+
+    Args:
+        name: Of the side.
+        count: How many.
+        env: Variables to set first.
+    """
+    import os
+
+    os.environ.update(env)
+    nothing = importlib.import_module(f"bench.{name}").nothing
+    nothing.delay()  # opens the connections
+    began = time.monotonic()
+    for _ in range(count - 1):
+        nothing.delay()
+    return time.monotonic() - began
+
+
+def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[str, Any]:
+    """Return the figures of all rounds.
+
+    Args:
+        rounds: How many.
+        runs: Tasks of each side in each round.
+        options: Of both workers.
+        report: Where each round is told.
+    """
+    with (
+        scratch_folder() as folder,
+        RedisServer(folder / "redis") as server,
+        PostgresServer(folder / "postgres", durable=True) as postgres,
+    ):
+        ledger = Ledger(Settings(database_url=postgres.url))
+        ledger.upgrade()
+        plain_url = server.url.removesuffix("0") + "1"
+        plain = Side("plain", plain_url, {"CELERY_BROKER_URL": plain_url})
+        steady = Side(
+            "steady", server.url, {"STEADYBEAT_REDIS_URL": server.url, "STEADYBEAT_DATABASE_URL": postgres.url}
+        )
+        facts = machine(server.url, postgres.url)
+        report.say("  ".join(f"{name} {value}" for name, value in facts.items()))
+        for number in range(rounds):
+            for side in (plain, steady) if number % 2 == 0 else (steady, plain):
+                side.measure(runs, folder / f"{side.name}.log", options)
+            report.say(
+                f"round {number + 1}: plain {plain.rates[-1]:7.1f}/s  steadybeat {steady.rates[-1]:7.1f}/s"
+                f"  ratio {steady.rates[-1] / plain.rates[-1]:.3f}"
+                f"  (sending: {plain.sending_rates[-1]:.0f}/s and {steady.sending_rates[-1]:.0f}/s)"
+            )
+        check(postgres.url, rounds * runs)
+        ledger.database.close()
+    ratios = spread([ours / theirs for ours, theirs in zip(steady.rates, plain.rates, strict=True)])
+    return {
+        "ratio": ratios["median"],
+        "ratio_per_round": ratios,
+        "steady_tasks_per_second": spread(steady.rates),
+        "plain_tasks_per_second": spread(plain.rates),
+        "steady_sent_per_second": spread(steady.sending_rates),
+        "plain_sent_per_second": spread(plain.sending_rates),
+        "rounds": rounds,
+        "runs_per_round": runs,
+        "worker_options": options,
+        "machine": facts,
+    }
+
+
+def check(database_url: str, runs: int) -> None:
+    """Make sure that what was fast was also right: each run succeeded in one attempt, and its key is done.
+
+    Raises:
+        RuntimeError: It was not.
+    """
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FILTER (WHERE r.state = 'succeeded' AND r.attempt_count = 1),"
+            " count(*) FILTER (WHERE a.outcome = 'succeeded'), count(*) FILTER (WHERE k.state = 'done')"
+            " FROM steadybeat.runs r LEFT JOIN steadybeat.attempts a ON a.run = r.id"
+            " LEFT JOIN steadybeat.processed_keys k ON k.run = r.id"
+        ).fetchone()
+    if row != (runs, runs, runs):
+        raise RuntimeError(f"{runs} runs were sent; succeeded, attempts, processed keys: {row}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="how often both sides are measured (5)")
+    parser.add_argument("--runs", type=int, default=3000, help="tasks of each side in each round (3000)")
+    parser.add_argument("--events", action="store_true", help="both workers send task events, as Flower needs them")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    given = parser.parse_args()
+    report = Report(json_at_end=given.json)
+    figures = measure(given.rounds, given.runs, ["-E"] if given.events else [], report)
+    ratio = figures["ratio_per_round"]
+    report.say(
+        f"ratio {ratio['median']:.3f} (from {ratio['min']:.3f} to {ratio['max']:.3f}):"
+        f" steadybeat {figures['steady_tasks_per_second']['median']:.0f} tasks/s,"
+        f" plain Celery {figures['plain_tasks_per_second']['median']:.0f} tasks/s"
+    )
+    report.end(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The sub-commands of `celery -A …`, one file each."""

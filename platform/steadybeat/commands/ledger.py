@@ -1,0 +1,90 @@
+"""`celery -A … ledger`: the schema of the ledger, and what may be forgotten."""
+
+from __future__ import annotations
+
+import click
+
+from steadybeat.commands.installed import installed
+from steadybeat.commands.output import Column, Output, count, json_option
+from steadybeat.ledger import Ledger, SchemaStatus
+
+
+@click.group()
+def ledger() -> None:
+    """The ledger in Postgres: its schema, and what may be forgotten."""
+
+
+@ledger.command(epilog="Example: celery -A tasks ledger upgrade")
+@json_option
+@click.pass_context
+def upgrade(ctx: click.Context, as_json: bool) -> None:
+    """Apply the migrations that the database lacks, as a step of every deploy.
+
+    Safe at any time: several may run at once, and processes of the previous release go on working.
+
+    \b
+    --json: {"from": text or null, "to": text, "applied": [text, …]}
+    """  # noqa: D301 - click's mark for a paragraph that is kept as it is
+    book = Ledger.of(installed(ctx, schema=False))
+    before = book.upgrade()
+    after = before.needed if before.pending else before.applied
+    out = Output(ctx)
+    if as_json:
+        out.json({"from": before.applied, "to": after, "applied": before.pending})
+    elif before.pending:
+        number = count(len(before.pending), "migration")
+        out.say(f"The ledger went from {before.applied or 'nothing'} to {after}: {number} applied.", "green")
+    else:
+        out.say(f"Nothing to do: the ledger is at {_applied(before)}.")
+
+
+@ledger.command(epilog="Example: celery -A tasks ledger status")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say which migrations the database has and lacks; exit with 1 if any is pending.
+
+    \b
+    --json: {"applied": text or null, "needed": text, "pending": [text, …]}
+    """  # noqa: D301
+    found = Ledger.of(installed(ctx, schema=False)).status()
+    out = Output(ctx)
+    if as_json:
+        out.json({"applied": found.applied, "needed": found.needed, "pending": found.pending})
+    else:
+        pending = ", ".join(found.pending) or "nothing"
+        out.facts([("applied", _applied(found)), ("needed", found.needed), ("pending", pending)])
+        if found.pending:
+            out.say("Run `celery -A … ledger upgrade`.", "yellow")
+    ctx.exit(1 if found.pending else 0)
+
+
+def _applied(found: SchemaStatus) -> str:
+    if found.pending or found.applied == found.needed:
+        return found.applied or "nothing"
+    return f"{found.applied}, which is newer than this release ({found.needed})"
+
+
+@ledger.command(epilog="Example: celery -A tasks ledger prune")
+@json_option
+@click.pass_context
+def prune(ctx: click.Context, as_json: bool) -> None:
+    """Delete what ended longer ago than steadybeat_retention_seconds.
+
+    Dead letters and messages that could not be read stay until a person decides.
+
+    \b
+    --json: {"deleted": {table: rows, …}}
+    """  # noqa: D301
+    deleted = Ledger.of(installed(ctx)).prune()
+    out = Output(ctx)
+    if as_json:
+        out.json({"deleted": deleted})
+    elif any(deleted.values()):
+        columns = [
+            Column(title="table", value=lambda row: str(row[0])),
+            Column(title="deleted rows", value=lambda row: str(row[1]), right=True),
+        ]
+        out.table(columns, list(deleted.items()))
+    else:
+        out.say("Nothing to do: nothing is older than the retention.")

@@ -1,0 +1,215 @@
+"""Output: how a command's answer looks. Tables for a terminal, aligned text for a pipe, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import click
+
+from steadybeat.schedule.rule import iso
+
+NONE = "-"
+
+STYLES: Mapping[str, str] = {
+    "succeeded": "green",
+    "running": "cyan",
+    "dispatched": "cyan",
+    "waiting": "yellow",
+    "retried": "yellow",
+    "interrupted": "yellow",
+    "skipped": "yellow",
+    "coalesced": "yellow",
+    "superseded": "yellow",
+    "cancelled": "dim",
+    "missed": "bold red",
+    "dead": "bold red",
+    "failed": "red",
+    "lost": "red",
+    "timed_out": "red",
+    "added": "green",
+    "changed": "yellow",
+    "retired": "red",
+}
+"""How states, outcomes and changes are coloured on a terminal."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: What stands above it.
+        value: The text for a row; empty where there is nothing to say.
+        style: A style of Rich for all its cells; `STYLES` says it for those that are a state.
+        shown_from: A terminal needs this many columns of characters to be shown it; a pipe gets every column.
+        right: Whether it is a number.
+        whole: Whether its cells are never broken or shortened.
+    """
+
+    title: str
+    value: Callable[[Any], str]
+    style: str = ""
+    shown_from: int = 0
+    right: bool = False
+    whole: bool = True
+
+
+class Output:
+    """Standard output, as one command sees it.
+
+    Args:
+        ctx: Context of a sub-command of `celery`, which knows ``--no-color``.
+    """
+
+    def __init__(self, ctx: click.Context) -> None:
+        self._console: Any = None
+        if sys.stdout.isatty():
+            # Celery loads every sub-command for every command, also for a worker: Rich waits until it is wanted.
+            from rich.console import Console
+
+            plain = True if ctx.obj.no_color else None
+            self._console = Console(no_color=plain, highlight=False, markup=False, emoji=False)
+
+    def json(self, document: Any) -> None:
+        """Print one JSON document: instants as ISO 8601 in UTC, durations in seconds."""
+        click.echo(json.dumps(as_json(document), indent=2, ensure_ascii=False))
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a sentence."""
+        if self._console is None:
+            click.echo(one_line(text))
+        else:
+            self._console.print(one_line(text), style=style)
+
+    def block(self, title: str, text: str) -> None:
+        """Print text of several lines, such as a stack, under a title."""
+        lines = [one_line(line, strip=False).rstrip() for line in text.strip("\n").splitlines()]
+        if self._console is None:
+            click.echo("\n".join(["", f"{title}:", *(f"  {line}".rstrip() for line in lines)]))
+            return
+        from rich.padding import Padding
+
+        self._console.print(f"\n{title}", style="bold")
+        self._console.print(Padding("\n".join(lines), (0, 0, 0, 2)), style="dim")
+
+    def facts(self, facts: Iterable[tuple[str, str]]) -> None:
+        """Print names and values, one pair a line; pairs without a value are left out."""
+        pairs = [(name, one_line(value)) for name, value in facts if value]
+        if self._console is None:
+            width = max(len(name) for name, _ in pairs)
+            click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs))
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in pairs:
+            grid.add_row(name, Text(value, style=STYLES.get(value.partition(":")[0], "")))
+        self._console.print(grid)
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Any]) -> None:
+        """Print a table, a line for each row."""
+        cells = [[one_line(column.value(row)) for column in columns] for row in rows]
+        if self._console is None:
+            click.echo("\n".join(aligned(columns, cells)))
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        shown = [n for n, column in enumerate(columns) if self._console.width >= column.shown_from]
+        table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, show_edge=False)
+        for n in shown:
+            column = columns[n]
+            table.add_column(
+                column.title,
+                justify="right" if column.right else "left",
+                no_wrap=column.whole,
+                overflow="fold" if column.whole else "ellipsis",
+            )
+        for row in cells:
+            table.add_row(*(Text(row[n], style=STYLES.get(row[n], columns[n].style)) for n in shown))
+        self._console.print(table)
+
+
+def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table as plain text: titles, then rows, cells padded to the widest of their column."""
+    lines = [[column.title.upper() for column in columns], *([cell or NONE for cell in row] for row in cells)]
+    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(name): as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def moment(at: datetime | None) -> str:
+    """Return an instant to the second: ``2026-11-22 06:00:00Z``; empty for None."""
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def nominal(at: datetime | None) -> str:
+    """Return the nominal time of a fire, exactly: with a fraction where it has one."""
+    if at is None or not at.microsecond:
+        return moment(at)
+    return moment(at).removesuffix("Z") + f".{at.microsecond:06}".rstrip("0") + "Z"
+
+
+def length(duration: timedelta | None) -> str:
+    """Return a duration in at most two units: ``0.3 s``, ``41 s``, ``2 min``, ``3 h 12 min``; empty for None."""
+    if duration is None:
+        return ""
+    seconds = max(0.0, duration.total_seconds())
+    if seconds < 9.95:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def distance(at: datetime, now: datetime) -> str:
+    """Return how far an instant is from now: ``in 3 h 12 min``, ``2 min ago``."""
+    return f"in {length(at - now)}" if at > now else f"{length(now - at)} ago"
+
+
+def one_line(text: str, *, strip: bool = True) -> str:
+    """Return text that cannot move the cursor or break a line, whatever an error message holds."""
+    clean = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(clean.split()) if strip else clean
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its word: ``1 fire``, ``2 fires``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -1,0 +1,278 @@
+"""Why: what became of a fire, in sentences. Pure: facts come in, an answer goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from steadybeat.commands.output import count, distance, length, moment, nominal
+from steadybeat.commands.schedules import due_at
+from steadybeat.schedule import Rule
+from steadybeat.schedule.rule import EPOCH, MICROSECOND
+
+LATE = timedelta(seconds=10)
+"""A fire may wait this long past its due time before that is a finding; a failover takes less."""
+
+NO_EFFECT = frozenset({
+    "not a fire", "before", "retired", "unrecorded", "unwritten", "overdue", "skipped", "missed", "coalesced",
+    "superseded", "dead", "cancelled",
+})  # fmt: skip
+"""Verdicts on a fire that has no effect and, as things stand, gets none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known about a fire.
+
+    Attributes:
+        schedule: The schedule's row.
+        rule: Its present rule.
+        at: The instant that is asked for, UTC.
+        now: When it is asked.
+        fire: The fire's row, if there is one.
+        run: The fire's run with its attempts, if there is one.
+        reruns: Runs that a person made of that run, and of those, oldest first.
+        key: The processed key of the fire.
+        horizon: How far ahead fires are written.
+        retention: How long what has ended is kept.
+        beat_count: Beats that are alive.
+    """
+
+    schedule: Mapping[str, Any]
+    rule: Rule
+    at: datetime
+    now: datetime
+    fire: Mapping[str, Any] | None = None
+    run: Mapping[str, Any] | None = None
+    reruns: Sequence[Mapping[str, Any]] = ()
+    key: Mapping[str, Any] | None = None
+    horizon: timedelta = timedelta(minutes=1)
+    retention: timedelta = timedelta(days=30)
+    beat_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a fire.
+
+    Attributes:
+        verdict: In a word or two: ``expected``, ``succeeded``, one of `NO_EFFECT` …
+        sentences: The same in full.
+        effect_at: When its effect happened, if it has.
+        due_at: When it is or was due; None for what is no fire.
+        nearest: The fires next to it, where it is none.
+    """
+
+    verdict: str
+    sentences: list[str]
+    effect_at: datetime | None = None
+    due_at: datetime | None = None
+    nearest: list[datetime] = field(default_factory=list)
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether the fire has no effect, and none is on its way."""
+        return self.effect_at is None and self.verdict in NO_EFFECT
+
+
+def answer(facts: Facts) -> Answer:
+    """Return what became of a fire."""
+    if facts.run is not None:
+        return _of_run(facts, facts.run)
+    if facts.fire is not None:
+        return _of_fire(facts, facts.fire)
+    return _unrecorded(facts)
+
+
+def neighbours(rule: Rule, at: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return the last fire of a rule before an instant, since 1970, and the first after it."""
+    before, width = None, timedelta(minutes=1)
+    while before is None:
+        start = max(EPOCH, at - width) if at - EPOCH > width else EPOCH
+        for before in rule.between(start, at - MICROSECOND):  # noqa: B007 - the last one is wanted
+            pass
+        if start == EPOCH:
+            break
+        width *= 4
+    return before, rule.next_after(at)
+
+
+def is_fire(rule: Rule, at: datetime) -> bool:
+    """Return whether a rule is due at exactly this instant."""
+    return rule.next_after(at - MICROSECOND) == at
+
+
+# A fire that is not on record
+
+
+def _unrecorded(facts: Facts) -> Answer:
+    schedule, at = facts.schedule, facts.at
+    if not is_fire(facts.rule, at):
+        return _no_fire(facts)
+    due = _due(facts)
+    effect_at, effect = _effect(facts)
+    if schedule["retired_at"] is not None and at > schedule["retired_at"]:
+        text = f"The schedule was retired at {moment(schedule['retired_at'])}: the code no longer has it."
+        return Answer("retired", [text], due_at=due)
+    if at > schedule["expected_until"]:
+        return _unwritten(facts, due)
+    if at < facts.now - facts.retention:
+        text = f"It is no longer on record: fires are kept for {length(facts.retention)}."
+        return Answer("unrecorded", [text, *effect], effect_at, due)
+    if at < schedule["created_at"]:
+        text = f"It is older than the schedule, which exists since {moment(schedule['created_at'])}."
+        return Answer("before", [text, *effect], effect_at, due)
+    text = (
+        "It is not on record. The present rule has it, but the schedule had another rule then, or was retired:"
+        f" it was defined last at {moment(schedule['updated_at'])}."
+    )
+    return Answer("unrecorded", [text, *effect], effect_at, due)
+
+
+def _no_fire(facts: Facts) -> Answer:
+    nearest = [each for each in neighbours(facts.rule, facts.at) if each is not None]
+    sentences = [f"That is no fire of this schedule. Its rule: {facts.rule.explain()}."]
+    if nearest:
+        sentences.append(f"Nearest: {' and '.join(nominal(each) for each in nearest)}.")
+    return Answer("not a fire", sentences, nearest=nearest)
+
+
+def _unwritten(facts: Facts, due: datetime) -> Answer:
+    if facts.at > facts.now:
+        sentences = [
+            f"It lies ahead: it is due at {moment(due)}, {distance(due, facts.now)}, if the schedule stays as it is.",
+            f"Fires are written {length(facts.horizon)} ahead.",
+        ]
+        return Answer("ahead", sentences, due_at=due)
+    sentences = [
+        f"It is not on record yet: it was due at {moment(due)}, {distance(due, facts.now)}, but fires are written only"
+        f" up to {moment(facts.schedule['expected_until'])}.",
+        _beats(facts),
+    ]
+    return Answer("unwritten" if facts.now - due > LATE else "ahead", sentences, due_at=due)
+
+
+def _beats(facts: Facts) -> str:
+    if facts.beat_count:
+        alive = count(facts.beat_count, "Beat is", "Beats are")
+        return f"{alive} alive; a scheduler that leads goes on from there."
+    return "No Beat is alive: start one with `celery -A … beat`. It goes on from there."
+
+
+# A fire on record
+
+
+def _of_fire(facts: Facts, fire: Mapping[str, Any]) -> Answer:
+    effect_at, effect = _effect(facts)
+    state, due = fire["state"], fire["due_at"]
+    if state == "dispatched":
+        sentences = [
+            _dispatched(fire),
+            f"The run is no longer on record: runs that ended well are kept for {length(facts.retention)}.",
+        ]
+        return Answer("dispatched", [*sentences, *effect], effect_at, due)
+    if state not in ("expected", "waiting"):
+        return Answer(state, [f"It was {state}: {fire['reason']}.", *effect], effect_at, due)
+    if state == "waiting":
+        waits = [f"It waits: {fire['reason']}."]
+    else:
+        waits = []
+    if due > facts.now:
+        jitter = due - facts.at
+        later = f" ({length(jitter)} of jitter)" if jitter else ""
+        return Answer(state, [f"It is expected: due at {moment(due)}{later}, {distance(due, facts.now)}.", *waits], due_at=due)
+    sentences = [f"It was due at {moment(due)}, {distance(due, facts.now)}, and is not dispatched yet.", *waits]
+    if facts.now - due <= LATE:
+        return Answer(state, sentences, due_at=due)
+    return Answer("overdue", [*sentences, _beats(facts)], due_at=due)
+
+
+def _dispatched(fire: Mapping[str, Any] | None) -> str:
+    if fire is None or fire["dispatched_at"] is None:
+        return "It was dispatched."
+    late = fire["dispatched_at"] - fire["due_at"]
+    delay = f", {length(late)} after it was due" if late >= timedelta(seconds=1) else ""
+    return f"It was dispatched at {moment(fire['dispatched_at'])}{delay}, as run {fire['run_id']}."
+
+
+def _due(facts: Facts) -> datetime:
+    return due_at(facts.schedule["name"], facts.at, facts.schedule["policies"], facts.rule)
+
+
+def _effect(facts: Facts) -> tuple[datetime | None, list[str]]:
+    """Return when the effect happened and the sentence that says so, if it has."""
+    key = facts.key
+    if key is None or key["state"] != "done":
+        return None, []
+    return key["changed_at"], [f"Its effect happened at {moment(key['changed_at'])}, in run {key['run']}."]
+
+
+# A fire that has a run
+
+
+def _of_run(facts: Facts, run: Mapping[str, Any]) -> Answer:
+    sentences = [_dispatched(facts.fire), *attempts(run), state_of(run, facts.now)]
+    effect_at, effect = _effect(facts)
+    verdict = str(run["state"])
+    if verdict == "succeeded":
+        effect_at = effect_at or run["finished_at"]
+        effect = []
+    for rerun in facts.reruns:
+        sentences.append(f"It was rerun as {rerun['id']}: {state_of(rerun, facts.now)}")
+        if rerun["state"] == "succeeded":
+            effect_at, effect = effect_at or rerun["finished_at"], []
+        if rerun["finished_at"] is None and verdict in NO_EFFECT:
+            verdict = "rerun"
+    sentences += effect
+    if effect_at is None and verdict == "dead":
+        sentences.append(f"To try again: celery -A … runs rerun {run['id']} --reason '…'")
+    return Answer(verdict, sentences, effect_at, facts.fire and facts.fire["due_at"])
+
+
+def state_of(run: Mapping[str, Any], now: datetime) -> str:
+    """Return the state of a run as a sentence."""
+    state, tries = run["state"], count(run["attempt_count"], "attempt")
+    because = f": {run['reason']}" if run["reason"] else ""
+    if state == "succeeded":
+        took = length(run["finished_at"] - run["started_at"]) if run["started_at"] else ""
+        return f"It succeeded at {moment(run['finished_at'])}, after {tries}{took and f', the last of {took}'}."
+    if state == "dead":
+        return f"It is dead since {moment(run['finished_at'])}, after {tries}{because}."
+    if state == "cancelled":
+        return f"It was cancelled at {moment(run['finished_at'])}{because}."
+    if state == "running":
+        return f"It is running: attempt {run['attempt_count']}, since {moment(run['started_at'])}."
+    if state == "waiting":
+        again = run["not_before"]
+        when = f" at {moment(again)}, {distance(again, now)}" if again is not None and again > now else " as soon as it is sent"
+        return f"The next attempt follows{when}{because}."
+    return f"It waits on queue {run['queue']} for a worker, since {moment(run['enqueued_at'])}{because}."
+
+
+def attempts(run: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each attempt that ended other than well."""
+    return [
+        f"Attempt {attempt['number']}{where(attempt)}, {moment(attempt['started_at'])}: {_ended(attempt)}."
+        for attempt in run["attempts"]
+        if attempt["outcome"] not in (None, "succeeded")
+    ]
+
+
+def where(attempt: Mapping[str, Any]) -> str:
+    """Return on which instance an attempt ran, if that is still known."""
+    return f" on {attempt['host']}:{attempt['pid']}" if attempt["host"] else ""
+
+
+def _ended(attempt: Mapping[str, Any]) -> str:
+    outcome = attempt["outcome"].replace("_", " ")
+    took = length(attempt["finished_at"] - attempt["started_at"])
+    error = last_line(attempt["error"])
+    return f"{outcome} after {took}{error and f', {error}'}".rstrip(".")
+
+
+def last_line(error: str | None) -> str:
+    """Return the last line of an error with its stack: what happened, without where."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,94 @@
+"""Real servers for every test that needs one: started once, on free ports, and stopped at the end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+import sqlalchemy as sa
+
+from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
+from steadybeat.ledger import Ledger
+from steadybeat.settings import Settings
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """A folder that the servers' own system users may enter."""
+    with scratch_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[PostgresServer]:
+    """The Postgres of the whole session."""
+    with PostgresServer(servers_folder / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(servers_folder: Path) -> Iterator[RedisServer]:
+    """The Redis of the whole session."""
+    with RedisServer(servers_folder / "redis", append_only=False) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis: RedisServer) -> str:
+    """An empty Redis."""
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.flushall()
+    return redis.url
+
+
+@pytest.fixture
+def new_database(postgres: PostgresServer) -> Iterator[Callable[[str | None], str]]:
+    """Makes databases, copies of a template or empty ones, and drops them after the test."""
+    made: list[str] = []
+
+    def make(template: str | None = None) -> str:
+        made.append(f"test_{next(_numbers)}")
+        return postgres.create_database(made[-1], template)
+
+    yield make
+    admin = sa.create_engine(
+        sa.make_url(postgres.url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def postgres_url(new_database: Callable[[str | None], str]) -> str:
+    """A new and empty database."""
+    return new_database(None)
+
+
+@pytest.fixture(scope="session")
+def ledger_template(postgres: PostgresServer) -> str:
+    """The name of a database that has the ledger's schema, to be copied."""
+    ledger = Ledger(Settings(database_url=postgres.create_database("ledger_template")))
+    ledger.upgrade()
+    ledger.database.close()
+    return "ledger_template"
+
+
+@pytest.fixture
+def ledger_url(new_database: Callable[[str | None], str], ledger_template: str) -> str:
+    """A new database with the ledger's schema."""
+    return new_database(ledger_template)
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """A ledger of its own."""
+    ledger = Ledger(Settings(database_url=ledger_url))
+    yield ledger
+    ledger.database.close()

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from steadybeat.errors import ConfigurationError, UnknownSetting
+from steadybeat.settings import Settings
+
+
+def read(environ: dict[str, str] | None = None, **conf: Any) -> Settings:
+    return Settings.read({f"steadybeat_{key}": value for key, value in conf.items()}, environ or {})
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(UnknownSetting, match=r"steadybeat_lease_second: there is no such setting\. Did you mean "):
+        read(lease_second=3)
+
+
+def test_the_environment_wins_over_the_configuration() -> None:
+    assert read({"STEADYBEAT_LEASE_SECONDS": "7.5"}, lease_seconds=3).lease_seconds == 7.5
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    assert read({"STEADYBEAT_LEASE_SECONDS": ""}).lease_seconds == Settings().lease_seconds
+
+
+def test_keys_of_others_are_left_alone() -> None:
+    assert Settings.read({"broker_url": "redis://elsewhere"}, {"STEADYBEAT_PORT": "tcp://10.0.0.1"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"lease_seconds": "soon"}, "steadybeat_lease_seconds='soon': must be a number of seconds, such as 15.0."),
+        ({"lease_seconds": True}, "steadybeat_lease_seconds=True: must be a number of seconds, such as 15.0."),
+        ({"rescue_count": 1.5}, "steadybeat_rescue_count=1.5: must be a whole number, such as 100."),
+        ({"services": 3}, "steadybeat_services=3: must be a list of names, such as ()."),
+        (
+            {"database_url": 3},
+            "steadybeat_database_url=3: must be a text, such as 'postgresql://localhost/steadybeat'.",
+        ),
+        ({"crash_count": 0}, "steadybeat_crash_count=0: must be at least 1."),
+        ({"keeper_seconds": 20}, "steadybeat_keeper_seconds=20: must be less than steadybeat_lease_seconds=15."),
+    ],
+)
+def test_a_wrong_value_names_the_setting_the_value_and_the_way_out(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(**conf)
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+
+
+def test_names_may_stand_in_one_variable() -> None:
+    assert read({"STEADYBEAT_SERVICES": "orders, search"}).services == ("orders", "search")
+
+
+def test_settings_cannot_be_changed_once_read() -> None:
+    with pytest.raises(AttributeError):
+        Settings().lease_seconds = 1.0  # type: ignore[misc]
+
+
+def test_every_setting_says_in_one_sentence_what_it_is() -> None:
+    for spec in fields(Settings):
+        assert spec.metadata["text"].endswith(".")
+        assert spec.type != "float" or spec.name.endswith("_seconds")
