@@ -201,6 +201,7 @@ def show_gaps(faults: list[tuple[datetime, str]], rows: list[Effect], until: dat
 
 def main() -> int:
     """Run the drill and return the exit code."""
+    app.loader.import_default_modules()
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(scratch_folder())
         stack = Stack(

@@ -20,7 +20,7 @@ from steadybeat.delivery.routing import route_to_service
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
-from steadybeat.task import Keeper, die_with_parent
+from steadybeat.task import Keeper, die_with_parent, sign_off
 
 __all__ = ["Steadybeat", "install", "services_of"]
 
@@ -126,6 +126,7 @@ def _install(app: Any) -> Steadybeat:
     app._task_from_fun = functools.partial(_task_from_fun, app, app._task_from_fun)
     app.steps["worker"].add(Keeper)
     signals.worker_process_init.connect(die_with_parent, dispatch_uid="steadybeat.die_with_parent")
+    signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
     telemetry.install(app, settings)
     return steadybeat
 

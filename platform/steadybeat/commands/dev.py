@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 from celery.bin.base import CeleryCommand, CeleryOption
 
+from steadybeat.commands.installed import installed
+
 GROUP = "Local stack"
 
 
@@ -58,28 +60,21 @@ def dev(
     from steadybeat.app import services_of
     from steadybeat.dev import Stack
     from steadybeat.dev.foreground import run_in_foreground
-    from steadybeat.errors import ConfigurationError, SteadybeatError
-    from steadybeat.settings import Settings
 
-    app = ctx.obj.app
-    try:
-        app.loader.import_default_modules()
-        run_in_foreground(
-            lambda output: Stack(
-                app_name(ctx, sys.argv[1:]),
-                services_of(app),
-                folder=folder,
-                prepare=Settings.read(app.conf).dev_prepare,
-                redis_url=redis_url,
-                database_url=database_url,
-                flower=not no_flower,
-                output=output,
-            ),
-            Console(force_terminal=sys.stdout.isatty() and not plain),
-        )
-    except SteadybeatError as error:
-        click.secho(f"Error: {error}", fg="red", err=True)
-        ctx.exit(2 if isinstance(error, ConfigurationError) else 1)
+    app = installed(ctx, tasks=True, schema=False)
+    run_in_foreground(
+        lambda output: Stack(
+            app_name(ctx, sys.argv[1:]),
+            services_of(app),
+            folder=folder,
+            prepare=app.steadybeat.settings.dev_prepare,
+            redis_url=redis_url,
+            database_url=database_url,
+            flower=not no_flower,
+            output=output,
+        ),
+        Console(force_terminal=sys.stdout.isatty() and not plain),
+    )
     click.echo(f"All stopped. Data and logs are kept in {folder}.")
 
 

@@ -25,8 +25,8 @@ def installed(ctx: click.Context, *, tasks: bool = False, schema: bool = True) -
     app = ctx.obj.app
     if getattr(app, "steadybeat", None) is None:
         raise ConfigurationError(
-            f"app={app.main or 'default'!r}: has no steadybeat. Name an app on which steadybeat.install(app) was called:"
-            " celery -A … before the sub-command."
+            f"app={app.main or 'default'!r}: has no steadybeat. Name one that has, before the sub-command"
+            " (celery -A …), or call steadybeat.install(app) in this one."
         )
     if tasks:
         app.loader.import_default_modules()

@@ -1,4 +1,7 @@
-"""Output: how a command's answer looks. Tables for a terminal, aligned text for a pipe, one JSON document for machines."""
+"""Output: how a command's answer looks.
+
+Tables and colours on a terminal, aligned text in a pipe, one JSON document for machines.
+"""
 
 from __future__ import annotations
 
@@ -181,12 +184,14 @@ def nominal(at: datetime | None) -> str:
 
 
 def length(duration: timedelta | None) -> str:
-    """Return a duration in at most two units: ``0.3 s``, ``41 s``, ``2 min``, ``3 h 12 min``; empty for None."""
+    """Return a duration in at most two units: ``40 ms``, ``1.5 s``, ``2 min``, ``3 h 12 min``; empty for None."""
     if duration is None:
         return ""
     seconds = max(0.0, duration.total_seconds())
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
+        return f"{seconds:.1f} s"
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -21,8 +21,8 @@ from steadybeat.schedule import new_run_id
 # What Celery writes into every message by itself; other headers were given by the caller, and are given again.
 _OWN_HEADERS = frozenset({
     "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
-    "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting", "stamped_headers",
-    "stamps", "steadybeat_delivery",
+    "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting",
+    "steadybeat_delivery",
 })  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def _options(run: Mapping[str, Any], embed: Mapping[str, Any]) -> dict[str, Any]
         "shadow": headers.get("shadow"),
         "reply_to": run["message"]["properties"].get("reply_to"),
         "ignore_result": headers.get("ignore_result"),
-        "headers": {name: value for name, value in headers.items() if name not in _OWN_HEADERS},
+        "headers": {name: value for name, value in headers.items() if value is not None and name not in _OWN_HEADERS},
     }
     return {name: value for name, value in options.items() if value is not None} | {"expires": None}
 

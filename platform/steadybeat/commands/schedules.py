@@ -246,7 +246,9 @@ def _delay(fire: dict[str, Any]) -> str:
 
 def upcoming(rows: list[ScheduleRow], now: datetime) -> Iterator[dict[str, Any]]:
     """Yield the fires of some schedules after `now`, by their nominal time."""
-    yield from heapq.merge(*(_fires(row, now) for row in rows), key=lambda fire: (fire["scheduled_for"], fire["schedule"]))
+    yield from heapq.merge(
+        *(_fires(row, now) for row in rows), key=lambda fire: (fire["scheduled_for"], fire["schedule"])
+    )
 
 
 def _fires(row: ScheduleRow, now: datetime) -> Iterator[dict[str, Any]]:

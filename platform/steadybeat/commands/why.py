@@ -146,11 +146,9 @@ def _unwritten(facts: Facts, due: datetime) -> Answer:
             f"Fires are written {length(facts.horizon)} ahead.",
         ]
         return Answer("ahead", sentences, due_at=due)
-    sentences = [
-        f"It is not on record yet: it was due at {moment(due)}, {distance(due, facts.now)}, but fires are written only"
-        f" up to {moment(facts.schedule['expected_until'])}.",
-        _beats(facts),
-    ]
+    written = moment(facts.schedule["expected_until"])
+    text = f"It was due at {moment(due)}, {distance(due, facts.now)}, but fires are written only up to {written}."
+    sentences = [text, _beats(facts)]
     return Answer("unwritten" if facts.now - due > LATE else "ahead", sentences, due_at=due)
 
 
@@ -175,14 +173,13 @@ def _of_fire(facts: Facts, fire: Mapping[str, Any]) -> Answer:
         return Answer("dispatched", [*sentences, *effect], effect_at, due)
     if state not in ("expected", "waiting"):
         return Answer(state, [f"It was {state}: {fire['reason']}.", *effect], effect_at, due)
-    if state == "waiting":
-        waits = [f"It waits: {fire['reason']}."]
-    else:
-        waits = []
+    waits = [f"It waits: {fire['reason']}."] if state == "waiting" else []
     if due > facts.now:
         jitter = due - facts.at
         later = f" ({length(jitter)} of jitter)" if jitter else ""
-        return Answer(state, [f"It is expected: due at {moment(due)}{later}, {distance(due, facts.now)}.", *waits], due_at=due)
+        return Answer(
+            state, [f"It is expected: due at {moment(due)}{later}, {distance(due, facts.now)}.", *waits], due_at=due
+        )
     sentences = [f"It was due at {moment(due)}, {distance(due, facts.now)}, and is not dispatched yet.", *waits]
     if facts.now - due <= LATE:
         return Answer(state, sentences, due_at=due)
@@ -213,10 +210,13 @@ def _effect(facts: Facts) -> tuple[datetime | None, list[str]]:
 
 
 def _of_run(facts: Facts, run: Mapping[str, Any]) -> Answer:
-    sentences = [_dispatched(facts.fire), *attempts(run), state_of(run, facts.now)]
+    fire, verdict = facts.fire, str(run["state"])
+    began = _dispatched(fire)
+    if fire is not None and fire["state"] in NO_EFFECT:
+        verdict, began = fire["state"], f"It was {fire['state']}: {fire['reason']}. Yet it has a run, {run['id']}."
+    sentences = [began, *attempts(run), state_of(run, facts.now)]
     effect_at, effect = _effect(facts)
-    verdict = str(run["state"])
-    if verdict == "succeeded":
+    if run["state"] == "succeeded":
         effect_at = effect_at or run["finished_at"]
         effect = []
     for rerun in facts.reruns:
@@ -228,7 +228,7 @@ def _of_run(facts: Facts, run: Mapping[str, Any]) -> Answer:
     sentences += effect
     if effect_at is None and verdict == "dead":
         sentences.append(f"To try again: celery -A … runs rerun {run['id']} --reason '…'")
-    return Answer(verdict, sentences, effect_at, facts.fire and facts.fire["due_at"])
+    return Answer(verdict, sentences, effect_at, None if fire is None else fire["due_at"])
 
 
 def state_of(run: Mapping[str, Any], now: datetime) -> str:
@@ -237,7 +237,8 @@ def state_of(run: Mapping[str, Any], now: datetime) -> str:
     because = f": {run['reason']}" if run["reason"] else ""
     if state == "succeeded":
         took = length(run["finished_at"] - run["started_at"]) if run["started_at"] else ""
-        return f"It succeeded at {moment(run['finished_at'])}, after {tries}{took and f', the last of {took}'}."
+        last = f" of {took}" if run["attempt_count"] == 1 else f", the last of {took}"
+        return f"It succeeded at {moment(run['finished_at'])}, after {tries}{took and last}."
     if state == "dead":
         return f"It is dead since {moment(run['finished_at'])}, after {tries}{because}."
     if state == "cancelled":
@@ -246,7 +247,11 @@ def state_of(run: Mapping[str, Any], now: datetime) -> str:
         return f"It is running: attempt {run['attempt_count']}, since {moment(run['started_at'])}."
     if state == "waiting":
         again = run["not_before"]
-        when = f" at {moment(again)}, {distance(again, now)}" if again is not None and again > now else " as soon as it is sent"
+        when = (
+            f" at {moment(again)}, {distance(again, now)}"
+            if again is not None and again > now
+            else " as soon as it is sent"
+        )
         return f"The next attempt follows{when}{because}."
     return f"It waits on queue {run['queue']} for a worker, since {moment(run['enqueued_at'])}{because}."
 
@@ -268,11 +273,13 @@ def where(attempt: Mapping[str, Any]) -> str:
 def _ended(attempt: Mapping[str, Any]) -> str:
     outcome = attempt["outcome"].replace("_", " ")
     took = length(attempt["finished_at"] - attempt["started_at"])
-    error = last_line(attempt["error"])
+    error = headline(attempt["error"])
     return f"{outcome} after {took}{error and f', {error}'}".rstrip(".")
 
 
-def last_line(error: str | None) -> str:
-    """Return the last line of an error with its stack: what happened, without where."""
-    lines = (error or "").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+def headline(error: str | None) -> str:
+    """Return what an error with its stack says happened: the first line after the stack."""
+    lines = [line for line in (error or "").splitlines() if line.strip()]
+    frames = [n for n, line in enumerate(lines) if line.startswith("  File ")]
+    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
+    return after[0].strip() if after else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -58,7 +58,9 @@ NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class LiveScreen:
-    """One screen with every process of a stack; redrawn when something happens, and once a second.
+    """One screen with every process of a stack; drawn again when something on it has changed.
+
+    A frame costs some 20 ms of CPU, so an idle stack is drawn about once a minute.
 
     Args:
         stack: What to show.
@@ -70,6 +72,7 @@ class LiveScreen:
         self._tails: dict[str, Tail] = {}
         self._live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False)
         self._drawn_at = float("-inf")
+        self._shown: object = None
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -81,17 +84,20 @@ class LiveScreen:
         self._live.stop()
 
     def draw(self, *, changed: bool = False) -> None:
-        """Draw the screen, if something has changed or a second has passed."""
+        """Draw the screen if it would look different, at most once a second unless `changed`."""
         now = time.monotonic()
-        if changed or now - self._drawn_at >= REDRAW_EVERY.total_seconds():
-            self._drawn_at = now
-            self._live.update(render(self._stack, self._last_line), refresh=True)
+        if not changed and now - self._drawn_at < REDRAW_EVERY.total_seconds():
+            return
+        lines = {process.name: self._last_line(process) for process in self._stack.processes}
+        visible = (self._live.console.size, _mood(self._stack), lines, [_facts(each) for each in self._stack.processes])
+        if visible != self._shown:
+            self._shown, self._drawn_at = visible, now
+            self._live.update(render(self._stack, lines), refresh=True)
 
-    def _last_line(self, process: Process) -> Text:
+    def _last_line(self, process: Process) -> str:
         if process.log is None:
-            return Text("runs elsewhere", style="dim")
-        tail = self._tails.setdefault(process.name, Tail(process.log))
-        return brief(tail.read())
+            return "runs elsewhere"
+        return self._tails.setdefault(process.name, Tail(process.log)).read()
 
 
 class Tail:
@@ -121,12 +127,12 @@ class Tail:
         return self._line
 
 
-def render(stack: Stack, last_line: Callable[[Process], Text]) -> RenderableType:
+def render(stack: Stack, last_lines: Mapping[str, str]) -> RenderableType:
     """Return the whole screen.
 
     Args:
         stack: What to show.
-        last_line: Returns the last thing that a process has said.
+        last_lines: The last thing that each process has said, by its name.
     """
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("process", no_wrap=True)
@@ -137,7 +143,7 @@ def render(stack: Stack, last_line: Callable[[Process], Text]) -> RenderableType
     table.add_column("last line", ratio=1, no_wrap=True, overflow="ellipsis")
     for process in stack.processes:
         if stack.ready_after is None or not process.once:
-            table.add_row(*_row(process, last_line))
+            table.add_row(*_row(process, last_lines.get(process.name, "")))
     return Group(_header(stack), "", table, "", _footer(stack))
 
 
@@ -155,14 +161,12 @@ def brief(line: str) -> Text:
 
 
 def duration(value: timedelta) -> str:
-    """Return a duration in its two largest units: ``8s``, ``1m02s``, ``3h07m``, ``2d03h``."""
-    seconds = int(value.total_seconds())
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    """Return a duration in minutes, hours and days: ``<1m``, ``12m``, ``3h07m``, ``2d03h``."""
+    minutes = int(value.total_seconds()) // 60
+    hours, days = minutes // 60, minutes // 1440
     if days:
         return f"{days}d{hours % 24:02}h"
-    if hours:
-        return f"{hours}h{minutes % 60:02}m"
-    return f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
+    return f"{hours}h{minutes % 60:02}m" if hours else f"{minutes}m" if minutes else "<1m"
 
 
 def plain_line(text: str) -> str:
@@ -178,18 +182,23 @@ def access_lines(stack: Stack) -> list[str]:
     return lines
 
 
-def _row(process: Process, last_line: Callable[[Process], Text]) -> list[RenderableType]:
-    sign, style = LOOK[process.state]
+def _facts(process: Process) -> tuple[State, str, str, str, str]:
+    """Return what is shown of a process beside its name and last line: state, pid, restarts, uptime, note."""
     uptime = process.uptime
-    restarts = Text(str(process.restarts), style="yellow" if process.restarts else "dim")
-    said = Text(process.note, style=style) if process.note else last_line(process)
+    up = duration(uptime) if uptime is not None else ""
+    return process.state, str(process.pid or ""), str(process.restarts), up, process.note
+
+
+def _row(process: Process, last_line: str) -> list[RenderableType]:
+    state, pid, restarts, up, note = _facts(process)
+    sign, style = LOOK[state]
     return [
-        Text(process.name, style="dim" if process.state in {State.PENDING, State.STOPPED} else "bold"),
-        str(process.pid or ""),
-        Text(f"{sign} {process.state}", style=style),
-        restarts,
-        Text(duration(uptime) if uptime is not None else "", style="dim"),
-        said,
+        Text(process.name, style="dim" if state in {State.PENDING, State.STOPPED} else "bold"),
+        pid,
+        Text(f"{sign} {state}", style=style),
+        Text(restarts, style="dim" if restarts == "0" else "yellow"),
+        Text(up, style="dim"),
+        Text(note, style=style) if note else brief(last_line),
     ]
 
 

@@ -18,7 +18,9 @@ TAIL_BYTES = 4096
 
 
 class StackError(SteadybeatError):
-    """The local stack does not come up."""
+    """The local stack does not come up, or runs already."""
+
+    exit_code = 1
 
 
 class Supervisor:

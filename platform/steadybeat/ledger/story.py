@@ -19,7 +19,7 @@ _RUNS = sql("""
        AND (CAST(:service AS text) IS NULL OR service = :service)
        AND (CAST(:schedule AS text) IS NULL OR schedule = :schedule)
        AND (CAST(:state AS text) IS NULL OR state = :state)
-     ORDER BY id DESC
+     ORDER BY enqueued_at DESC, id DESC
      LIMIT CAST(:row_count AS integer)
 """)
 _RUN = sql("""
@@ -43,7 +43,8 @@ _NEAREST = sql("""
      ORDER BY abs(extract(epoch FROM scheduled_for - :scheduled_for)) LIMIT 3
 """)
 _SCHEDULE = sql("""
-    SELECT name, task, service, spec, policies, source, revision, expected_until, retired_at, created_at
+    SELECT name, task, service, spec, policies, source, revision, expected_until, retired_at, created_at,
+           updated_at
       FROM steadybeat.schedules WHERE name = :name
 """)
 _KEY = sql("""
@@ -52,7 +53,7 @@ _KEY = sql("""
 _LAST = sql("""
     SELECT DISTINCT ON (schedule) schedule, id, state, reason, scheduled_for, finished_at
       FROM steadybeat.runs WHERE schedule = ANY(:names)
-     ORDER BY schedule, scheduled_for DESC
+     ORDER BY schedule, scheduled_for DESC, id DESC
 """)
 
 
@@ -71,7 +72,7 @@ class Story:
         state: str | None = None,
         limit: int = 20,
     ) -> list[dict[str, Any]]:
-        """Return the newest runs first, those alone that match what is given."""
+        """Return the runs that match what is given, those that were sent last first."""
         values = {"task": task, "service": service, "schedule": schedule, "state": state, "row_count": limit}
         return self._mappings(_RUNS, values)
 

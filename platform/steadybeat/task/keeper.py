@@ -37,20 +37,23 @@ class Keeper(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
         self._away = False
 
-    def create(self, worker: Any) -> Any:
+    def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         self._platform.check_servers()
         self._platform.become("worker")
         self._platform.sign_of_life()
-        return self
+        worker.steadybeat_keeper = self
 
     def start(self, worker: Any) -> None:
         """Begin to renew."""
         self._thread = threading.Thread(target=self._keep, name="steadybeat-keeper", daemon=True)
         self._thread.start()
 
-    def stop(self, worker: Any) -> None:
-        """End in good order: others may take over at once what is not finished."""
+    def sign_off(self) -> None:
+        """End in good order, once the last run has ended: nobody need wait for the lease to pass.
+
+        Not in `stop`: Celery may stop this step before the pool, whose runs must not look dead.
+        """
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
@@ -58,8 +61,6 @@ class Keeper(bootsteps.StartStopStep):
             self._ledger.instances.leave(self._platform.instance)
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
-
-    terminate = stop
 
     def _keep(self) -> None:
         while not self._stopped.wait(self._ledger.settings.keeper_seconds):
@@ -86,6 +87,13 @@ class Keeper(bootsteps.StartStopStep):
         consumer = getattr(self._worker, "consumer", None)
         if consumer is not None and getattr(consumer, "task_consumer", None) is not None:
             consumer.call_soon(getattr(consumer.task_consumer, verb))
+
+
+def sign_off(sender: Any = None, **_: Any) -> None:
+    """Celery signal `worker_shutdown`: everything has stopped."""
+    keeper = getattr(sender, "steadybeat_keeper", None)
+    if keeper is not None:
+        keeper.sign_off()
 
 
 def die_with_parent(**_: Any) -> None:

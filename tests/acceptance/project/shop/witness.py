@@ -1,0 +1,50 @@
+"""What tasks leave behind for a test, and what a test leaves for them.
+
+effects     table ``public.effects``, a row for each effect; nothing in it is unique, so that a second one shows
+starts      file ``starts``, a line of JSON for each time that a task's code began
+gates       file ``open-<gate>``: a task that waits at this gate goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+_EFFECT = text(
+    "INSERT INTO public.effects (name, scheduled_for, run_id, retries) VALUES (:name, :scheduled_for, :run, :retries)"
+)
+
+
+def folder() -> Path:
+    return Path(os.environ["SHOP_FOLDER"])
+
+
+def effect(task: Any, db: Connection, name: str) -> None:
+    values = {"run": task.request.id, "retries": task.request.retries, "scheduled_for": task.scheduled_for}
+    db.execute(_EFFECT, {"name": name, **values})
+
+
+def started(task: Any, name: str) -> None:
+    line = json.dumps({"name": name, "run": task.request.id, "retries": task.request.retries, "pid": os.getpid()})
+    with (folder() / "starts").open("a") as file:
+        file.write(line + "\n")
+
+
+def wait_at(gate: str) -> None:
+    pause = threading.Event()
+    while not (folder() / f"open-{gate}").exists():
+        pause.wait(0.05)
+
+
+def only_once(what: str) -> bool:
+    """Return True to the first who asks."""
+    try:
+        (folder() / f"once-{what}").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
