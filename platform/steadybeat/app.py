@@ -80,7 +80,7 @@ class Steadybeat:
                 connection.ensure_connection(max_retries=1, timeout=5)
             except (OperationalError, *connection.connection_errors) as error:
                 raise BrokerUnavailable(
-                    f"Redis at {connection.as_uri()} does not answer: {error}. Start it, or point"
+                    f"Redis at {connection.as_uri()} does not answer: {str(error).rstrip('.')}. Start it, or point"
                     " STEADYBEAT_REDIS_URL to it.",
                     url=connection.as_uri(),
                 ) from error
@@ -150,7 +150,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         )
     defaults: dict[str, Any] = {
         "broker_url": url,
-        "broker_transport": f"{channel.__name__}:Transport",
+        "broker_transport": channel.TRANSPORT,
         "broker_connection_retry_on_startup": True,
         "broker_pool_acquire_timeout": 5.0,
         "accept_content": ["json"],

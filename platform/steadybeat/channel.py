@@ -12,10 +12,12 @@ import json
 import logging
 from typing import Any
 
+import kombu
 from kombu.transport import redis as kombu_redis
 
 logger = logging.getLogger(__name__)
 
+TRANSPORT = f"{__name__}:Transport"
 _TAKES_AN_ITEM = ("BRPOP", "RPOP")
 
 
@@ -47,7 +49,7 @@ class Channel(kombu_redis.Channel):
     """kombu's Redis channel, which sets unreadable items aside.
 
     The transport option ``keep_foreign`` is called with the queue, the raw bytes and the reason. When it raises, the
-    item goes back to the end of its queue.
+    item goes back to the end of its queue. Without it the channel is kombu's.
     """
 
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "keep_foreign")
@@ -68,20 +70,28 @@ class Channel(kombu_redis.Channel):
         return self._shared
 
     def _reading(self, client: Any) -> Any:
-        client.set_aside = self._set_aside
+        if self.keep_foreign is not None:
+            client.set_aside = self._set_aside
         return client
 
     def _set_aside(self, key: str, item: bytes, reason: str) -> None:
         queue = key.rsplit(self.sep, 1)[0]
         try:
-            if self.keep_foreign is None:
-                raise LookupError("nothing is installed that keeps foreign messages")
             self.keep_foreign(queue, item, reason)
         except Exception:
             logger.exception("foreign message put back", extra={"queue": queue, "reason": reason})
             self._create_client().lpush(key or queue, item)
         else:
             logger.error("foreign message kept", extra={"queue": queue, "reason": reason})
+
+
+class Connection(kombu.Connection):
+    """kombu's connection, which calls itself a Redis one: Flower and Celery's banners read its URL."""
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """Return the URL with the scheme of Redis instead of the name of our transport."""
+        uri = str(super().as_uri(*args, **kwargs))
+        return uri.replace(f"{TRANSPORT}://", "rediss://" if self.ssl else "redis://")
 
 
 class Transport(kombu_redis.Transport):

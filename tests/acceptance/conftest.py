@@ -36,6 +36,6 @@ def open_shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
 
 
 @pytest.fixture
-def shop(open_shop: Callable[..., Shop], ledger_url: str, redis_url: str) -> Shop:
-    """An installation on the servers of the whole session."""
+def shop(ledger_url: str, redis_url: str, open_shop: Callable[..., Shop]) -> Shop:
+    """An installation on the servers of the whole session, which are asked for first and so closed last."""
     return open_shop(ledger_url, redis_url)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 import steadybeat
+from steadybeat.beat import definitions
 from steadybeat.schedule import Rule
 from tests.acceptance.eventually import eventually
 from tests.acceptance.nodes import (
@@ -28,6 +29,7 @@ from tests.acceptance.nodes import (
     WorkerNode,
     celery_argv,
 )
+from tests.acceptance.project.timetable import SCHEDULES
 
 N = TypeVar("N", bound=LocalNode)
 
@@ -126,9 +128,13 @@ class Shop:
         return done.stdout
 
     def deploy(self, *schedules: str) -> datetime:
-        """Apply a release that has these schedules, and return an instant after which all of their fires count."""
+        """Apply a release that has these schedules, and return an instant after which all of their fires count.
+
+        Processes that are started later have the code of this release.
+        """
         self.env["SHOP_SCHEDULES"] = " ".join(schedules)
-        self.celery("schedules", "apply")
+        self.caller.conf.beat_schedule = {name: SCHEDULES[name] for name in schedules}
+        self.caller.steadybeat.ledger.schedules.apply(definitions(self.caller), SERVICES)
         return datetime.now(UTC)
 
     def leader(self) -> BeatNode:
@@ -155,9 +161,9 @@ class Shop:
 
     # What goes in
 
-    def send(self, task: str, *args: Any, **options: Any) -> str:
+    def send(self, task: str, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> str:
         """Send a task of the shop and return the id of its run."""
-        return str(self.caller.send_task(f"shop.{task}", args, **options).id)
+        return str(self.caller.send_task(f"shop.{task}", args, kwargs, **(options or {})).id)
 
     def open(self, gate: str) -> None:
         """Let tasks pass that wait at a gate."""

@@ -170,7 +170,7 @@ class Leader:
             return _DISPATCH
         options = {
             "task_id": run_id(*identity),
-            "idempotency_key": definition.row.options.get("idempotency_key") or fire_key(*identity),
+            "idempotency_key": fire_key(*identity),
             "headers": {
                 **(definition.row.options.get("headers") or {}),
                 "steadybeat_schedule": fire.schedule,

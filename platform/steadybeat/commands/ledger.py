@@ -18,9 +18,9 @@ def ledger() -> None:
 @json_option
 @click.pass_context
 def upgrade(ctx: click.Context, as_json: bool) -> None:
-    """Apply the migrations that the database lacks, as a step of every deploy.
+    """Apply the migrations that are missing.
 
-    Safe at any time: several may run at once, and processes of the previous release go on working.
+    A step of every deploy, before new processes start. Several may run at once, and processes of the previous release go on working.
 
     \b
     --json: {"from": text or null, "to": text, "applied": [text, …]}
@@ -42,7 +42,9 @@ def upgrade(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Say which migrations the database has and lacks; exit with 1 if any is pending.
+    """Say which migrations are missing.
+
+    Exits with 1 if any is.
 
     \b
     --json: {"applied": text or null, "needed": text, "pending": [text, …]}
@@ -69,9 +71,9 @@ def _applied(found: SchemaStatus) -> str:
 @json_option
 @click.pass_context
 def prune(ctx: click.Context, as_json: bool) -> None:
-    """Delete what ended longer ago than steadybeat_retention_seconds.
+    """Delete what ended long ago.
 
-    Dead letters and messages that could not be read stay until a person decides.
+    That is longer ago than steadybeat_retention_seconds. Dead letters and messages that could not be read stay until a person decides.
 
     \b
     --json: {"deleted": {table: rows, …}}

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import click
@@ -54,7 +54,7 @@ class Column:
         style: A style of Rich for all its cells; `STYLES` says it for those that are a state.
         shown_from: A terminal needs this many columns of characters to be shown it; a pipe gets every column.
         right: Whether it is a number.
-        whole: Whether its cells are never broken or shortened.
+        tight: What happens where a terminal is too narrow: ``keep`` its cells whole, ``wrap`` them, or ``cut`` them.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Column:
     style: str = ""
     shown_from: int = 0
     right: bool = False
-    whole: bool = True
+    tight: Literal["keep", "wrap", "cut"] = "keep"
 
 
 class Output:
@@ -101,7 +101,7 @@ class Output:
         from rich.padding import Padding
 
         self._console.print(f"\n{title}", style="bold")
-        self._console.print(Padding("\n".join(lines), (0, 0, 0, 2)), style="dim")
+        self._console.print(Padding("\n".join(lines), (0, 0, 0, 2), expand=False), style="dim")
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Print names and values, one pair a line; pairs without a value are left out."""
@@ -130,18 +130,21 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        shown = [n for n, column in enumerate(columns) if self._console.width >= column.shown_from]
         table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, show_edge=False)
-        for n in shown:
-            column = columns[n]
-            table.add_column(
-                column.title,
-                justify="right" if column.right else "left",
-                no_wrap=column.whole,
-                overflow="fold" if column.whole else "ellipsis",
-            )
+        shown = []
+        for n, column in enumerate(columns):
+            if self._console.width >= column.shown_from and any(row[n] for row in cells):
+                shown.append(n)
+                justify: Literal["left", "right"] = "right" if column.right else "left"
+                table.add_column(column.title, justify=justify, no_wrap=column.tight == "keep", overflow="fold")
         for row in cells:
-            table.add_row(*(Text(row[n], style=STYLES.get(row[n], columns[n].style)) for n in shown))
+            texts = [(row[n], STYLES.get(row[n], columns[n].style), columns[n].tight == "cut") for n in shown]
+            table.add_row(
+                *(
+                    Text(text, style, no_wrap=cut or None, overflow="ellipsis" if cut else None)
+                    for text, style, cut in texts
+                )
+            )
         self._console.print(table)
 
 
@@ -205,8 +208,12 @@ def length(duration: timedelta | None) -> str:
 
 
 def distance(at: datetime, now: datetime) -> str:
-    """Return how far an instant is from now: ``in 3 h 12 min``, ``2 min ago``."""
-    return f"in {length(at - now)}" if at > now else f"{length(now - at)} ago"
+    """Return how far an instant is from now, to the second: ``in 3 h 12 min``, ``2 min ago``, ``now``."""
+    seconds = round((at - now).total_seconds())
+    if not seconds:
+        return "now"
+    rounded = length(timedelta(seconds=abs(seconds))).replace(".0 s", " s")
+    return f"in {rounded}" if seconds > 0 else f"{rounded} ago"
 
 
 def one_line(text: str, *, strip: bool = True) -> str:

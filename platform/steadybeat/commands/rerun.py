@@ -126,7 +126,7 @@ def send(app: Any, run: Mapping[str, Any], *, key: str, reason: str) -> str:
 
 def body_of(run: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
     """Return the arguments of a run, and what follows it (callbacks, chain, chord)."""
-    args, kwargs, embed = loads(run["body"], "application/json", "utf-8", accept={"json"})
+    args, kwargs, embed = loads(run["body"], "application/json", "utf-8", accept={"application/json"})
     return list(args), dict(kwargs), dict(embed or {})
 
 

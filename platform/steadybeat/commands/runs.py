@@ -78,7 +78,7 @@ _LIST_COLUMNS = [
     Column(title="took", value=_took, right=True, shown_from=112),
     Column(title="attempts", value=lambda row: str(row["attempt_count"]), right=True, shown_from=150),
     Column(
-        title="reason", value=lambda row: redact_text(row["reason"] or ""), shown_from=170, whole=False, style="dim"
+        title="reason", value=lambda row: redact_text(row["reason"] or ""), shown_from=140, tight="cut", style="dim"
     ),
 ]  # fmt: skip
 
@@ -88,9 +88,10 @@ _LIST_COLUMNS = [
 @json_option
 @click.pass_context
 def show(ctx: click.Context, run: str, as_json: bool) -> None:
-    """Show everything about one RUN: its message, its attempts, its last error with the stack.
+    """Show everything about one run.
 
-    Secrets in arguments and errors are hidden.
+    That is its message, its attempts, and its last error with the stack; secrets in them are hidden. RUN is its
+    whole id, as `runs list` shows it.
 
     \b
     --json: every column of the run, "args", "kwargs", "embed", "key": {"state", "run", "changed_at"} or null,
@@ -124,14 +125,14 @@ _ATTEMPT_COLUMNS = [
     Column(title="started", value=lambda row: moment(row["started_at"])),
     Column(title="took", value=_took, right=True),
     Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
-    Column(title="error", value=lambda row: redact_text(headline(row["error"])), shown_from=100, whole=False),
+    Column(title="error", value=lambda row: redact_text(headline(row["error"])), tight="cut"),
 ]
 
 
 def _facts(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, str]]:
     key = run["key"]
     done = key is not None and key["state"] == "done"
-    delivered = [("delivery", "delivery_no"), ("retries", "retry_count"), ("deaths", "crash_count")]
+    delivered = [("delivery", "delivery_no"), ("retries", "retry_count"), ("crashes", "crash_count")]
     delivered.append(("rescues", "rescue_count"))
     return [
         ("run", str(run["id"])),
@@ -163,10 +164,11 @@ def _facts(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, 
 @json_option
 @click.pass_context
 def why(ctx: click.Context, schedule: str, at: tuple[str, ...], as_json: bool) -> None:
-    """Say what became of the fire of SCHEDULE at the instant AT, past or future.
+    """Say what became of a fire, past or future.
 
-    AT is the fire's nominal time with its time zone, such as 2026-11-22T06:00:00Z; or `now`, the fire whose nominal
-    time came last; `last`, the one that was due last; `next`, the one that comes next.
+    It is the fire of SCHEDULE at the instant AT: its nominal time with a time zone, such as 2026-11-22T06:00:00Z;
+    or `now`, the fire whose nominal time came last; `last`, the one that was due last; `next`, the one that comes
+    next.
 
     Exits with 1 if the fire has no effect and, as things stand, gets none.
 
@@ -290,9 +292,10 @@ def _latest(row: Mapping[str, Any], rule: Rule, end: datetime, *, by_due_time: b
 @json_option
 @click.pass_context
 def rerun(ctx: click.Context, run: str, reason: str, again: bool, force: bool, as_json: bool) -> None:
-    """Make a new run of an old RUN that has ended, with its arguments, its queue and what follows it.
+    """Run again what has ended.
 
-    The new run has the old one's idempotency key, so that an effect that has happened does not happen again.
+    A new run is made of the old RUN, with its arguments, its queue and what follows it. It has the old one's
+    idempotency key, so that an effect that has happened does not happen again.
 
     Exits with 1 if the old run, or another for the same key, has not ended.
 
@@ -310,7 +313,7 @@ def rerun(ctx: click.Context, run: str, reason: str, again: bool, force: bool, a
     if found is None:
         key = again_.key_of(story, old, again=again)
         new = again_.send(app, old, key=key, reason=reason.strip())
-        found = again_.Standing("sent", f"Run {new} was sent to queue {old['queue']}: {old['task']} again.")
+        found = again_.Standing("sent", f"Run {new} is on its way to queue {old['queue']}.")
     out = Output(ctx)
     if as_json:
         out.json({

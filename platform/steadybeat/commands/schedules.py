@@ -33,9 +33,9 @@ def schedules() -> None:
 @json_option
 @click.pass_context
 def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
-    """Make the ledger's schedules those of the code, as a step of every deploy; a rollback applies again.
+    """Bring the code's schedules into the ledger.
 
-    A changed schedule's coming fires are superseded; a schedule that the code no longer has is retired.
+    A step of every deploy; a rollback applies again. A changed schedule's coming fires are superseded; a schedule that the code no longer has is retired.
 
     \b
     --json: {"dry_run": bool, "schedule_count": n,
@@ -96,7 +96,7 @@ def _show_changes(
         Column(title="", value=lambda row: _MARKS[row[0].verb]),
         Column(title="schedule", value=lambda row: str(row[0].name)),
         Column(title="change", value=lambda row: str(row[0].verb)),
-        Column(title="what", value=lambda row: str(row[1]), whole=False),
+        Column(title="what", value=lambda row: str(row[1]), tight="wrap"),
     ]
     out.table(columns, rows)
     verbs = [change.verb for change in changes]
@@ -132,7 +132,9 @@ def _said(value: Any) -> str:
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, service: str | None, as_json: bool) -> None:
-    """List the ledger's schedules: when in words, the next fire, the outcome of the last run.
+    """List the ledger's schedules.
+
+    Each with its rule in words, its next fire, and the state of its last run.
 
     \b
     --json: [{"name", "service", "task", "rule": words, "spec", "policies", "next_fire_at": instant,
@@ -191,7 +193,7 @@ def _list_columns(now: datetime) -> list[Column]:
         Column(title="schedule", value=lambda row: row["name"]),
         Column(title="service", value=lambda row: row["service"], shown_from=150),
         Column(title="task", value=lambda row: row["task"], shown_from=180),
-        Column(title="rule", value=lambda row: row["rule"], whole=False),
+        Column(title="rule", value=lambda row: row["rule"], tight="wrap"),
         Column(title="next fire", value=lambda row: nominal(row["next_fire_at"])),
         Column(title="last run", value=last_state),
         Column(title="for the fire", value=last_fire, shown_from=120, style="dim"),
@@ -208,9 +210,9 @@ def _list_columns(now: datetime) -> list[Column]:
 @json_option
 @click.pass_context
 def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> None:
-    """Say when the schedule NAME fires next; without NAME, what fires next of all.
+    """Say what fires next.
 
-    A fire is due at its nominal time and its jitter, which is always the same for one fire.
+    These are the next fires of the schedule NAME, or of all. A fire is due at its nominal time and its jitter, which is always the same for one fire.
 
     \b
     --json: [{"schedule": text, "scheduled_for": instant, "due_at": instant}]

@@ -118,12 +118,12 @@ def _unrecorded(facts: Facts) -> Answer:
         return Answer("retired", [text], due_at=due)
     if at > schedule["expected_until"]:
         return _unwritten(facts, due)
-    if at < facts.now - facts.retention:
-        text = f"It is no longer on record: fires are kept for {length(facts.retention)}."
-        return Answer("unrecorded", [text, *effect], effect_at, due)
     if at < schedule["created_at"]:
         text = f"It is older than the schedule, which exists since {moment(schedule['created_at'])}."
         return Answer("before", [text, *effect], effect_at, due)
+    if at < facts.now - facts.retention:
+        text = f"It is no longer on record: fires are kept for {length(facts.retention)}."
+        return Answer("unrecorded", [text, *effect], effect_at, due)
     text = (
         "It is not on record. The present rule has it, but the schedule had another rule then, or was retired:"
         f" it was defined last at {moment(schedule['updated_at'])}."

@@ -22,7 +22,7 @@ from kombu import Queue
 from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps
 
-from steadybeat import telemetry
+from steadybeat import channel, telemetry
 from steadybeat.delivery.routing import SteadyRouter, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
@@ -51,6 +51,8 @@ _diversion: ContextVar[Diversion | None] = ContextVar("steadybeat_diversion", de
 
 class SteadyAMQP(AMQP):
     """Celery's message factory, which records what it sends."""
+
+    Connection = channel.Connection
 
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
         """Return the queues that the configuration declares, and one for each service."""
@@ -118,7 +120,8 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     ``eta`` becomes the run's `not_before` and ``expires`` its `deadline`: neither waits in a worker's memory.
 
     Raises:
-        ConfigurationError: The task id is no UUID, an argument is not JSON, or the key template does not fit.
+        ConfigurationError: The task id is no UUID, an argument is not JSON, the key template does not fit, or an
+            instant has no time zone.
     """
     task = app.tasks.get(name)
     headers, properties, (args, kwargs, _), _ = message
@@ -127,8 +130,8 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     telemetry.correlation.stamp(headers)
     headers.setdefault("steadybeat_delivery", 1)
     key = options.pop("idempotency_key", None) or _templated_key(task, args, kwargs) or run_id
-    not_before, headers["eta"] = _instant(headers.get("eta")), None
-    deadline, headers["expires"] = _instant(headers.get("expires")), None
+    not_before, headers["eta"] = _instant("eta", headers.get("eta")), None
+    deadline, headers["expires"] = _instant("expires", headers.get("expires")), None
     options.pop("expiration", None)
     queue = options.get("queue") or app.conf.task_default_queue
     priority = options.get("priority")
@@ -142,7 +145,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
         message={"headers": headers, "properties": {**properties, "priority": priority}},
         body=_encoded(name, message[2]),
         schedule=headers.get(SCHEDULE),
-        scheduled_for=_instant(headers.get(SCHEDULED_FOR)),
+        scheduled_for=_instant(SCHEDULED_FOR, headers.get(SCHEDULED_FOR)),
         parent_id=headers.get("parent_id"),
         rerun_of=options.pop("rerun_of", None),
         not_before=not_before,
@@ -185,7 +188,12 @@ def _encoded(name: str, body: Any) -> str:
     return encoded if isinstance(encoded, str) else str(encoded, "utf-8")
 
 
-def _instant(value: str | datetime | None) -> datetime | None:
-    if value is None or isinstance(value, datetime):
-        return value
-    return datetime.fromisoformat(value)
+def _instant(name: str, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    instant = datetime.fromisoformat(value)
+    if instant.tzinfo is None:
+        raise ConfigurationError(
+            f"{name}={value!r}: has no time zone; pass an aware datetime, such as datetime.now(UTC).", name=name
+        )
+    return instant

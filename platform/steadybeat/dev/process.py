@@ -43,6 +43,7 @@ class Process:
         log: File that holds its output, where there is one.
         stop: How it is asked to end.
         once: It is a step that runs to its end, instead of a process that is kept running.
+        awaited: Whether what comes after it waits until it is ready.
         clock: Seconds on a clock that never goes back.
     """
 
@@ -55,11 +56,13 @@ class Process:
         log: Path | None = None,
         stop: StopSteps = ((signal.SIGTERM, 2.0),),
         once: bool = False,
+        awaited: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.log = log
         self.once = once
+        self.awaited = awaited
         self.state = State.PENDING
         self.restarts = 0
         self.note = ""

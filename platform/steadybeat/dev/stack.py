@@ -1,6 +1,7 @@
 """The local stack: what it consists of, and in which order it starts.
 
-Redis, Postgres, migrations, what the application prepares, schedules, Beats, one worker per service, Flower.
+Redis, Postgres, migrations, schedules and what the application prepares, Beats, one worker per service, Flower.
+Beats, workers and Flower need nothing of each other to start, so none waits for another; they stop in order.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CONCURRENCY = 2  # runs that one worker works on at a time
 
 # Together they stay below the 15 s in which the whole stack must be gone.
 STEP_STOP: StopSteps = ((signal.SIGTERM, 1.0),)
-BEAT_STOP: StopSteps = ((signal.SIGTERM, 1.5),)
+BEAT_STOP: StopSteps = ((signal.SIGTERM, 2.0),)
 WORKER_STOP: StopSteps = ((signal.SIGTERM, 4.0), (signal.SIGQUIT, 1.5))
 FLOWER_STOP: StopSteps = ((signal.SIGTERM, 1.0),)
 
@@ -84,12 +85,13 @@ class Stack(Supervisor):
         self._roster = Roster(self.database_url)
         self.flower_port = free_port() if flower else None
         self.flower_password = secrets.token_urlsafe(9)
-        steps = ("ledger upgrade", *prepare, "schedules apply")
         super().__init__(
             [
                 [self.redis],
                 [self.postgres],
-                *([self._celery(step, step.split(), stop=STEP_STOP, once=True)] for step in steps),
+                [self._step("ledger upgrade")],
+                [self._step("schedules apply"), *(self._step(step) for step in prepare[:1])],
+                *([self._step(step)] for step in prepare[1:]),
                 [self._beat(number) for number in range(1, beats + 1)],
                 self._workers(services, workers_per_service),
                 [self._flower(self.flower_port)] if self.flower_port else [],
@@ -174,6 +176,9 @@ class Stack(Supervisor):
             "postgres", server.launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps
         )
 
+    def _step(self, command: str) -> Process:
+        return self._celery(command, command.split(), stop=STEP_STOP, once=True)
+
     def _beat(self, number: int) -> Process:
         return self._celery(f"beat-{number}", ["beat", "-l", "INFO"], check=self._roster.holds, stop=BEAT_STOP)
 
@@ -217,7 +222,8 @@ class Stack(Supervisor):
             cwd=self._cwd,
             log=self.folder.log(name),
         )
-        return Process(name, launch, check=check, log=self.folder.log(name), stop=stop, once=once)
+        log = self.folder.log(name)
+        return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=once)
 
 
 def without_password(url: str) -> str:

@@ -24,7 +24,9 @@ class StackError(SteadybeatError):
 
 
 class Supervisor:
-    """Runs tiers of processes in a thread of its own: a tier starts when the one before it is ready.
+    """Runs tiers of processes in a thread of its own.
+
+    A tier starts when all that is awaited of the one before it is ready; they stop in reverse order.
 
     Args:
         tiers: The processes; those of one tier start and stop together.
@@ -119,18 +121,19 @@ class Supervisor:
         for tier in self.tiers:
             for process in tier:
                 process.start()
-            if not self._bring_up(tier):
-                self._settled.set()
-                return
-        self.ready_after = timedelta(seconds=time.monotonic() - began)
-        self.tell(f"everything ready in {self.ready_after.total_seconds():.1f} s")
+            if not self._bring_up([process for process in tier if process.awaited]):
+                break
+        else:
+            if self._bring_up(self.processes):
+                self.ready_after = timedelta(seconds=time.monotonic() - began)
+                self.tell(f"everything ready in {self.ready_after.total_seconds():.1f} s")
         self._settled.set()
-        while not self._stopping.wait(self._tick()):
+        while not self.failure and not self._stopping.wait(self._tick()):
             pass
 
-    def _bring_up(self, tier: list[Process]) -> bool:
-        """Return whether all of a tier became ready; keep the earlier ones running meanwhile."""
-        while not all(process.settled for process in tier):
+    def _bring_up(self, awaited: list[Process]) -> bool:
+        """Return whether all of them became ready; keep the earlier ones running meanwhile."""
+        while not all(process.settled for process in awaited):
             pause = self._tick()
             for process in self.processes:
                 if process.state is State.FAILED:

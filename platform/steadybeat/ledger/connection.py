@@ -127,7 +127,9 @@ class Database:
                 raise
             first_line = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             raise LedgerUnavailable(
-                f"Postgres at {self.shown_url} does not answer: {first_line}", url=self.shown_url
+                f"Postgres at {self.shown_url} does not answer: {first_line}. Start it, or point"
+                " STEADYBEAT_DATABASE_URL to it.",
+                url=self.shown_url,
             ) from error
 
     @contextmanager

@@ -57,7 +57,8 @@ CLAIM = sql(f"""
             WHEN delivery_no > :delivery_no THEN 'superseded'
             WHEN held THEN 'running'
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-            WHEN fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
+            -- a person who asks for a rerun knows that its fire was not to run
+            WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
             WHEN deadline <= clock_timestamp() THEN 'late'
             WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
             WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'

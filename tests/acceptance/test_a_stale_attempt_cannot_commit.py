@@ -1,0 +1,29 @@
+"""Promise: an attempt that was stopped for longer than its lease commits nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.eventually import eventually
+from tests.acceptance.installation import Shop
+
+
+@pytest.mark.parametrize("where", ["before", "inside", "commit"])
+def test_a_worker_that_was_stopped_past_its_lease_is_refused(shop: Shop, where: str) -> None:
+    stalled, beat = shop.worker("orders"), shop.beat()
+    assert stalled.ready()
+    assert beat.ready()
+    run = shop.send("orders.stall", "parcel", where=where)
+    eventually(lambda: stalled.status == "paused")
+
+    other = shop.worker("orders")
+    eventually(lambda: shop.run(run).state == "succeeded")
+    assert len(shop.effects("parcel")) == 1
+    stalled.unpause()
+
+    eventually(lambda: stalled.said("stale attempt refused", run_id=run))
+    eventually(shop.settled)
+    assert len(shop.effects("parcel")) == 1
+    assert shop.outcomes(run) == ["lost", "succeeded"]
+    assert [each["run"] for each in shop.starts("parcel")] == [run, run]
+    assert stalled.status == other.status == "running"

@@ -1,0 +1,55 @@
+"""Promise: losing Postgres for a while loses no fire, and nothing runs unguarded meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from steadybeat.dev.servers import PostgresServer
+from steadybeat.ledger import Ledger
+from steadybeat.settings import Settings
+from tests.acceptance.eventually import eventually
+from tests.acceptance.installation import Shop
+from tests.acceptance.project.timetable import TICK
+
+
+@pytest.fixture
+def own_postgres(servers_folder: Path) -> Iterator[PostgresServer]:
+    """A Postgres that this test may break."""
+    with PostgresServer(servers_folder / "own-postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def shop(own_postgres: PostgresServer, redis_url: str, open_shop: Callable[..., Shop]) -> Shop:
+    ledger = Ledger(Settings(database_url=own_postgres.url))
+    ledger.upgrade()
+    ledger.database.close()
+    return open_shop(own_postgres.url, redis_url)
+
+
+def test_everything_waits_for_postgres_and_then_happens_once(shop: Shop, own_postgres: PostgresServer) -> None:
+    worker, beat = shop.worker(concurrency=2), shop.beat()
+    since = shop.deploy("tick")
+    assert worker.ready()
+    assert beat.ready()
+    eventually(lambda: shop.fired("tick", since))
+    begun = [shop.send("orders.pack", f"begun {number}", gate="parcels") for number in range(2)]
+    eventually(lambda: shop.starts("begun 0") and shop.starts("begun 1"))
+    waiting = [shop.send("orders.pack", f"waiting {number}") for number in range(4)]
+
+    own_postgres.stop()
+    eventually(lambda: worker.said("worker paused: the ledger is away") and beat.said("beat waits"))
+    shop.open("parcels")
+    eventually(lambda: sum(each["event"] == "ledger away" for each in worker.events()) >= 4)
+    assert not any(shop.starts(f"waiting {number}") for number in range(4))
+    own_postgres.start()
+
+    eventually(lambda: worker.said("worker resumed: the ledger answers") and beat.said("beat goes on"))
+    shop.keeps_its_promise({"tick": TICK}, since)
+    names = [*(f"begun {number}" for number in range(2)), *(f"waiting {number}" for number in range(4))]
+    assert {name: len(shop.effects(name)) for name in names} == dict.fromkeys(names, 1)
+    assert {shop.run(run).state for run in (*begun, *waiting)} == {"succeeded"}
+    assert worker.status == beat.status == "running"
