@@ -20,7 +20,8 @@ def ledger() -> None:
 def upgrade(ctx: click.Context, as_json: bool) -> None:
     """Apply the migrations that are missing.
 
-    A step of every deploy, before new processes start. Several may run at once, and processes of the previous release go on working.
+    A step of every deploy, before new processes start. Several may run at once, and processes of the previous
+    release go on working.
 
     \b
     --json: {"from": text or null, "to": text, "applied": [text, …]}
@@ -73,7 +74,8 @@ def _applied(found: SchemaStatus) -> str:
 def prune(ctx: click.Context, as_json: bool) -> None:
     """Delete what ended long ago.
 
-    That is longer ago than steadybeat_retention_seconds. Dead letters and messages that could not be read stay until a person decides.
+    That is longer ago than steadybeat_retention_seconds. Dead letters and messages that could not be read stay until
+    a person decides.
 
     \b
     --json: {"deleted": {table: rows, …}}

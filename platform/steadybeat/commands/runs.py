@@ -28,7 +28,7 @@ def runs() -> None:
     """Runs: what ran, what became of a fire, and running it again."""
 
 
-@runs.command("list", epilog="Example: celery -A tasks runs list --service payments --state dead")
+@runs.command("list", epilog="Example: celery -A tasks runs list --service royalties --state dead")
 @click.option("--task", help="Only runs of this task.")
 @click.option("--service", help="Only runs of this service's tasks.")
 @click.option("--schedule", help="Only runs of this schedule's fires.")
@@ -158,7 +158,7 @@ def _facts(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, 
     ]
 
 
-@runs.command(epilog="Example: celery -A tasks runs why royalties.settle 2026-11-22T06:00:00Z")
+@runs.command(epilog="Example: celery -A tasks runs why tasks.royalties.settle 2026-11-22T06:00:00Z")
 @click.argument("schedule")
 @click.argument("at", nargs=-1, required=True)
 @json_option

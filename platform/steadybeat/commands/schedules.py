@@ -35,7 +35,8 @@ def schedules() -> None:
 def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Bring the code's schedules into the ledger.
 
-    A step of every deploy; a rollback applies again. A changed schedule's coming fires are superseded; a schedule that the code no longer has is retired.
+    A step of every deploy; a rollback applies again. A changed schedule's coming fires are superseded; a schedule
+    that the code no longer has is retired.
 
     \b
     --json: {"dry_run": bool, "schedule_count": n,
@@ -204,7 +205,7 @@ def _list_columns(now: datetime) -> list[Column]:
     ]  # fmt: skip
 
 
-@schedules.command("next", epilog="Example: celery -A tasks schedules next royalties.settle -n 3")
+@schedules.command("next", epilog="Example: celery -A tasks schedules next tasks.royalties.settle -n 3")
 @click.argument("name", required=False)
 @click.option("-n", "limit", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many fires.")
 @json_option
@@ -212,7 +213,8 @@ def _list_columns(now: datetime) -> list[Column]:
 def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> None:
     """Say what fires next.
 
-    These are the next fires of the schedule NAME, or of all. A fire is due at its nominal time and its jitter, which is always the same for one fire.
+    These are the next fires of the schedule NAME, or of all. A fire is due at its nominal time and its jitter, which
+    is always the same for one fire.
 
     \b
     --json: [{"schedule": text, "scheduled_for": instant, "due_at": instant}]

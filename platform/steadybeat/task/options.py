@@ -25,7 +25,7 @@ def check(task: Any, settings: Settings) -> None:
         ConfigurationError: Names the task, the option, its value and the way out.
     """
     if task.max_retries is None and not task.expires:
-        raise _wrong(task, "max_retries", None, "give a count, or bound the retries in time with expires=")
+        raise _wrong(task, "max_retries", None, "a count, unless expires= bounds its retries in time")
     if task.severity not in SEVERITIES:
         near = did_you_mean(str(task.severity), SEVERITIES)
         raise _wrong(task, "severity", task.severity, f"one of {', '.join(SEVERITIES)}.{near}")
