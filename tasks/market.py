@@ -7,10 +7,14 @@ of a paid order becomes a sale; every sale owes its artist one royalty. Money is
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import sqlalchemy as sa
 from celery import current_app
 from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+HOLD = timedelta(hours=48)
+"""How long an order holds its seats without being paid."""
 
 metadata = sa.MetaData(
     schema="market",

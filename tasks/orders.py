@@ -9,10 +9,9 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
-from tasks.market import engine, orders, sales, tickets
+from tasks.market import HOLD, engine, orders, sales, tickets
 from tasks.snapshots import take
 
-HOLD = timedelta(hours=48)
 BATCH_COUNT = 1_000
 
 FIGURES = sa.select(

@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from tasks import market
-from tasks.orders import HOLD
+from tasks.market import HOLD
 
 SPAN = timedelta(days=365)
 DAY = timedelta(days=1)

@@ -134,6 +134,7 @@ class Shop:
         """
         self.env["SHOP_SCHEDULES"] = " ".join(schedules)
         self.caller.conf.beat_schedule = {name: SCHEDULES[name] for name in schedules}
+        self.caller.steadybeat.ledger.database.close()  # as in a process of its own
         self.caller.steadybeat.ledger.schedules.apply(definitions(self.caller), SERVICES)
         return datetime.now(UTC)
 
@@ -152,7 +153,7 @@ class Shop:
         """End every process, and show what each has said last, for the report of a failed test."""
         for node in self.nodes:
             node.teardown()
-            print(f"--- {node.name()}: {node.container.process.ending}\n{node.logs()[-4000:]}")  # noqa: T201
+            print(f"--- {node.name()}: {node.container.process.ending}\n{node.logs()[-4000:]}")
         self.caller.close()
         self.caller.pool.force_close_all()
         self.caller.steadybeat.ledger.database.close()
@@ -208,14 +209,24 @@ class Shop:
         )
         return [row.scheduled_for for row in found]
 
-    def settled(self) -> bool:
-        """Whether nothing is left to do: no run, no message, nothing to be sent."""
-        open_count = self.rows(
-            "SELECT (SELECT count(*) FROM steadybeat.runs WHERE finished_at IS NULL)"
-            " + (SELECT count(*) FROM steadybeat.outbox) AS count"
-        )[0].count
-        waiting = sum(self.redis.llen(queue) for queue in SERVICES) + self.redis.hlen("unacked")
-        return open_count == 0 and waiting == 0
+    def settle(self) -> None:
+        """Wait until nothing is left to do: no run, nothing to be sent, no message; nor an hour later.
+
+        What a killed worker had not acknowledged comes back after Redis' visibility timeout. It is put back on its
+        queue here, so that a test need not wait that long to see that it does nothing.
+        """
+        eventually(lambda: self._unfinished() == 0)
+        for tag, held in self.redis.hgetall("unacked").items():
+            message, _, queue = json.loads(held)
+            self.redis.rpush(queue, json.dumps(message))
+            self.redis.hdel("unacked", tag)
+            self.redis.zrem("unacked_index", tag)
+        eventually(lambda: self._unfinished() + self.redis.hlen("unacked") == 0)
+
+    def _unfinished(self) -> int:
+        runs = self.rows("SELECT count(*) FROM steadybeat.runs WHERE finished_at IS NULL")[0].count
+        unsent = self.rows("SELECT count(*) FROM steadybeat.outbox")[0].count
+        return int(runs + unsent + sum(self.redis.llen(queue) for queue in SERVICES))
 
     def keeps_its_promise(self, rules: Mapping[str, Rule], since: datetime) -> None:
         """Assert that every fire from `since` until now gets one effect, and none a second.
@@ -233,7 +244,7 @@ class Shop:
 
         eventually(complete)
         self.deploy()
-        eventually(self.settled)
+        self.settle()
         for name, times in expected.items():
             had = self.fired(name, since)
             doubled = {str(at): count for at, count in Counter(had).items() if count > 1}

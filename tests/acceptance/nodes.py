@@ -70,7 +70,7 @@ class LocalProcess:
     def reload(self) -> None:
         """Nothing is remembered that could be out of date."""
 
-    def kill(self, signal: str | int | None = None) -> None:  # noqa: A002 - Docker's name
+    def kill(self, signal: str | int | None = None) -> None:
         """Signal the process alone: what becomes of its children is up to it."""
         assert self._child is not None
         self._child.send(_signal(signal or "SIGKILL"))
@@ -173,7 +173,7 @@ class LocalNode(CeleryTestNode):
     def unpause(self) -> None:
         self.container.process.unpause()
 
-    def kill(self, signal: str | int = "SIGKILL", reload_container: bool = True) -> None:  # noqa: A002
+    def kill(self, signal: str | int = "SIGKILL", reload_container: bool = True) -> None:
         """Signal the process; after SIGKILL, return when it is gone."""
         super().kill(signal, reload_container)
         if _signal(signal) is _signal("SIGKILL"):

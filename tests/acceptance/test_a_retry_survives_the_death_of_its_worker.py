@@ -19,7 +19,7 @@ def test_a_retry_that_waits_is_done_by_another_worker(shop: Shop) -> None:
     assert second.ready()
 
     eventually(lambda: shop.run(run).state == "succeeded")
-    eventually(shop.settled)
+    shop.settle()
     assert [(str(each.run_id), each.retries) for each in shop.effects("parcel")] == [(run, 1)]
     assert shop.outcomes(run) == ["retried", "succeeded"]
 
@@ -37,6 +37,6 @@ def test_a_delayed_task_waits_in_the_ledger_too(shop: Shop) -> None:
     assert second.ready()
 
     eventually(lambda: shop.run(run).state == "succeeded")
-    eventually(shop.settled)
+    shop.settle()
     assert len(shop.effects("parcel")) == 1
     assert shop.run(run).started_at >= shop.run(run).enqueued_at

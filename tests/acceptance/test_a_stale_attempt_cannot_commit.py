@@ -22,7 +22,7 @@ def test_a_worker_that_was_stopped_past_its_lease_is_refused(shop: Shop, where: 
     stalled.unpause()
 
     eventually(lambda: stalled.said("stale attempt refused", run_id=run))
-    eventually(shop.settled)
+    shop.settle()
     assert len(shop.effects("parcel")) == 1
     assert shop.outcomes(run) == ["lost", "succeeded"]
     assert [each["run"] for each in shop.starts("parcel")] == [run, run]

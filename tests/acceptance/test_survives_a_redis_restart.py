@@ -70,6 +70,6 @@ def test_a_run_whose_message_was_lost_is_sent_again(shop: Shop) -> None:
     assert beat.ready()
 
     eventually(lambda: shop.run(run).state == "succeeded")
-    eventually(shop.settled)
+    shop.settle()
     assert len(shop.effects("parcel")) == 1
     assert shop.run(run).rescue_count == 1

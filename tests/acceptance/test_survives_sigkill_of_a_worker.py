@@ -22,7 +22,7 @@ def test_another_worker_finishes_what_a_killed_one_had_begun(shop: Shop) -> None
     shop.open("parcel")
 
     eventually(lambda: shop.run(run).state == "succeeded")
-    eventually(shop.settled)
+    shop.settle()
     assert len(shop.effects("parcel")) == 1
     assert shop.outcomes(run) == ["lost", "succeeded"]
 
@@ -54,7 +54,7 @@ def test_what_a_killed_worker_had_taken_and_not_begun_is_not_lost(shop: Shop) ->
     second = shop.worker("orders")
     assert second.ready()
 
-    eventually(shop.settled)
+    shop.settle()
     assert {name: len(shop.effects(name)) for name in names} == dict.fromkeys(names, 1)
 
 

@@ -94,9 +94,9 @@ def test_creating_the_schema_twice_changes_nothing(db_engine: sa.Engine) -> None
 
 
 def test_unpaid_orders_past_their_hold_expire_and_free_their_seats(db_engine: sa.Engine, artist: int) -> None:
-    old = add_order(db_engine, artist, state="unpaid", age=orders.HOLD + timedelta(hours=1), seats=2)
-    recent = add_order(db_engine, artist, state="unpaid", age=orders.HOLD - timedelta(hours=1))
-    paid = add_order(db_engine, artist, state="paid", age=orders.HOLD + timedelta(hours=1))
+    old = add_order(db_engine, artist, state="unpaid", age=market.HOLD + timedelta(hours=1), seats=2)
+    recent = add_order(db_engine, artist, state="unpaid", age=market.HOLD - timedelta(hours=1))
+    paid = add_order(db_engine, artist, state="paid", age=market.HOLD + timedelta(hours=1))
 
     with db_engine.begin() as db:
         assert orders.expire_unpaid(db) == (1, 2)
@@ -110,7 +110,7 @@ def test_unpaid_orders_past_their_hold_expire_and_free_their_seats(db_engine: sa
 
 
 def test_an_order_being_paid_at_this_moment_does_not_expire(db_engine: sa.Engine, artist: int) -> None:
-    add_order(db_engine, artist, state="unpaid", age=orders.HOLD + timedelta(hours=1))
+    add_order(db_engine, artist, state="unpaid", age=market.HOLD + timedelta(hours=1))
 
     with db_engine.begin() as buyer, db_engine.begin() as db:
         buyer.execute(sa.select(market.orders.c.id).with_for_update())
@@ -121,7 +121,7 @@ def test_no_more_orders_expire_in_one_statement_than_stated(
     db_engine: sa.Engine, artist: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
-        add_order(db_engine, artist, state="unpaid", age=orders.HOLD * 2)
+        add_order(db_engine, artist, state="unpaid", age=market.HOLD * 2)
     monkeypatch.setattr(orders, "BATCH_COUNT", 2)
 
     with db_engine.begin() as db:

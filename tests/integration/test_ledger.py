@@ -322,6 +322,19 @@ def state_of(ledger: Ledger, at: datetime) -> tuple[str, str | None]:
     return fire["state"], fire["reason"]
 
 
+def test_fires_of_a_retired_schedule_that_no_scheduler_wrote_can_still_be_accounted_for(ledger: Ledger) -> None:
+    ledger.schedules.apply([a_schedule()], ["orders"])
+    ledger.schedules.apply([], ["orders"])
+    (row,) = ledger.schedules.left_over()
+    assert row.retired_at is not None
+    missed = FireRow(schedule="s", scheduled_for=row.retired_at, due_at=row.retired_at, state="missed", reason="why")
+    ledger.fires.expect("s", row.revision, row.retired_at + timedelta(seconds=1), [])
+    assert ledger.schedules.left_over() == [row], "no fire is written past the retirement"
+    ledger.fires.expect("s", row.revision, row.retired_at, [missed])
+    assert ledger.schedules.left_over() == []
+    assert state_of(ledger, row.retired_at) == ("missed", "why")
+
+
 def test_a_fire_is_expected_once_however_many_beats_write_it(ledger: Ledger) -> None:
     ledger.schedules.apply([a_schedule()], ["orders"])
     (row,) = ledger.schedules.all()

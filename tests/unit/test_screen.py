@@ -34,10 +34,11 @@ def test_a_line_that_only_looks_like_json_is_shown_as_it_is():
     assert brief('{"no": "event"}').plain == '{"no": "event"}'
 
 
-def test_what_redis_and_postgres_write_before_their_message_is_left_out():
+def test_what_servers_write_before_their_message_is_left_out():
     assert brief("5702:M 22 Nov 2026 00:51:19.897 * Ready to accept connections").plain == "Ready to accept connections"
     line = "2026-11-22 00:51:19.745 UTC [5681] LOG:  received fast shutdown request"
-    assert brief(line).plain == "LOG:  received fast shutdown request"
+    assert brief(line).plain == "received fast shutdown request"
+    assert brief("[W 261122 01:32:11 inspector:98] Inspect failed").plain == "Inspect failed"
 
 
 def test_escape_sequences_of_a_log_do_not_reach_the_terminal():

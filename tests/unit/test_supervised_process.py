@@ -93,7 +93,7 @@ def test_a_process_that_never_became_ready_fails_at_its_third_crash(scene: Scene
 def test_a_process_that_runs_and_does_not_answer_is_silent_and_left_alone(scene: Scene):
     scene.after(0.1)
     scene.healthy = False
-    assert scene.after(5.0) is State.SILENT
+    assert scene.after(10.0) is State.SILENT
     assert len(scene.children) == 1
     scene.healthy = True
     assert scene.after(0.5) is State.READY

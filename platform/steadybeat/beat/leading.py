@@ -118,12 +118,24 @@ class Leader:
             self._definitions = {row.name: Definition(row, from_json(row.spec)) for row in rows}
             self._expected_until = {row.name: row.expected_until or now for row in rows}
             self._revision = revision
+            self._account_for_retired()
             self._projection.write(self._definitions)
         elif now >= self._look_at:
             self._look_at = now + timedelta(seconds=5)
             if self._definitions and self._projection.lost():
                 logger.warning("redis was emptied: schedules are written again")
                 self._projection.write(self._definitions)
+
+    def _account_for_retired(self) -> None:
+        """Give a reason to the fires of retired schedules that were due while no scheduler wrote fires."""
+        reason = "no scheduler was there, and the schedule was retired since"
+        for row in self._ledger.schedules.left_over():
+            assert row.expected_until is not None and row.retired_at is not None
+            times = list(from_json(row.spec).between(row.expected_until, row.retired_at))
+            fires = [
+                FireRow(schedule=row.name, scheduled_for=at, due_at=at, state="missed", reason=reason) for at in times
+            ]
+            self._ledger.fires.expect(row.name, row.revision, row.retired_at, fires)
 
     def _expect(self, now: datetime) -> None:
         horizon = timedelta(seconds=self._ledger.settings.horizon_seconds)

@@ -78,8 +78,8 @@ class Output:
             # Celery loads every sub-command for every command, also for a worker: Rich waits until it is wanted.
             from rich.console import Console
 
-            plain = True if ctx.obj.no_color else None
-            self._console = Console(no_color=plain, highlight=False, markup=False, emoji=False)
+            system: Literal["auto"] | None = None if ctx.obj.no_color else "auto"
+            self._console = Console(color_system=system, highlight=False, markup=False, emoji=False)
 
     def json(self, document: Any) -> None:
         """Print one JSON document: instants as ISO 8601 in UTC, durations in seconds."""

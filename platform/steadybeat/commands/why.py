@@ -113,10 +113,13 @@ def _unrecorded(facts: Facts) -> Answer:
         return _no_fire(facts)
     due = _due(facts)
     effect_at, effect = _effect(facts)
-    if schedule["retired_at"] is not None and at > schedule["retired_at"]:
-        text = f"The schedule was retired at {moment(schedule['retired_at'])}: the code no longer has it."
+    retired_at, expected_until = schedule["retired_at"], schedule["expected_until"]
+    if retired_at is not None and at > min(retired_at, expected_until):
+        text = f"The schedule was retired at {moment(retired_at)}: the code no longer has it."
+        if at <= retired_at:
+            text += f" Until then no scheduler had written fires after {moment(expected_until)}."
         return Answer("retired", [text], due_at=due)
-    if at > schedule["expected_until"]:
+    if at > expected_until:
         return _unwritten(facts, due)
     if at < schedule["created_at"]:
         text = f"It is older than the schedule, which exists since {moment(schedule['created_at'])}."

@@ -12,7 +12,7 @@ from steadybeat.errors import SteadybeatError
 from steadybeat.ledger import Instance, Ledger
 from steadybeat.settings import Settings
 
-REMEMBER_SECONDS = 0.4
+REMEMBER_SECONDS = 0.5
 TIMEOUT_SECONDS = 2.0
 
 

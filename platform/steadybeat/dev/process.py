@@ -16,7 +16,7 @@ from steadybeat.errors import SteadybeatError
 BACKOFF_FIRST = timedelta(seconds=0.5)
 BACKOFF_LONGEST = timedelta(seconds=30)
 HEALTHY_AFTER = timedelta(minutes=1)
-CHECK_EVERY = timedelta(seconds=5)
+CHECK_EVERY = timedelta(seconds=10)
 STILLBORN_COUNT = 3
 
 

@@ -52,8 +52,12 @@ UNTOLD = {
     "timestamp",
 }
 TOLD_COUNT = 4
-# What Redis and Postgres write before their message: process and role, or time and process.
-PREFIX = re.compile(r"^(?:\d+:[A-Z] \d\d \w+ \d{4} [\d:.]+ [-.*#] |\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] )")
+# What stands before the message in lines of Redis, of Postgres and of Flower.
+PREFIX = re.compile(
+    r"^(?:\d+:[A-Z] \d\d \w+ \d{4} [\d:.]+ [-.*#] "
+    r"|\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] (?:LOG:  )?"
+    r"|\[[A-Z] \d{6} [\d:]+ \w+:\d+\] )"
+)
 NOISE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 

@@ -1,7 +1,8 @@
 """The local stack: what it consists of, and in which order it starts.
 
 Redis, Postgres, migrations, schedules and what the application prepares, Beats, one worker per service, Flower.
-Beats, workers and Flower need nothing of each other to start, so none waits for another; they stop in order.
+Beats and workers need nothing of each other to start, so neither waits for the other. Flower asks the workers what
+they do when it starts, so it waits for them.
 """
 
 from __future__ import annotations
@@ -180,7 +181,9 @@ class Stack(Supervisor):
         return self._celery(command, command.split(), stop=STEP_STOP, once=True)
 
     def _beat(self, number: int) -> Process:
-        return self._celery(f"beat-{number}", ["beat", "-l", "INFO"], check=self._roster.holds, stop=BEAT_STOP)
+        return self._celery(
+            f"beat-{number}", ["beat", "-l", "INFO"], check=self._roster.holds, stop=BEAT_STOP, awaited=False
+        )
 
     def _workers(self, services: Sequence[str], count: int) -> list[Process]:
         workers = []
@@ -213,6 +216,7 @@ class Stack(Supervisor):
         stop: StopSteps,
         check: Callable[[Process], bool] = lambda _: True,
         once: bool = False,
+        awaited: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> Process:
         launch = partial(
@@ -223,7 +227,7 @@ class Stack(Supervisor):
             log=self.folder.log(name),
         )
         log = self.folder.log(name)
-        return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=once)
+        return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=awaited)
 
 
 def without_password(url: str) -> str:

@@ -12,7 +12,8 @@ from steadybeat.ledger.rows import FireRow
 _EXPECT = sql("""
     WITH watermark AS (
         UPDATE steadybeat.schedules SET expected_until = :until
-         WHERE name = :name AND revision = :revision AND expected_until < :until AND retired_at IS NULL
+         WHERE name = :name AND revision = :revision AND expected_until < :until
+           AND (retired_at IS NULL OR retired_at >= :until)
         RETURNING name, revision
     )
     INSERT INTO steadybeat.fires AS f (schedule, scheduled_for, due_at, state, reason, revision)

@@ -16,6 +16,7 @@ _COLUMNS = """
     name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until,
     retired_at"""
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
+_LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _FOR_APPLY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules FOR UPDATE")
 _ONE_APPLY_AT_A_TIME = sql("LOCK TABLE steadybeat.schedules IN SHARE ROW EXCLUSIVE MODE")
 _REVISION = sql("SELECT coalesce(max(revision), 0) AS revision FROM steadybeat.schedules")
@@ -68,6 +69,10 @@ class Schedules:
     def all(self) -> list[ScheduleRow]:
         """Return every schedule that is not retired, by name."""
         return [ScheduleRow(**row._mapping) for row in self._database.execute(_ALL)]
+
+    def left_over(self) -> list[ScheduleRow]:
+        """Return retired schedules that were due, before they were retired, at times no scheduler wrote down."""
+        return [ScheduleRow(**row._mapping) for row in self._database.execute(_LEFT_OVER)]
 
     def revision(self) -> int:
         """Return the newest revision of any schedule: when it moves, something was changed."""

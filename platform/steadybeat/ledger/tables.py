@@ -135,6 +135,7 @@ runs = Table(
     CheckConstraint("state NOT IN ('dead', 'cancelled') OR reason IS NOT NULL", name="a_reason_is_given"),
 )
 Index("runs_open", runs.c.state, runs.c.enqueued_at, postgresql_where=text("finished_at IS NULL"))
+Index("runs_recent", runs.c.enqueued_at)
 Index("runs_of_schedule", runs.c.schedule, runs.c.scheduled_for, postgresql_where=text("schedule IS NOT NULL"))
 Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))

@@ -39,7 +39,9 @@ class SteadyConsumer(Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         """Return Celery's handler of messages, behind which nothing escapes that a message can cause."""
         handle = super().create_task_handler(*args, **kwargs)
-        passed_on = (OperationalError, OSError, MemoryError, *self.connection_errors)
+        # kombu counts KeyError among the errors of a connection; here it means a message without some header.
+        of_the_broker = (*self.connection_errors, *self.channel_errors)
+        passed_on = (OperationalError, MemoryError, *(each for each in of_the_broker if each is not KeyError))
 
         def handle_any(message: Any) -> None:
             try:

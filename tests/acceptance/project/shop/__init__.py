@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-
 from timetable import SCHEDULES
 
 import steadybeat

@@ -104,6 +104,7 @@ CREATE TABLE steadybeat.runs (
     CONSTRAINT a_reason_is_given CHECK (state NOT IN ('dead', 'cancelled') OR reason IS NOT NULL)
 ) WITH (fillfactor = 80);
 CREATE INDEX runs_open ON steadybeat.runs (state, enqueued_at) WHERE finished_at IS NULL;
+CREATE INDEX runs_recent ON steadybeat.runs (enqueued_at);
 CREATE INDEX runs_of_schedule ON steadybeat.runs (schedule, scheduled_for) WHERE schedule IS NOT NULL;
 CREATE INDEX runs_started ON steadybeat.runs (queue, started_at) WHERE started_at IS NOT NULL;
 CREATE INDEX runs_dead ON steadybeat.runs (finished_at) WHERE state = 'dead';
