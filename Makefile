@@ -50,8 +50,8 @@ clean: ## remove the environment, the caches and the local stack's data
 	@if [ -e .steadybeat/up.json ] && kill -0 "$$(cat .steadybeat/up.lock)" 2>/dev/null; then \
 	  echo "The local stack is running. Stop it first: kill $$(cat .steadybeat/up.lock)" >&2; exit 1; \
 	fi
-	@data=$$(readlink .steadybeat/postgres/data || true); \
-	case "$$data" in */steadybeat-*/data) rm -rf "$${data%/data}";; esac
+	@$(BIN)/python -c 'from pathlib import Path; from steadybeat.dev import servers, unprivileged; \
+	  unprivileged.forget(Path(".steadybeat/postgres"), servers.find_postgres())' 2>/dev/null || true
 	@rm -rf .venv .steadybeat .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo 'Clean.'

@@ -50,6 +50,10 @@ class Steadybeat:
         own = getattr(self._app.tasks.get(task), "service", None)
         return str(own or service_of(task))
 
+    def own_services(self) -> list[str]:
+        """Return the services whose tasks this program has, by name."""
+        return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
     def become(self, role: str) -> None:
         """Start as a new instance.
 

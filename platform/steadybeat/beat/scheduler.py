@@ -13,6 +13,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from steadybeat.beat.definitions import definitions
 from steadybeat.beat.leading import Leader
 from steadybeat.beat.projection import SteadyEntry
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
@@ -45,6 +46,7 @@ class SteadyScheduler(RedBeatScheduler):
         super().__init__(app, **options)
         self._leadership = self._new_leadership()
         self._platform.become("beat")
+        self._warn_of_other_code()
 
     def _new_leadership(self) -> Leadership:
         timeout = min(1.0, self._settings.leader_lock_seconds / 3)
@@ -55,6 +57,15 @@ class SteadyScheduler(RedBeatScheduler):
             retry=Retry(NoBackoff(), 0),
         )
         return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
+
+    def _warn_of_other_code(self) -> None:
+        """Say where this release's code defines other schedules than the ledger has: it executes the ledger."""
+        ledger = Ledger.of(self.app)
+        for change in ledger.schedules.difference(definitions(self.app), self._platform.own_services()):
+            logger.warning(
+                "code differs from the ledger: `schedules apply` would change it",
+                extra={"schedule": change.name, "change": change.verb, "fields": list(change.fields)},
+            )
 
     def setup_schedule(self) -> None:
         """Write nothing: schedules come into the ledger by `schedules apply`, and into Redis from there."""

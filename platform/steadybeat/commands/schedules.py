@@ -47,7 +47,8 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     book = Ledger.of(app)
     wanted = definitions(app)
     before = {row.name: row for row in book.schedules.all()}
-    changes = book.schedules.apply(wanted, _own_services(app), dry_run=dry_run)
+    change = book.schedules.difference if dry_run else book.schedules.apply
+    changes = change(wanted, app.steadybeat.own_services())
     after = {row.name: row for row in wanted}
     out = Output(ctx)
     if as_json:
@@ -69,11 +70,6 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
         _show_changes(out, changes, before, after, dry_run)
     else:
         out.say(f"No change: the ledger has {count(len(wanted), 'schedule')} as the code defines them.")
-
-
-def _own_services(app: Any) -> list[str]:
-    """Return the services whose code this program has: what others define is not this program's to retire."""
-    return sorted({app.steadybeat.service(name) for name in app.tasks if not name.startswith("celery.")})
 
 
 def _defined(row: ScheduleRow | None) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from celery.app.routes import Router
 from kombu import Queue
 
 from steadybeat.errors import UnknownQueue, did_you_mean
-from steadybeat.settings import Settings
 
 _BUILT_IN = "celery."
 
@@ -29,13 +28,7 @@ def service_of(task: str) -> str:
 
 def services_of(app: Any) -> list[str]:
     """Return the services of an app's tasks, and those that ``steadybeat_services`` adds, by name."""
-    settings: Settings = app.steadybeat.settings
-    own = {
-        getattr(task, "service", None) or service_of(name)
-        for name, task in app.tasks.items()
-        if not name.startswith(_BUILT_IN)
-    }
-    return sorted(own | set(settings.services))
+    return sorted({*app.steadybeat.own_services(), *app.steadybeat.settings.services})
 
 
 def route_to_service(

@@ -214,7 +214,10 @@ def _header(stack: Stack) -> RenderableType:
         access = f"[dim]user[/] admin  [dim]password[/] [bold]{escape(stack.flower_password)}[/]"
         grid.add_row("Flower", f"[bold cyan]{stack.flower_url}[/]  {access}")
     grid.add_row("Redis", Text(stack.urls["redis"], style="cyan"))
-    grid.add_row("Postgres", Text(stack.urls["postgres"], style="cyan"))
+    postgres = Text(stack.urls["postgres"], style="cyan")
+    if elsewhere := stack.data_elsewhere:
+        postgres.append("  data in ", style="default dim").append(str(elsewhere), style="default")
+    grid.add_row("Postgres", postgres)
     return Panel(
         grid, title=f"[bold]steadybeat[/] [dim]· {escape(stack.app_name)} ·[/] {_mood(stack)}", title_align="left"
     )

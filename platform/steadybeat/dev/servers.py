@@ -116,6 +116,12 @@ class PostgresServer(EmbeddedServer):
             and postgres_answers(self.url)
         )
 
+    @property
+    def elsewhere(self) -> Path | None:
+        """Where its data lie instead of its folder, when this is root and no other user may enter that."""
+        data = self.folder / "data"
+        return data.readlink() if data.is_symlink() else None
+
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database and return its URL.
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from steadybeat.dev.folder import StackFolder
 from steadybeat.dev.health import Roster, http_answers
-from steadybeat.dev.leash import StopSteps, spawn
+from steadybeat.dev.leash import Child, StopSteps, spawn
 from steadybeat.dev.process import Process
 from steadybeat.dev.servers import PostgresServer, RedisServer, free_port, postgres_answers, redis_answers
 from steadybeat.dev.supervisor import Supervisor
@@ -111,6 +111,11 @@ class Stack(Supervisor):
         urls = {"redis": without_password(self.redis_url), "postgres": without_password(self.database_url)}
         return urls | ({"flower": self.flower_url} if self.flower_url else {})
 
+    @property
+    def data_elsewhere(self) -> Path | None:
+        """Where Postgres keeps its data when that is outside the stack's folder."""
+        return self._postgres_server.elsewhere if self._postgres_server else None
+
     def start(self) -> None:
         """Start everything in order, in a thread of its own; return at once.
 
@@ -168,14 +173,21 @@ class Stack(Supervisor):
         return Process("redis", server.launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps)
 
     def _postgres(self, url: str | None) -> Process:
+        self._postgres_server: PostgresServer | None = None
         if url:
             self.database_url = url
             return Process("postgres", None, check=lambda _: postgres_answers(url))
         server = PostgresServer(self.folder.path / "postgres", log=self.folder.log("postgres"))
+        self._postgres_server = server
         self.database_url = server.url
-        return Process(
-            "postgres", server.launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps
-        )
+
+        def launch() -> Child:
+            child = server.launch()
+            if server.elsewhere:
+                self.tell(f"postgres keeps its data in {server.elsewhere}: its user may not enter {server.folder}")
+            return child
+
+        return Process("postgres", launch, check=lambda _: server.answers(), log=server.log, stop=server.stop_steps)
 
     def _step(self, command: str) -> Process:
         return self._celery(command, command.split(), stop=STEP_STOP, once=True)

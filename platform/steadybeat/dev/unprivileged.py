@@ -90,6 +90,18 @@ def programs_folder(install: Path, user: pwd.struct_passwd | None) -> Path:
     return copy / "bin"
 
 
+def forget(folder: Path, install: Path | None) -> None:
+    """Remove what stands outside the clone for a server's folder and for Postgres' programs, if there is anything.
+
+    Args:
+        folder: The server's folder, as it was given to `data_folder`.
+        install: As it was given to `programs_folder`.
+    """
+    for path in (folder.absolute(), install):
+        if path is not None and (away := _path_elsewhere(path)).is_dir() and away.lstat().st_uid == os.geteuid():
+            shutil.rmtree(away)
+
+
 def _may_enter(folder: Path) -> bool:
     """Whether every user may pass through a folder and all above it."""
     real = folder.resolve()
@@ -98,12 +110,16 @@ def _may_enter(folder: Path) -> bool:
 
 def _elsewhere(path: Path) -> Path:
     """Return our folder outside the clone that stands for `path`."""
-    kept = Path("/var/tmp")  # noqa: S108 - kept over a restart, unlike /tmp; its owner is checked below
-    name = f"steadybeat-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-    folder = (kept if kept.is_dir() else Path(tempfile.gettempdir())) / name
+    folder = _path_elsewhere(path)
     folder.mkdir(mode=0o755, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise ServerError(f"{folder} belongs to somebody else. Remove it, or run from another folder.")
     folder.chmod(0o755)
     return folder
+
+
+def _path_elsewhere(path: Path) -> Path:
+    kept = Path("/var/tmp")  # noqa: S108 - kept over a restart, unlike /tmp; who uses it checks its owner
+    name = f"steadybeat-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    return (kept if kept.is_dir() else Path(tempfile.gettempdir())) / name

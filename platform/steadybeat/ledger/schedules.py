@@ -17,7 +17,7 @@ _COLUMNS = """
     retired_at"""
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
-_FOR_APPLY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules FOR UPDATE")
+_EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
 _ONE_APPLY_AT_A_TIME = sql("LOCK TABLE steadybeat.schedules IN SHARE ROW EXCLUSIVE MODE")
 _REVISION = sql("SELECT coalesce(max(revision), 0) AS revision FROM steadybeat.schedules")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
@@ -78,7 +78,12 @@ class Schedules:
         """Return the newest revision of any schedule: when it moves, something was changed."""
         return int(self._database.execute(_REVISION)[0].revision)
 
-    def apply(self, wanted: Sequence[ScheduleRow], services: Sequence[str], *, dry_run: bool = False) -> list[Change]:
+    def difference(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
+        """Return what `apply` would change."""
+        stored = {row.name: ScheduleRow(**row._mapping) for row in self._database.execute(_EVERY)}
+        return _difference(stored, wanted, set(services))
+
+    def apply(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Make the ledger's schedules of some services those that their code defines, and return what that changes.
 
         A changed schedule takes a new revision and its undispatched future fires are superseded, in the same
@@ -87,13 +92,12 @@ class Schedules:
         Args:
             wanted: The definitions in the code of `services`.
             services: Only schedules of these are retired.
-            dry_run: Only say what would change.
         """
         with self._database.transaction() as connection:
             connection.execute(_ONE_APPLY_AT_A_TIME)
-            stored = {row.name: ScheduleRow(**row._mapping) for row in connection.execute(_FOR_APPLY)}
+            stored = {row.name: ScheduleRow(**row._mapping) for row in connection.execute(_EVERY)}
             changes = _difference(stored, wanted, set(services))
-            if changes and not dry_run:
+            if changes:
                 generation = connection.execute(_GENERATION).scalar_one()
                 by_name = {row.name: row for row in wanted}
                 for change in changes:
