@@ -184,7 +184,6 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         "socket_timeout": 5.0,
         "socket_connect_timeout": 3.0,
         "socket_keepalive": True,
-        "keep_foreign": steadybeat.ledger.foreign.keep,
         **conf.broker_transport_options,
     }
     routes = conf.task_routes or []

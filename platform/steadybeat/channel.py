@@ -7,17 +7,20 @@ a fifth of a worker's time; here a channel has one.
 
 from __future__ import annotations
 
+import base64
 import functools
-import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import kombu
 from kombu.transport import redis as kombu_redis
+from kombu.utils.json import loads
 
 logger = logging.getLogger(__name__)
 
 TRANSPORT = f"{__name__}:Transport"
+KeepForeign = Callable[[str, bytes, str], None]
 _TAKES_AN_ITEM = ("BRPOP", "RPOP")
 
 
@@ -48,13 +51,17 @@ class _PrefixedClient(_Reader, kombu_redis.PrefixedStrictRedis):
 class Channel(kombu_redis.Channel):
     """kombu's Redis channel, which sets unreadable items aside.
 
-    The transport option ``keep_foreign`` is called with the queue, the raw bytes and the reason. When it raises, the
+    The connection's ``keep_foreign`` is called with the queue, the raw bytes and the reason. When it raises, the
     item goes back to the end of its queue. Without it the channel is kombu's.
     """
 
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "keep_foreign")
-    keep_foreign: Any = None
     _shared: Any = None
+
+    @property
+    def keep_foreign(self) -> KeepForeign | None:
+        """What keeps an item that is no message."""
+        keep: KeepForeign | None = getattr(self.connection.client, "keep_foreign", None)
+        return keep
 
     def _get_client(self) -> Any:
         client = super()._get_client()
@@ -77,6 +84,7 @@ class Channel(kombu_redis.Channel):
     def _set_aside(self, key: str, item: bytes, reason: str) -> None:
         queue = key.rsplit(self.sep, 1)[0]
         try:
+            assert self.keep_foreign is not None
             self.keep_foreign(queue, item, reason)
         except Exception:
             logger.exception("foreign message put back", extra={"queue": queue, "reason": reason})
@@ -86,7 +94,18 @@ class Channel(kombu_redis.Channel):
 
 
 class Connection(kombu.Connection):
-    """kombu's connection, which calls itself a Redis one: Flower and Celery's banners read its URL."""
+    """kombu's connection, which calls itself a Redis one: Flower and Celery's banners read its URL.
+
+    Attributes:
+        keep_foreign: Called with the queue, the raw bytes and the reason when an item is no message.
+    """
+
+    keep_foreign: KeepForeign | None = None
+
+    @classmethod
+    def keeping(cls, keep_foreign: KeepForeign) -> type[Connection]:
+        """Return a class of connections that hand what is no message to `keep_foreign`."""
+        return type("Connection", (cls,), {"keep_foreign": staticmethod(keep_foreign)})
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         """Return the URL with the scheme of Redis instead of the name of our transport."""
@@ -103,22 +122,35 @@ class Transport(kombu_redis.Transport):
 def why_unreadable(item: bytes | str) -> str:
     """Return why `item` is no message as kombu writes them, or an empty string."""
     try:
-        payload = json.loads(item)
-    except (ValueError, RecursionError) as error:
+        payload = loads(item if isinstance(item, str) else item.decode())
+    except Exception as error:  # noqa: BLE001 - kombu's JSON calls decoders of types that the item names
         return f"not JSON: {error}"
     if not isinstance(payload, dict):
         return f"not a message but a {type(payload).__name__}"
     properties = payload.get("properties")
-    if not isinstance(properties, dict) or "delivery_tag" not in properties:
+    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
         return "a message without properties.delivery_tag"
-    if not isinstance(properties.get("delivery_info"), dict):
+    delivery = properties.get("delivery_info")
+    if not isinstance(delivery, dict):
         return "a message without properties.delivery_info"
-    if not {"exchange", "routing_key"} <= properties["delivery_info"].keys():
+    if not all(isinstance(delivery.get(name), str) for name in ("exchange", "routing_key")):
         return "a message whose delivery_info lacks exchange or routing_key"
     if not isinstance(payload.get("headers"), dict):
         return "a message without headers"
-    if not isinstance(payload.get("body", ""), str):
+    return _why_no_body(payload.get("body", ""), properties.get("body_encoding"))
+
+
+def _why_no_body(body: Any, encoding: Any) -> str:
+    if not isinstance(body, str):
         return "a message whose body is not a text"
+    if not encoding or str(encoding).lower() == "utf-8":
+        return ""
+    if encoding != "base64":
+        return f"a message whose body_encoding is {encoding!r}"
+    try:
+        base64.b64decode(body)
+    except ValueError as error:
+        return f"a message whose body is not base64: {error}"
     return ""
 
 

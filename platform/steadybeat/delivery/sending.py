@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -52,7 +53,10 @@ _diversion: ContextVar[Diversion | None] = ContextVar("steadybeat_diversion", de
 class SteadyAMQP(AMQP):
     """Celery's message factory, which records what it sends."""
 
-    Connection = channel.Connection
+    @cached_property
+    def Connection(self) -> type[channel.Connection]:  # noqa: N802 - Celery's name
+        """The class of this app's connections."""
+        return channel.Connection.keeping(Ledger.of(self.app).foreign.keep)
 
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
         """Return the queues that the configuration declares, and one for each service."""

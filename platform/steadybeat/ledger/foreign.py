@@ -22,4 +22,10 @@ class ForeignMessages:
             raw: All of it.
             reason: Why it cannot be delivered.
         """
-        self._database.execute(insert(foreign_messages).values(queue=queue, raw=raw, reason=reason))
+        values = {"queue": _storable(queue), "reason": _storable(reason)}
+        self._database.execute(insert(foreign_messages).values(raw=raw, **values))
+
+
+def _storable(text: str) -> str:
+    """Return a text without what Postgres' type `text` refuses: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

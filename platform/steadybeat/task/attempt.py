@@ -358,19 +358,24 @@ class Attempt:
         telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
 
 
-def _json(value: Any, limit: int | None = None) -> str | None:
-    if value is None:
-        return None
+def _json(value: Any, limit: int) -> str | None:
+    """Return a result as JSON, or None where JSON or Postgres cannot hold it: no reason to fail what is done."""
     try:
-        written = json.dumps(value)
-    except (TypeError, ValueError):
+        written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        storable = value is not None and len(written.encode()) <= limit and "\\u0000" not in written
+    except (TypeError, ValueError, RecursionError):
         return None
-    return written if limit is None or len(written) <= limit else None
+    return written if storable else None
 
 
 def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:500]
+    return _storable(f"{type(error).__name__}: {error}".partition("\n")[0][:500])
 
 
 def _stack(error: BaseException | None) -> str | None:
-    return None if error is None else "".join(traceback.format_exception(error))[-_ERROR_LIMIT:]
+    return None if error is None else _storable("".join(traceback.format_exception(error))[-_ERROR_LIMIT:])
+
+
+def _storable(text: str) -> str:
+    """Return a text without what Postgres' type `text` refuses: NUL, and halves of surrogate pairs."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

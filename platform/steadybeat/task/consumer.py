@@ -16,6 +16,8 @@ from steadybeat.ledger import Ledger
 
 logger = get_logger(__name__)
 
+DELIVERY = "steadybeat_delivery"
+
 
 class SteadyConsumer(Consumer):
     """Celery's consumer; no message ends it, and none is thrown away."""
@@ -45,7 +47,11 @@ class SteadyConsumer(Consumer):
 
         def handle_any(message: Any) -> None:
             try:
-                handle(message)
+                reason = _why_untakeable(self.app, message)
+                if reason:
+                    self._keep(message, reason)
+                else:
+                    handle(message)
             except passed_on:
                 raise
             except DecodeError as error:
@@ -61,9 +67,9 @@ class SteadyConsumer(Consumer):
         ledger = Ledger.of(self.app)
         try:
             ledger.foreign.keep(queue, raw, reason)
-            run = _run_of(message)
-            if run:
-                ledger.runs.end_unstarted(run, delivery_no=2**31 - 1, state="dead", reason=reason)
+            named = _run_of(message)
+            if named:
+                ledger.runs.end_unstarted(named[0], delivery_no=named[1], state="dead", reason=reason)
         except LedgerUnavailable as error:
             logger.warning("foreign message left unacknowledged", extra={"queue": queue, "error": str(error)})
             return
@@ -71,9 +77,38 @@ class SteadyConsumer(Consumer):
         message.reject_log_error(logger, self.connection_errors)
 
 
-def _run_of(message: Any) -> str | None:
-    """Return the run that a message names in a form that the ledger can look up, or None."""
+def _run_of(message: Any) -> tuple[str, int] | None:
+    """Return the run and the delivery that a message names in a form that the ledger can look up, or None."""
     try:
-        return str(UUID(message.headers["id"]))
+        return str(UUID(message.headers["id"])), int(message.headers.get(DELIVERY) or 1)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _why_untakeable(app: Any, message: Any) -> str:
+    """Return why no process could make an attempt of a message, or an empty string.
+
+    What is wrong with the body's form would otherwise come to light in a pool process, behind the last place where
+    the message can still be kept.
+    """
+    body, headers = message.payload, message.headers
+    if "task" not in headers:
+        return "" if isinstance(body, dict) and _is_uuid(body.get("id")) else "not a task message"
+    if not isinstance(headers["task"], str):
+        return "the name of its task is not a text"
+    if getattr(app.tasks.get(headers["task"]), "recorded", False) and not _is_uuid(headers.get("id")):
+        return f"its id is no UUID but {headers.get('id')!r}"
+    args, kwargs, embed = (body["args"], body.get("kwargs") or {}, {}) if "args" in body else body
+    if not isinstance(args, list) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
+        return "its body is not of the form [args, kwargs, embed]"
+    int(headers.get("retries") or 0), int(headers.get(DELIVERY) or 1)
+    for limit in headers.get("timelimit") or ():
+        float(limit or 0)
+    return ""
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return bool(UUID(value))
+    except (AttributeError, TypeError, ValueError):
+        return False
