@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import redis as redis_client
 import sqlalchemy as sa
 from celery import Celery
+from kombu import pools
 
 import steadybeat
 from steadybeat.beat import definitions
@@ -155,7 +156,7 @@ class Shop:
             node.teardown()
             print(f"--- {node.name()}: {node.container.process.ending}\n{node.logs()[-4000:]}")
         self.caller.close()
-        self.caller.pool.force_close_all()
+        pools.reset()  # they are the process', by URL, and a closed one stays closed
         self.caller.steadybeat.ledger.database.close()
         self.redis.close()
         self._engine.dispose()

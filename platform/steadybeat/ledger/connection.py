@@ -59,6 +59,11 @@ def sql(statement: str) -> TextClause:
     return clause.bindparams(*typed)
 
 
+def storable(value: str) -> str:
+    """Return a text without what Postgres' type `text` refuses: NUL, and halves of surrogate pairs."""
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 _engines: weakref.WeakSet[Database] = weakref.WeakSet()
 
 

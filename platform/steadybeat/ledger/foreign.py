@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import insert
 
-from steadybeat.ledger.connection import Database
+from steadybeat.ledger.connection import Database, storable
 from steadybeat.ledger.tables import foreign_messages
 
 
@@ -22,10 +22,6 @@ class ForeignMessages:
             raw: All of it.
             reason: Why it cannot be delivered.
         """
-        values = {"queue": _storable(queue), "reason": _storable(reason)}
+        values = {"queue": storable(queue), "reason": storable(reason)}
         self._database.execute(insert(foreign_messages).values(raw=raw, **values))
 
-
-def _storable(text: str) -> str:
-    """Return a text without what Postgres' type `text` refuses: NUL, and halves of surrogate pairs."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.connection import storable
 from steadybeat.ledger.rows import Claim, NewRun
 
 logger = telemetry.get_logger(__name__)
@@ -60,7 +61,7 @@ class Attempt:
             Permanent: Too many workers died under this run; it is a dead letter now.
         """
         try:
-            found = self._insist(self._claim_once)
+            found = self._insist(self._claim_once, shielded=False)
         except SoftTimeLimitExceeded:
             logger.warning("claim timed out", extra={"run_id": self.run, "task": self._task.name})
             raise Ignore("the ledger did not answer within the soft time limit") from None
@@ -341,12 +342,21 @@ class Attempt:
             self._log("stale", reason="another attempt holds the run by now")
             raise Ignore("another attempt holds the run by now")
 
-    def _insist(self, ask: Callable[[], _Answer]) -> _Answer:
-        """Ask the ledger until it answers. Waiting for it never counts as an attempt."""
+    def _insist(self, ask: Callable[[], _Answer], *, shielded: bool = True) -> _Answer:
+        """Ask the ledger until it answers. Waiting for it never counts as an attempt.
+
+        Args:
+            ask: What to ask; asking twice does no harm.
+            shielded: A soft time limit that strikes meanwhile does not count: the work is done, this only says so.
+        """
         pause, wait = 0.1, threading.Event()
         while True:
             try:
                 return ask()
+            except SoftTimeLimitExceeded:
+                if not shielded:
+                    raise
+                continue
             except LedgerUnavailable as error:
                 logger.warning("ledger away", extra={"run_id": self.run, "error": str(error), "again_in": pause})
             wait.wait(pause)
@@ -369,13 +379,8 @@ def _json(value: Any, limit: int) -> str | None:
 
 
 def _line(error: BaseException) -> str:
-    return _storable(f"{type(error).__name__}: {error}".partition("\n")[0][:500])
+    return storable(f"{type(error).__name__}: {error}".partition("\n")[0][:500])
 
 
 def _stack(error: BaseException | None) -> str | None:
-    return None if error is None else _storable("".join(traceback.format_exception(error))[-_ERROR_LIMIT:])
-
-
-def _storable(text: str) -> str:
-    """Return a text without what Postgres' type `text` refuses: NUL, and halves of surrogate pairs."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+    return None if error is None else storable("".join(traceback.format_exception(error))[-_ERROR_LIMIT:])

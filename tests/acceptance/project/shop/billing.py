@@ -62,3 +62,9 @@ def insistent(self: Any, name: str, failures: int) -> None:
         raise self.retry(countdown=1, exc=ValueError("not yet"))
     with self.exactly_once() as db:
         witness.effect(self, db, name)
+
+
+@app.task(bind=True)
+def returning(self: Any, kind: str) -> Any:
+    """Return what JSON or Postgres cannot hold."""
+    return {"not a number": float("nan"), "NUL": "a\0b", "half a pair": "\ud800", "a set": {1, 2}}[kind]
