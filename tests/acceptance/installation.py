@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import redis as redis_client
 import sqlalchemy as sa
@@ -189,9 +190,9 @@ class Shop:
         lines = file.read_text().splitlines() if file.exists() else []
         return [each for each in map(json.loads, lines) if each["name"] == name]
 
-    def run(self, run: str) -> Any:
+    def run(self, run: str | UUID) -> Any:
         """A run as the ledger has it."""
-        return self.rows("SELECT * FROM steadybeat.runs WHERE id = CAST(:run AS uuid)", run=run)[0]
+        return self.rows("SELECT * FROM steadybeat.runs WHERE id = CAST(:run AS uuid)", run=str(run))[0]
 
     def outcomes(self, run: str) -> list[str]:
         """How each attempt of a run ended."""

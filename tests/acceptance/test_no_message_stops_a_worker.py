@@ -67,7 +67,9 @@ UNTAKEABLE = {
     "an id that is no UUID": message(id="parcel"),
     "no task": message(without="task"),
     "an unknown task": message(task="shop.orders.unheard_of"),
-    "an unknown task with a NUL in its name": message(task="shop\0", delivery_info={"exchange": "", "routing_key": "\0"}),
+    "an unknown task with a NUL in its name": message(
+        task="shop\0", delivery_info={"exchange": "", "routing_key": "\0"}
+    ),
     "a task that is a list": message(task=["shop.orders.pack"]),
     "no body": message(without="body"),
     "a body that is not JSON": message(b"[[1, 2"),

@@ -47,6 +47,7 @@ class Claim:
             holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``cancelled``,
             ``late``, ``poisonous``: it must be ended so. ``early``: not yet due.
         detail: What stood in the way, in words, for the log.
+        task: Whose processed key it is: the task that was sent, also where another has replaced it since.
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
     """
 
@@ -55,6 +56,7 @@ class Claim:
     fence: int = 0
     attempt: int = 0
     retry_count: int = 0
+    task: str = ""
     idempotency_key: str = ""
     schedule: str | None = None
     scheduled_for: datetime | None = None

@@ -113,7 +113,7 @@ CLAIM = sql(f"""
           FROM judged j, claimed
          WHERE f.schedule = j.schedule AND f.scheduled_for = j.scheduled_for AND f.state IN ('expected', 'waiting')
     )
-    SELECT j.verdict, j.state, j.reason, j.delivery_no, j.idempotency_key, j.schedule, j.scheduled_for,
+    SELECT j.verdict, j.state, j.reason, j.delivery_no, j.task, j.idempotency_key, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
@@ -417,6 +417,7 @@ def _judge(row: Any) -> Claim:
         fence=row.fence or 0,
         attempt=row.attempt_count or 0,
         retry_count=row.retry_count,
+        task=row.task,
         idempotency_key=row.idempotency_key,
         schedule=row.schedule,
         scheduled_for=row.scheduled_for,

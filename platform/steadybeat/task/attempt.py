@@ -166,7 +166,7 @@ class Attempt:
         """
         claim = self.claimed
         if not self._ledger.runs.commit_effect(
-            connection, task=self._task.name, key=claim.idempotency_key, run=self.run, fence=claim.fence
+            connection, task=claim.task, key=claim.idempotency_key, run=self.run, fence=claim.fence
         ):
             raise StaleAttempt(run=self.run, fence=claim.fence)
 
