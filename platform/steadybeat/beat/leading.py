@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,15 +35,18 @@ class Decision:
 _DISPATCH = Decision("dispatched")
 
 
-def decide(fire: FireRow, definition: Definition, now: datetime, busy: bool) -> Decision:
+def decide(fire: FireRow, definition: Definition, now: datetime, under_way: Collection[datetime]) -> Decision:
     """Return what becomes of a due fire. Pure.
 
     Args:
         fire: The fire.
         definition: Its schedule.
         now: Aware.
-        busy: Whether a run of the schedule has not ended.
+        under_way: The fires of the schedule whose runs have not ended. If this one is among them, an earlier leader
+            sent it and did not live to mark it: that is decided.
     """
+    if fire.scheduled_for in under_way:
+        return _DISPATCH
     policies = definition.row.policies
     late = now - fire.due_at
     if late > _LATE:
@@ -57,7 +61,7 @@ def decide(fire: FireRow, definition: Definition, now: datetime, busy: bool) -> 
                 return Decision(
                     "coalesced", f"no scheduler was there, and the fire of {following.isoformat()} was due too"
                 )
-    if busy and policies["overlap"] == "skip":
+    if under_way and policies["overlap"] == "skip":
         return Decision("skipped", "the run of an earlier fire has not ended (overlap=skip)")
     return _DISPATCH
 
@@ -154,8 +158,9 @@ class Leader:
             self._expected_until[name] = until
 
     def _dispatch(self, ready: Sequence[FireRow], now: datetime) -> None:
-        careful = [fire.schedule for fire in ready if self._policy(fire, "overlap") == "skip"]
-        busy = self._ledger.fires.busy(careful) if careful else set()
+        under_way: dict[str, set[datetime]] = defaultdict(set)
+        for schedule, scheduled_for in self._ledger.fires.under_way(fire.schedule for fire in ready) if ready else ():
+            under_way[schedule].add(scheduled_for)
         fired: list[tuple[Definition, datetime]] = []
         try:
             for fire in ready:
@@ -164,10 +169,10 @@ class Leader:
                     continue  # its schedule was retired since; the same transaction superseded it
                 if not self._still_leading():
                     return
-                decision = decide(fire, definition, now, fire.schedule in busy)
+                decision = decide(fire, definition, now, under_way[fire.schedule])
                 if decision is _DISPATCH:
                     decision = self._send(fire, definition)
-                    busy.add(fire.schedule)
+                    under_way[fire.schedule].add(fire.scheduled_for)
                     fired.append((definition, fire.scheduled_for))
                 self._note(fire, decision)
         finally:
@@ -217,7 +222,3 @@ class Leader:
 
     def _still_leading(self) -> bool:
         return self._leadership.held and (self._leadership.fresh or self._leadership.hold())
-
-    def _policy(self, fire: FireRow, name: str) -> Any:
-        definition = self._definitions.get(fire.schedule)
-        return definition and definition.row.policies[name]

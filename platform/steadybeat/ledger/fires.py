@@ -32,8 +32,8 @@ _DUE = sql("""
      ORDER BY f.due_at, f.schedule
      LIMIT CAST(:row_count AS integer)
 """)
-_BUSY = sql("""
-    SELECT DISTINCT schedule FROM steadybeat.runs
+_UNDER_WAY = sql("""
+    SELECT schedule, scheduled_for FROM steadybeat.runs
      WHERE schedule = ANY(:names) AND finished_at IS NULL
 """)
 _MARK = sql("""
@@ -79,10 +79,10 @@ class Fires:
         """Return the fires due by `until` that nothing has become of yet, earliest first."""
         return [FireRow(**row._mapping) for row in self._database.execute(_DUE, {"until": until, "row_count": limit})]
 
-    def busy(self, schedules: Iterable[str]) -> set[str]:
-        """Return those of the schedules that have a run which has not ended."""
-        rows = self._database.execute(_BUSY, {"names": sorted(set(schedules))})
-        return {row.schedule for row in rows}
+    def under_way(self, schedules: Iterable[str]) -> set[tuple[str, datetime]]:
+        """Return the fires of some schedules whose runs have not ended, as (schedule, scheduled_for)."""
+        rows = self._database.execute(_UNDER_WAY, {"names": sorted(set(schedules))})
+        return {(row.schedule, row.scheduled_for) for row in rows}
 
     def mark(self, term: int, marks: Sequence[tuple[FireRow, str | None]]) -> None:
         """Write what became of fires, all in one statement; fires that were claimed meanwhile keep their state.

@@ -24,4 +24,3 @@ class ForeignMessages:
         """
         values = {"queue": storable(queue), "reason": storable(reason)}
         self._database.execute(insert(foreign_messages).values(raw=raw, **values))
-
