@@ -19,6 +19,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -35,7 +37,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 WARM_UP = 0.1
-STOP = ((15, 20.0),)
+STOP = ((signal.SIGTERM, 20.0),)
 
 
 class Side:
@@ -66,7 +68,10 @@ class Side:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             self.sending_rates.append(count / pool.apply(send, (self.name, count, self.env)))
         worker = celery(
-            f"bench.{self.name}", ["worker", "-Q", self.name, "-c", "2", "-n", f"{self.name}@%h", *options], log, self.env
+            f"bench.{self.name}",
+            ["worker", "-Q", self.name, "-c", "2", "-n", f"{self.name}@%h", *options],
+            log,
+            self.env,
         )
         try:
             wait_until(lambda: count - self._left() >= count * WARM_UP, "first tasks", worker)
@@ -92,8 +97,6 @@ def send(name: str, count: int, env: dict[str, str]) -> float:
         count: How many.
         env: Variables to set first.
     """
-    import os
-
     os.environ.update(env)
     nothing = importlib.import_module(f"bench.{name}").nothing
     nothing.delay()  # opens the connections

@@ -16,6 +16,7 @@ from typing import Any
 import kombu
 from kombu.transport import redis as kombu_redis
 from kombu.utils.json import loads
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,15 @@ class Channel(kombu_redis.Channel):
         if self._shared is None or self._shared.connection_pool is not self.pool:
             self._shared = self._reading(super()._create_client())
         return self._shared
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        """Return how to connect; for a channel that outlives its connection, fail as a lost connection does.
+
+        kombu's own raises AttributeError there, which ends a worker while Redis restarts.
+        """
+        if self.connection is None or self.connection.client is None:
+            raise RedisConnectionError("the connection of this channel is closed")
+        return super()._connparams(asynchronous=asynchronous)
 
     def _reading(self, client: Any) -> Any:
         if self.keep_foreign is not None:

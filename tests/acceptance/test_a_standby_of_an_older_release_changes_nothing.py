@@ -22,6 +22,7 @@ def test_a_beat_of_an_older_release_changes_nothing_standing_by_or_leading(shop:
 
     older = shop.beat(SHOP_SCHEDULES="tick audit")
     eventually(lambda: has_ticked(shop, older))
+    older.assert_log_exists("code differs from the ledger")
     assert leader.leads
     assert not older.leads
     assert defined(shop) == schedules

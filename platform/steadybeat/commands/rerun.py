@@ -49,7 +49,7 @@ def check_task(app: Any, run: Mapping[str, Any], *, again: bool, force: bool) ->
     Raises:
         ConfigurationError: With the way out.
     """
-    name = run["task"]
+    name = task_of(run)
     task = app.tasks.get(name)
     if task is None and run["service"] not in app.steadybeat.settings.services:
         raise ConfigurationError(
@@ -118,10 +118,14 @@ def send(app: Any, run: Mapping[str, Any], *, key: str, reason: str) -> str:
         who(), "runs rerun", str(run["id"]), reason, new_run=new_id, idempotency_key=key, task=run["task"]
     )
     args, kwargs, embed = body_of(run)
-    app.send_task(
-        run["task"], args, kwargs, task_id=new_id, idempotency_key=key, rerun_of=str(run["id"]), **_options(run, embed)
-    )
+    options = {"task_id": new_id, "idempotency_key": key, "rerun_of": str(run["id"]), **_options(run, embed)}
+    app.send_task(task_of(run), args, kwargs, **options)
     return new_id
+
+
+def task_of(run: Mapping[str, Any]) -> str:
+    """Return the task that the stored message is for: another than the run's where `self.replace` put it there."""
+    return str(run["message"]["headers"].get("task") or run["task"])
 
 
 def body_of(run: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:

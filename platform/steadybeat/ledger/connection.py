@@ -32,6 +32,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from steadybeat.errors import ConfigurationError, LedgerUnavailable
+from steadybeat.ledger.prepared import Express, Prepared
 
 # SQLSTATE classes and codes that speak of the server's state, not of the statement: PostgreSQL, appendix A.
 _AWAY = ("08", "53", "57P", "58", "25006", "57014", "55P03")
@@ -84,7 +85,7 @@ class Database:
         milliseconds = int(timeout_seconds * 1000)
         self._open: Callable[[], Engine] = lambda: create_engine(
             make_url(url).set(drivername="postgresql+psycopg"),
-            pool_size=pool_count,
+            pool_size=max(1, pool_count - 1),  # and the one for prepared statements
             max_overflow=0,
             pool_timeout=timeout_seconds,
             pool_use_lifo=True,
@@ -100,7 +101,7 @@ class Database:
         )
         self._engine: Engine | None = None
         self._autocommit: Engine | None = None
-        self._pid = os.getpid()
+        self._express = Express()
         _engines.add(self)
 
     @property
@@ -116,11 +117,13 @@ class Database:
         if self._engine is not None:
             self._engine.dispose(close=False)
             self._engine = self._autocommit = None
+        self._express = Express()
 
     def close(self) -> None:
         """Close every connection; the next statement opens a new one."""
         if self._engine is not None:
             self._engine.dispose()
+        self._express.close()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -144,7 +147,7 @@ class Database:
             yield connection
 
     def execute(
-        self, statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+        self, statement: Executable | Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> list[Any]:
         """Run one statement that commits by itself, in one round trip, and return its rows.
 
@@ -159,8 +162,13 @@ class Database:
                     raise
                 return self._once(statement, values)
 
-    def _once(self, statement: Executable, values: Any) -> list[Any]:
-        _ = self.engine
+    def _once(self, statement: Executable | Prepared, values: Any) -> list[Any]:
+        engine = self.engine
+        if isinstance(statement, Prepared):
+            rows = self._express.run(engine, statement, values)
+            if rows is not None:
+                return rows
+            statement = statement.clause
         assert self._autocommit is not None
         with self._autocommit.connect() as connection:
             result: CursorResult[Any] = connection.execute(statement, values)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
 
@@ -24,6 +25,7 @@ _NEW_RUN_COLUMNS = """
     scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
     deadline timestamptz, correlation_id text"""
 
+_FIELDS = tuple(spec.name for spec in fields(NewRun))
 _NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))
 
 _RECORD = f"""
@@ -40,9 +42,10 @@ _RECORD = f"""
         SELECT coalesce(not_before, clock_timestamp()), id, 1, :outbox_reason FROM new WHERE :through_outbox
     )"""
 
-RECORD = sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new")
+RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
 
-CLAIM = sql(f"""
+CLAIM = Prepared(
+    sql(f"""
     WITH run AS MATERIALIZED (
         SELECT r.*, f.state AS fire_state, f.reason AS fire_reason,
                r.state = 'running' AND {ALIVE.format(run="r")} AS held
@@ -119,6 +122,7 @@ CLAIM = sql(f"""
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true
 """)
+)
 
 # Who may end an attempt: the holder of its fence, or the instance whose child it was.
 _MINE = """
@@ -149,7 +153,7 @@ SUCCEED = f"""
           FROM run WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
     )
 """
-FINISH = sql(f"{SUCCEED} SELECT id FROM run")
+FINISH = Prepared(sql(f"{SUCCEED} SELECT id FROM run"))
 FINISH_WITH_NEXT = sql(f"{SUCCEED}, {_RECORD.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run")
 GIVE_UP = sql(f"""
     WITH {_END},
@@ -376,7 +380,7 @@ class Runs:
 
 def _recorded(runs: Sequence[NewRun], outbox_reason: str | None) -> dict[str, Any]:
     return {
-        "runs": json.dumps([asdict(run) for run in runs], default=_instant),
+        "runs": json.dumps([{name: getattr(run, name) for name in _FIELDS} for run in runs], default=_instant),
         "through_outbox": outbox_reason is not None,
         "outbox_reason": outbox_reason or "delayed",
     }
@@ -424,7 +428,9 @@ def _judge(row: Any) -> Claim:
         correlation_id=row.correlation_id,
         effect_done=bool(row.effect_done),
     )
-    if row.verdict == "claimed" and row.attempt_count is None:
+    if row.verdict == "claimed":
+        if row.attempt_count is not None:
+            return claim
         if row.key_state == "done":
             detail = f"the effect happened at {row.key_changed_at:%Y-%m-%d %H:%M:%S}Z in run {row.key_run}"
         else:

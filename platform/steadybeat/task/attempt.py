@@ -349,7 +349,7 @@ class Attempt:
             ask: What to ask; asking twice does no harm.
             shielded: A soft time limit that strikes meanwhile does not count: the work is done, this only says so.
         """
-        pause, wait = 0.1, threading.Event()
+        pause = 0.1
         while True:
             try:
                 return ask()
@@ -359,7 +359,7 @@ class Attempt:
                 continue
             except LedgerUnavailable as error:
                 logger.warning("ledger away", extra={"run_id": self.run, "error": str(error), "again_in": pause})
-            wait.wait(pause)
+            threading.Event().wait(pause)
             pause = min(2.0, pause * 2)
 
     def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:

@@ -1,0 +1,95 @@
+"""The few statements that every run passes, sent to Postgres with little in between.
+
+Through SQLAlchemy such a statement costs this process four times what it costs here, most of what a worker does for
+a short run. They go over a connection of their own, on which everything stays prepared. It belongs to one thread at
+a time: whoever finds it in use takes the engine's way, where the same statement does the same.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Engine, TextClause
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+_DIALECT = make_url("postgresql+psycopg://").get_dialect()()
+
+
+class Prepared:
+    """One statement that returns rows and commits by itself, for `Database.execute`.
+
+    Args:
+        clause: The statement with typed values, as `sql` makes it; its comments end with their lines.
+    """
+
+    def __init__(self, clause: TextClause) -> None:
+        self.clause = clause
+        text = re.sub(r"--[^\n]*", "", str(clause.compile(dialect=_DIALECT)))
+        # Without what is there for a reader: psycopg takes more than 4,096 characters apart again each time.
+        self.text: Any = " ".join(text.split())
+
+
+class Express:
+    """The connection for prepared statements: opened when it is first needed, used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._cursor: psycopg.Cursor[Any] | None = None
+
+    def run(self, engine: Engine, statement: Prepared, values: Mapping[str, Any]) -> list[Any] | None:
+        """Return the rows of a statement, with columns as attributes; None where another thread has the connection.
+
+        A connection on which anything went wrong is closed, and the next statement opens another.
+
+        Args:
+            engine: Whose pool opens the connection, and then gives it away.
+            statement: What to run.
+            values: By name.
+
+        Raises:
+            DBAPIError: As the engine would have raised it.
+        """
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            if self._cursor is None:
+                self._cursor = _opened(engine)
+            return self._cursor.execute(statement.text, values, prepare=True).fetchall()
+        except psycopg.Error as error:
+            gone = self._cursor is not None and self._cursor.connection.closed
+            self.close()
+            if gone:
+                engine.dispose()  # those in the pool broke with it
+            raise _as_raised_by(engine, statement, error, gone) from error
+        except BaseException:
+            self.close()  # the answer may come yet, and is not the next one's
+            raise
+        finally:
+            self._turn.release()
+
+    def close(self) -> None:
+        """Close the connection; the next statement opens another."""
+        cursor, self._cursor = self._cursor, None
+        if cursor is not None:
+            cursor.connection.close()
+
+
+def _opened(engine: Engine) -> psycopg.Cursor[Any]:
+    pooled = engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    pooled.detach()
+    connection.autocommit = True
+    cursor: psycopg.Cursor[Any] = connection.cursor(row_factory=namedtuple_row)
+    return cursor
+
+
+def _as_raised_by(engine: Engine, statement: Prepared, error: psycopg.Error, gone: bool) -> BaseException:
+    return DBAPIError.instance(
+        statement.text, None, error, psycopg.Error, connection_invalidated=gone, dialect=engine.dialect
+    )
