@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from celery import Celery
 from celery.bin.celery import celery
 from click.testing import CliRunner, Result
+from sqlalchemy.dialects.postgresql import JSONB
 
 import steadybeat
 from steadybeat import cron, every
@@ -432,7 +433,8 @@ def test_a_rerun_needs_a_reason(run: Run) -> None:
 def test_a_run_of_a_task_that_is_gone_is_not_run_again(app: Any, book: Ledger, run: Run, instance: str) -> None:
     old = charged(app, instance, error="OSError: away")
     with book.database.transaction() as db:
-        db.execute(sa.update(runs).values(task="shop.billing.chrge"))
+        gone = sa.literal({"headers": {"task": "shop.billing.chrge"}}, JSONB)
+        db.execute(sa.update(runs).values(message=gone))
     line = refusal(run("runs", "rerun", old, "--reason", "x"))
     assert "'shop.billing.chrge' is none of this program's. Did you mean 'shop.billing.charge'?" in line
 
