@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.runs import ALIVE
 from steadybeat.settings import Settings
 
 _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
-
-ALIVE = """
-    {run}.lease_until > clock_timestamp()
-    AND EXISTS (SELECT FROM steadybeat.instances i
-                 WHERE i.id = {run}.instance AND i.expires_at > clock_timestamp())"""
 
 _NEW_RUN_COLUMNS = """
     id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
@@ -43,86 +39,6 @@ _RECORD = f"""
     )"""
 
 RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
-
-CLAIM = Prepared(
-    sql(f"""
-    WITH run AS MATERIALIZED (
-        SELECT r.*, f.state AS fire_state, f.reason AS fire_reason,
-               r.state = 'running' AND {ALIVE.format(run="r")} AS held
-          FROM steadybeat.runs r
-          LEFT JOIN steadybeat.fires f ON f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for
-         WHERE r.id = :run
-           FOR UPDATE OF r
-    ),
-    judged AS MATERIALIZED (
-        SELECT *, CASE
-            WHEN finished_at IS NOT NULL THEN 'ended'
-            WHEN delivery_no > :delivery_no THEN 'superseded'
-            WHEN held THEN 'running'
-            WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-            -- a person who asks for a rerun knows that its fire was not to run
-            WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
-            WHEN deadline <= clock_timestamp() THEN 'late'
-            WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
-            WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'
-            ELSE 'claimed' END AS verdict
-          FROM run
-    ),
-    before AS MATERIALIZED (
-        SELECT k.run, k.fence, k.state, k.changed_at
-          FROM judged j
-          JOIN steadybeat.processed_keys k ON k.task = j.task AND k.key = j.idempotency_key AND k.step = ''
-    ),
-    key AS (
-        INSERT INTO steadybeat.processed_keys AS k (task, key, run, fence, state)
-        SELECT task, idempotency_key, id, nextval('steadybeat.fences'), 'held' FROM judged WHERE verdict = 'claimed'
-        ON CONFLICT (task, key, step) DO UPDATE
-           SET run = excluded.run, fence = excluded.fence, changed_at = clock_timestamp(), expires_at = NULL,
-               state = CASE WHEN k.run = excluded.run THEN k.state ELSE 'held' END
-         WHERE k.run = excluded.run
-            OR k.expires_at < clock_timestamp()
-            -- its holder is dead, and nobody took the key since this statement began
-            OR (k.state = 'held'
-                AND k.fence = (SELECT fence FROM before)
-                AND NOT EXISTS (SELECT FROM steadybeat.runs o
-                                 WHERE o.id = k.run AND o.finished_at IS NULL
-                                   AND (o.state <> 'running' OR {ALIVE.format(run="o")})))
-        RETURNING k.fence, k.state = 'done' AS effect_done
-    ),
-    claimed AS (
-        UPDATE steadybeat.runs r
-           SET state = 'running', reason = NULL, fence = key.fence, instance = :instance,
-               lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
-               attempt_count = r.attempt_count + 1,
-               crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
-          FROM key
-         WHERE r.id = :run
-        RETURNING r.attempt_count
-    ),
-    lost AS (
-        UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
-          FROM claimed
-         WHERE a.run = :run AND a.number < claimed.attempt_count AND a.finished_at IS NULL
-    ),
-    attempt AS (
-        INSERT INTO steadybeat.attempts (run, number, instance, fence)
-        SELECT :run, claimed.attempt_count, :instance, key.fence FROM claimed, key
-    ),
-    fire AS (
-        UPDATE steadybeat.fires f
-           SET state = 'dispatched', reason = NULL, run_id = j.id,
-               dispatched_at = coalesce(f.dispatched_at, clock_timestamp())
-          FROM judged j, claimed
-         WHERE f.schedule = j.schedule AND f.scheduled_for = j.scheduled_for AND f.state IN ('expected', 'waiting')
-    )
-    SELECT j.verdict, j.state, j.reason, j.delivery_no, j.task, j.idempotency_key, j.schedule, j.scheduled_for,
-           j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
-           key.fence, key.effect_done, claimed.attempt_count,
-           before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
-      FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true
-""")
-)
 
 # Who may end an attempt: the holder of its fence, or the instance whose child it was.
 _MINE = """
@@ -264,7 +180,7 @@ class Runs:
                 "crash_limit": crash_limit,
             },
         )
-        return _judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
+        return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
 
     def finish(
         self,
@@ -413,39 +329,3 @@ def _ending(
         "result": result,
         "error": error,
     }
-
-
-def _judge(row: Any) -> Claim:
-    claim = Claim(
-        verdict=row.verdict,
-        fence=row.fence or 0,
-        attempt=row.attempt_count or 0,
-        retry_count=row.retry_count,
-        task=row.task,
-        idempotency_key=row.idempotency_key,
-        schedule=row.schedule,
-        scheduled_for=row.scheduled_for,
-        correlation_id=row.correlation_id,
-        effect_done=bool(row.effect_done),
-    )
-    if row.verdict == "claimed":
-        if row.attempt_count is not None:
-            return claim
-        if row.key_state == "done":
-            detail = f"the effect happened at {row.key_changed_at:%Y-%m-%d %H:%M:%S}Z in run {row.key_run}"
-        else:
-            detail = (
-                f"run {row.key_run} holds the processed key" if row.key_run else "another run took the key just now"
-            )
-        return replace(claim, verdict="duplicate", detail=detail)
-    detail = {
-        "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
-        "superseded": f"delivery {row.delivery_no} was sent since",
-        "running": "another attempt has a live lease",
-        "cancelled": "it was cancelled before it started",
-        "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
-        "late": f"its deadline {row.deadline} has passed",
-        "early": "it is not yet due",
-        "poisonous": f"{row.crash_count} workers died under it",
-    }.get(row.verdict, "")
-    return replace(claim, detail=detail)
