@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from steadybeat.ledger import Ledger
+from steadybeat.ledger.rows import FireRow
+from steadybeat.schedule import fire_key, run_id
+from tests.integration.commands.shop import UNKNOWN, Run, attempt, charged, made_fire, refusal, said
+
+
+def test_runs_are_listed_last_sent_first_and_filtered(app: Any, run: Run, instance: str) -> None:
+    first = charged(app, instance, error="ValueError: broke")
+    second = charged(app, instance)
+    app.send_task("shop.mail.digest")
+    listed = said(run("runs", "list", "--task", "shop.billing.charge", "--json"))
+    assert [each["id"] for each in listed] == [second, first]
+    [dead] = said(run("runs", "list", "--service", "billing", "--state", "dead", "--json"))
+    assert (dead["id"], dead["reason"], dead["attempt_count"]) == (first, "ValueError: broke", 1)
+    assert len(said(run("runs", "list", "--limit", "1", "--json"))) == 1
+    lines = run("runs", "list", "--state", "dead").stdout.splitlines()
+    assert lines[0].split() == ["RUN", "TASK", "STATE", "FIRE", "SENT", "TOOK", "ATTEMPTS", "REASON"]
+    assert lines[1].startswith(f"{first}  shop.billing.charge  dead")
+    assert run("runs", "list", "--task", "shop.none").stdout == "No such runs.\n"
+
+
+def test_show_tells_everything_but_secrets(app: Any, run: Run, instance: str) -> None:
+    sent = charged(app, instance, 7, kwargs={"token": "hunter2"}, error="ValueError: password=hunter2")
+    shown = said(run("runs", "show", sent, "--json"))
+    assert (shown["state"], shown["args"], shown["kwargs"]) == ("dead", [7], {"token": "***"})
+    [only] = shown["attempts"]
+    assert (only["number"], only["outcome"], only["host"], only["pid"]) == (1, "failed", "here", 7)
+    text = run("runs", "show", sent).stdout
+    assert "state        dead: ValueError: password=***" in text
+    assert text.endswith("last error:\n  Traceback\n    File x\n  ValueError: password=***\n")
+    assert "hunter2" not in text + json.dumps(shown)
+
+
+@pytest.mark.parametrize("verb", [["show"], ["rerun", "--reason", "x"]])
+def test_a_run_that_is_no_id_or_unknown_is_one_line(verb: list[str], run: Run) -> None:
+    assert refusal(run("runs", *verb, "0192")).startswith("RUN='0192': must be the whole id of a run, a UUID;")
+    assert refusal(run("runs", *verb, UNKNOWN)).startswith(f"RUN={UNKNOWN}: no such run is on record;")
+
+
+# runs why
+
+
+def why(run: Run, at: str, exit_code: int = 0) -> Any:
+    answer = said(run("runs", "why", "shop.mail.digest", at, "--json"), exit_code)
+    assert answer["sentences"]
+    return answer
+
+
+def test_why_answers_for_fires_that_are_not_on_record(run: Run) -> None:
+    run("schedules", "apply")
+    assert why(run, "next")["verdict"] == "ahead"
+    assert why(run, "last", 1)["verdict"] == "before"
+    answer = why(run, "2026-01-01T07:00:00+01:00", 1)
+    assert (answer["at"], answer["verdict"]) == ("2026-01-01T06:00:00Z", "before")
+    answer = why(run, "2026-01-01T06:30:00Z", 1)
+    assert answer["verdict"] == "not a fire"
+    assert answer["nearest"] == ["2026-01-01T06:00:00Z", "2026-01-02T06:00:00Z"]
+
+
+def test_why_follows_a_fire_to_its_effect(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    run("schedules", "apply")
+    at = datetime(2040, 1, 1, 6, tzinfo=UTC)
+    fire, asked = made_fire(book, at), at.isoformat()
+    assert why(run, asked)["verdict"] == "expected"
+    run_of_fire = run_id(fire.schedule, at)
+    headers = {"steadybeat_schedule": fire.schedule, "steadybeat_scheduled_for": asked}
+    app.send_task("shop.mail.digest", task_id=run_of_fire, idempotency_key=fire_key(fire.schedule, at), headers=headers)
+    assert why(run, asked)["verdict"] == "enqueued"
+    attempt(book, run_of_fire, instance, "OSError: mail is away")
+    answer = why(run, asked, 1)
+    assert (answer["verdict"], answer["effect"], answer["run"]["id"]) == ("dead", False, run_of_fire)
+    assert "failed after" in answer["sentences"][1]
+    assert answer["sentences"][1].endswith("OSError: mail is away.")
+
+    again = said(run("runs", "rerun", run_of_fire, "--reason", "mail is back", "--json"))["run"]
+    assert why(run, asked)["verdict"] == "rerun"
+    attempt(book, again, instance)
+    answer = why(run, asked)
+    assert (answer["verdict"], answer["effect"]) == ("dead", True)
+    assert f"It was rerun as {again}: It succeeded at" in answer["sentences"][-1]
+    text = run("runs", "why", "shop.mail.digest", "2040-01-01", "06:00:00Z").stdout
+    assert text.startswith("shop.mail.digest at 2040-01-01 06:00:00Z: dead\nIt was dispatched at ")
+
+
+@pytest.mark.parametrize("state", ["skipped", "missed", "coalesced"])
+def test_why_gives_the_reason_of_a_fire_that_has_no_effect(state: str, book: Ledger, run: Run) -> None:
+    run("schedules", "apply")
+    at = datetime(2040, 1, 1, 6, tzinfo=UTC)
+    fire = made_fire(book, at)
+    book.fires.mark(1, [(FireRow(schedule=fire.schedule, scheduled_for=at, due_at=at, state=state, reason="so"), None)])
+    answer = why(run, at.isoformat(), 1)
+    assert (answer["verdict"], answer["sentences"]) == (state, [f"It was {state}: so."])
+
+
+def test_why_says_that_a_retired_schedule_fires_no_more(book: Ledger, run: Run) -> None:
+    run("schedules", "apply")
+    book.schedules.apply([], ["mail"])
+    assert why(run, "next", 1)["verdict"] == "retired"
+
+
+@pytest.mark.parametrize(
+    ("at", "line"),
+    [
+        ("2026-01-01", "AT='2026-01-01': has no time zone; for UTC write 2026-01-01T00:00:00Z."),
+        ("soon", "AT='soon': must be an instant such as "),
+        ("0001-01-01T00:00:00+14:00", "AT='0001-01-01T00:00:00+14:00': must be an instant such as "),
+    ],
+)
+def test_an_instant_that_cannot_be_is_one_line(at: str, line: str, run: Run) -> None:
+    run("schedules", "apply")
+    assert refusal(run("runs", "why", "shop.mail.digest", at)).startswith(line)
+
+
+# runs rerun
