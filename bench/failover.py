@@ -2,10 +2,11 @@
 
     python bench/failover.py [--rounds 10] [--json]
 
-Two Beats at default settings, one schedule every second. A round waits for a Beat that leads and dispatches, ends
-it, and takes the time from there to the first fire that the next leader dispatches, as Postgres' clock has it; then
-the ended Beat is started again and stands by. Half of the schedule's second is in each figure: a leader that takes
-over has nothing to dispatch before the next fire. At the end the fires are counted: none may be missing.
+Two Beats at default settings, one schedule every second. A round waits for a Beat that leads and dispatches, and for
+a random part of a second more, so that fires and renewals of the lock are met at any phase. It ends the leader and
+takes the time from there to the first fire that the next leader dispatches, as Postgres' clock has it; and how late
+the latest of the fires was that the next leader found due. Then the ended Beat is started again and stands by. At
+the end the fires are counted: none may be missing.
 
 Beside it stands what RedBeat needs at its defaults: its standby asks for the lock every ``max_interval`` (300 s), and
 the lock of a dead leader lasts five times that. That is computed from its configuration, not measured.
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,8 +56,8 @@ class Pair:
         for _ in range(2):
             self._start()
 
-    def measure(self, ending: signal.Signals) -> float:
-        """End the leader, and return the seconds until another dispatches a fire.
+    def measure(self, ending: signal.Signals) -> tuple[float, float]:
+        """End the leader; return the seconds until another dispatches a fire, and those by which a fire was late.
 
         Args:
             ending: The signal that ends it.
@@ -63,6 +66,7 @@ class Pair:
         began, term = self._now(), self._last()[1]
         wait_until(lambda: self._last()[0] > began, "a fire under this leader", *self.beats)
         self._standby_is_ready()
+        threading.Event().wait(random.random())
         ended_at, term = self._now(), self._last()[1]
         leader.send(ending)
         wait_until(lambda: self._last()[1] > term, "a fire under the next leader", timeout_seconds=120)
@@ -73,7 +77,8 @@ class Pair:
         leader.end(())
         del self.beats[leader]
         self._start()
-        return float((first - ended_at).total_seconds())
+        (late,) = self._row("SELECT max(dispatched_at - due_at) FROM steadybeat.fires WHERE term > %s", term)
+        return float((first - ended_at).total_seconds()), float(late.total_seconds())
 
     def end(self) -> None:
         """End both."""
@@ -134,15 +139,20 @@ def measure(rounds: int, report: Report) -> dict[str, Any]:
         pair = Pair(folder, env, database)
         cleanup.callback(pair.end)
         gaps: dict[signal.Signals, list[float]] = {ending: [] for ending in ENDINGS}
+        delays: dict[signal.Signals, list[float]] = {ending: [] for ending in ENDINGS}
         for number in range(rounds):
             for ending in ENDINGS:
-                gaps[ending].append(pair.measure(ending))
+                gap, delay = pair.measure(ending)
+                gaps[ending].append(gap)
+                delays[ending].append(delay)
             last = "  ".join(f"{ending.name} {gaps[ending][-1]:.2f} s" for ending in ENDINGS)
             report.say(f"round {number + 1}: {last}")
         missing = _missing(database)
     return {
-        "sigkill_gap_seconds": spread(gaps[signal.SIGKILL]),
+        "gap_seconds": spread(gaps[signal.SIGKILL]),
+        "late_seconds": spread(delays[signal.SIGKILL]),
         "sigterm_gap_seconds": spread(gaps[signal.SIGTERM]),
+        "sigterm_late_seconds": spread(delays[signal.SIGTERM]),
         "missing_count": missing,
         "redbeat_default_gap_seconds": DEFAULT_MAX_INTERVAL * 5 + DEFAULT_MAX_INTERVAL,
         "rounds": rounds,
@@ -173,7 +183,7 @@ def main() -> None:
     given = parser.parse_args()
     report = Report(json_at_end=given.json)
     figures = measure(given.rounds, report)
-    kill, term = figures["sigkill_gap_seconds"], figures["sigterm_gap_seconds"]
+    kill, term = figures["gap_seconds"], figures["sigterm_gap_seconds"]
     report.say(
         f"gap after SIGKILL {kill['median']:.2f} s (to {kill['max']:.2f} s), after SIGTERM {term['median']:.2f} s"
         f" (to {term['max']:.2f} s), {figures['missing_count']} fires missing;"

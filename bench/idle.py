@@ -9,6 +9,7 @@ process is read from ``/proc`` before and after a pause, and given as a share of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import threading
@@ -42,8 +43,9 @@ def cpu_seconds(pids: dict[int, str]) -> dict[str, float]:
     """Return the CPU time that processes have used so far, in seconds, by their names in the stack."""
     used: dict[str, float] = {}
     for pid, name in pids.items():
-        times = psutil.Process(pid).cpu_times()
-        used[name] = used.get(name, 0.0) + times.user + times.system
+        with contextlib.suppress(psutil.NoSuchProcess):  # Postgres ends helpers by itself
+            times = psutil.Process(pid).cpu_times()
+            used[name] = used.get(name, 0.0) + times.user + times.system
     return used
 
 

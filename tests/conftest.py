@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 import sqlalchemy as sa
+from celery import _state
 
 from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def only_celerys_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`@shared_task` gives the catalogue's tasks to every app of the process; apps made by tests want none of them."""
+    own = {each for each in _state._on_app_finalizers if each.__module__ == "celery.app.builtins"}
+    monkeypatch.setattr(_state, "_on_app_finalizers", own)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ from tasks import app, maintenance, market, orders, royalties, snapshots
 from tasks.sample import Sample
 from tasks.seed import count_rows, fill, seed
 
+app.finalize()  # while the tasks of its modules are still on offer to every app
+
 AS_OF = datetime(2026, 1, 31, tzinfo=UTC)
 NOW = datetime.now(UTC)
 SIZE = {"accounts": 5_000, "orders": 50_000, "sales": 200_000}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from celery import Celery, _state
+from celery import Celery
 
 import steadybeat
 from steadybeat import SteadyTask, every
@@ -15,13 +15,6 @@ from steadybeat.channel import why_unreadable
 from steadybeat.delivery import service_of, services_of
 from steadybeat.delivery.sending import describe
 from steadybeat.errors import ConfigurationError, ScheduleError, UnknownQueue, UnknownSetting
-
-
-@pytest.fixture(autouse=True)
-def only_celerys_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`@shared_task` of whatever module another test imported goes to every app of the process; not to these."""
-    own = {each for each in _state._on_app_finalizers if each.__module__ == "celery.app.builtins"}
-    monkeypatch.setattr(_state, "_on_app_finalizers", own)
 
 
 def new_app(**conf: Any) -> Celery:

@@ -47,8 +47,6 @@ def make_app(ledger_url: str, redis_url: str) -> Iterator[MakeApp]:
         @app.task(name="shop.billing.report", shared=False)
         def report(*_: Any) -> None: ...
 
-        for name in [each for each in app.tasks if each.startswith("tasks.")]:
-            app.tasks.unregister(name)  # shared_task of the catalogue gives them to every app
         made.append(app)
         return app
 
