@@ -51,8 +51,7 @@ def artist(db_engine: sa.Engine) -> int:
 
 
 def add(db: sa.Connection, table: sa.Table, **values: Any) -> int:
-    row_id: int = db.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one()
-    return row_id
+    return int(db.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one())
 
 
 def add_order(db_engine: sa.Engine, artist: int, *, state: str, age: timedelta, seats: int = 1) -> int:
