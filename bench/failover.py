@@ -5,8 +5,8 @@
 Two Beats at default settings, one schedule every second. A round waits for a Beat that leads and dispatches, and for
 a random part of a second more, so that fires and renewals of the lock are met at any phase. It ends the leader and
 takes the time from there to the first fire that the next leader dispatches, as Postgres' clock has it; and how late
-the latest of the fires was that the next leader found due. Then the ended Beat is started again and stands by. At
-the end the fires are counted: none may be missing.
+the latest of that leader's fires was. Then the ended Beat is started again and stands by. At the end the fires are
+counted: none may be missing.
 
 Beside it stands what RedBeat needs at its defaults: its standby asks for the lock every ``max_interval`` (300 s), and
 the lock of a dead leader lasts five times that. That is computed from its configuration, not measured.

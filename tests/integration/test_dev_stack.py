@@ -114,7 +114,7 @@ def test_a_process_that_ignores_sigterm_is_killed_with_all_its_children():
         with Supervisor([[process]]) as supervisor:
             supervisor.wait_ready(TIMEOUT)
             pids = [process.pid, int(log.read_text())]
-        assert all(map(gone, pids))
+        eventually(lambda: all(map(gone, pids)))
 
 
 def test_what_a_crashed_process_left_in_its_group_is_ended():
@@ -125,7 +125,7 @@ def test_what_a_crashed_process_left_in_its_group_is_ended():
         with Supervisor([[step]]) as supervisor:
             with pytest.raises(StackError, match="parent failed: ended with exit code 3"):
                 supervisor.wait_ready(TIMEOUT)
-            assert gone(int(log.read_text()))
+            eventually(lambda: gone(int(log.read_text())))
 
 
 def test_a_paused_process_is_still_there_and_stops_with_the_others():
@@ -135,7 +135,7 @@ def test_a_paused_process_is_still_there_and_stops_with_the_others():
         pid = process.pid
         process.pause()
         eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-    assert gone(pid)
+    eventually(lambda: gone(pid))
 
 
 def test_an_unknown_process_is_refused_with_the_names_there_are():

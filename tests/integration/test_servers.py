@@ -51,7 +51,7 @@ def test_redis_comes_back_after_sigkill(folder: Path):
     with RedisServer(folder) as server:
         before = server.pid
         server.kill()
-        assert gone(before)
+        eventually(lambda: gone(before))
         server.start()
         assert server.pid != before
 
