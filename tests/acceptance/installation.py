@@ -21,7 +21,6 @@ from kombu import pools
 import steadybeat
 from steadybeat.beat import definitions
 from steadybeat.schedule import Rule
-from tests.acceptance.eventually import eventually
 from tests.acceptance.nodes import (
     BeatContainer,
     BeatNode,
@@ -32,6 +31,7 @@ from tests.acceptance.nodes import (
     celery_argv,
 )
 from tests.acceptance.project.timetable import SCHEDULES
+from tests.eventually import eventually
 
 N = TypeVar("N", bound=LocalNode)
 

@@ -22,7 +22,7 @@ from pytest_celery.api.worker import CeleryTestWorker
 from pytest_docker_tools.exceptions import ContainerFailed
 
 from steadybeat.dev.leash import Child, spawn
-from tests.acceptance.eventually import eventually
+from tests.eventually import eventually
 
 PATIENCE_SECONDS = 60.0
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.project.timetable import TICK
+from tests.eventually import eventually
 
 
 def test_a_fire_that_is_published_by_two_terms_runs_once(shop: Shop) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 
 def test_a_retry_that_waits_is_done_by_another_worker(shop: Shop) -> None:

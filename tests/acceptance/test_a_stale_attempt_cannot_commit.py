@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 
 @pytest.mark.parametrize("where", ["before", "inside", "commit"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
 from tests.acceptance.project.timetable import CHARGE, TICK
+from tests.eventually import eventually
 
 
 def test_a_beat_of_an_older_release_changes_nothing_standing_by_or_leading(shop: Shop) -> None:

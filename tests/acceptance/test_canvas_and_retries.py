@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from celery import chain, group
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 
 @pytest.fixture

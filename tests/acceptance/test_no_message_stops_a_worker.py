@@ -8,8 +8,8 @@ import pickle
 import uuid
 from typing import Any
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 BODY = json.dumps([["a parcel"], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
 

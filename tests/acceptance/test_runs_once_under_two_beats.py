@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.project.timetable import AUDIT, CHARGE, TICK
+from tests.eventually import eventually
 
 
 def test_every_fire_has_one_effect_under_three_beats(shop: Shop) -> None:

@@ -10,9 +10,9 @@ import pytest
 from steadybeat.dev.servers import PostgresServer
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.project.timetable import TICK
+from tests.eventually import eventually
 
 
 @pytest.fixture

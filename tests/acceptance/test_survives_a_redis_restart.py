@@ -8,10 +8,10 @@ from datetime import datetime
 import pytest
 
 from steadybeat.dev.servers import RedisServer
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
 from tests.acceptance.project.timetable import CHARGE, TICK
+from tests.eventually import eventually
 
 RULES = {"tick": TICK, "charge": CHARGE}
 

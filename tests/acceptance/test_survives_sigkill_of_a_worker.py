@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psutil
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
+from tests.eventually import eventually
 
 
 def test_another_worker_finishes_what_a_killed_one_had_begun(shop: Shop) -> None:

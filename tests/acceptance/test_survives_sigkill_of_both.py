@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.project.timetable import CHARGE, TICK
+from tests.eventually import eventually
 
 
 def test_nothing_is_lost_or_doubled_when_every_process_is_killed_at_once(shop: Shop) -> None:

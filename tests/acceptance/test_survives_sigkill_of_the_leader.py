@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.acceptance.eventually import eventually
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
 from tests.acceptance.project.timetable import TICK
+from tests.eventually import eventually
 
 
 def two_beats(shop: Shop) -> tuple[BeatNode, BeatNode]:

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from steadybeat.dev.process import Process, State
 from steadybeat.dev.servers import RedisServer, scratch_folder
 from steadybeat.dev.supervisor import Supervisor
 from steadybeat.errors import ConfigurationError
+from tests.eventually import eventually, gone
 
 TIMEOUT = timedelta(seconds=30)
 
@@ -37,23 +37,6 @@ if "flower" in sys.argv:
 if {"beat", "worker"} & set(sys.argv):
     signal.pause()
 """
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15.0) -> None:
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if holds():
-            return
-        pause.wait(0.05)
-    raise AssertionError("it never became true")
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has ended too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def python(code: str) -> Callable[[], object]:

@@ -3,8 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,23 +12,7 @@ import redis
 
 from steadybeat.dev import embedded, servers, unprivileged
 from steadybeat.dev.servers import PostgresServer, RedisServer, ServerError, free_port, scratch_folder
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> None:
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
-        if holds():
-            return
-        pause.wait(0.05)
-    raise AssertionError("it never became true")
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has ended too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+from tests.eventually import eventually, gone
 
 
 @pytest.fixture

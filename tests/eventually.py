@@ -1,10 +1,11 @@
-"""The one place where tests wait."""
+"""The one place where tests wait, and what they wait for of a process."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,3 +31,11 @@ def eventually(ask: Callable[[], T], seconds: float = 60.0) -> T:
                 return answer
             assert time.monotonic() <= deadline, f"after {seconds:g} s it is still {answer!r}"
         pause.wait(0.05)
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended; one that nobody has waited for yet has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
