@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psutil
 
 from bench.report import ROOT, Report, machine
-from steadybeat.app import services_of
+from steadybeat.delivery import services_of
 from steadybeat.dev import Stack, scratch_folder
 from tasks import app
 

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-from steadybeat.app import services_of
+from steadybeat.delivery import services_of
 from steadybeat.dev import Stack, StackError, scratch_folder
 from steadybeat.dev.process import Process
 from steadybeat.ledger import Ledger

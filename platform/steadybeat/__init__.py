@@ -7,9 +7,31 @@ steadybeat.install(app)
 
 from __future__ import annotations
 
-from steadybeat.app import install
-from steadybeat.errors import Permanent, SteadybeatError
-from steadybeat.schedule import cron, every
-from steadybeat.task import SteadyTask
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steadybeat.app import install
+    from steadybeat.errors import Permanent, SteadybeatError
+    from steadybeat.schedule import cron, every
+    from steadybeat.task import SteadyTask
 
 __all__ = ["Permanent", "SteadyTask", "SteadybeatError", "cron", "every", "install"]
+
+# Rooms are opened when they are asked for: `celery` imports this package for every command, also for one that only
+# looks at a file (`celery health`), and Postgres' driver alone takes as long as all of that.
+_ROOMS = {
+    "Permanent": "steadybeat.errors",
+    "SteadyTask": "steadybeat.task",
+    "SteadybeatError": "steadybeat.errors",
+    "cron": "steadybeat.schedule",
+    "every": "steadybeat.schedule",
+    "install": "steadybeat.app",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_ROOMS[name]), name)
+    return value

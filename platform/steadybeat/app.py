@@ -8,21 +8,21 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
-from celery import Celery, signals
-from kombu.exceptions import OperationalError
+from celery import Celery
 
-from steadybeat import channel, telemetry
-from steadybeat.delivery import Relay, Rescuer, service_of, services_of
-from steadybeat.delivery.routing import route_to_service
+from steadybeat import telemetry
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
-from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
-from steadybeat.task import Keeper, die_with_parent, sign_off
 
-__all__ = ["Steadybeat", "install", "services_of"]
+# Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
+if TYPE_CHECKING:
+    from steadybeat.delivery import Relay, Rescuer
+    from steadybeat.ledger import Ledger
+    from steadybeat.telemetry.pulse import Pulse
 
 
 class Steadybeat:
@@ -30,23 +30,42 @@ class Steadybeat:
 
     Attributes:
         settings: Every ``steadybeat_*`` setting.
-        ledger: What should happen and what happened.
-        relay: Sends what the outbox holds, when called.
-        rescue: Finds what was lost, when called.
         instance: Id of this process, and of the pool processes that it forks.
+        pulse: How this process shows that it is doing something; None for one that only calls tasks.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
         self._app = app
         self._role = "caller"
         self.settings = settings
-        self.ledger = Ledger(settings)
-        self.relay = Relay(app)
-        self.rescue = Rescuer(app)
         self.instance = str(uuid.uuid4())
+        self.pulse: Pulse | None = None
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """What should happen and what happened."""
+        from steadybeat.ledger import Ledger
+
+        return Ledger(self.settings)
+
+    @functools.cached_property
+    def relay(self) -> Relay:
+        """Sends what the outbox holds, when called."""
+        from steadybeat.delivery import Relay
+
+        return Relay(self._app)
+
+    @functools.cached_property
+    def rescue(self) -> Rescuer:
+        """Finds what was lost, when called."""
+        from steadybeat.delivery import Rescuer
+
+        return Rescuer(self._app)
 
     def service(self, task: str) -> str:
         """Return the service that owns a task."""
+        from steadybeat.delivery import service_of
+
         own = getattr(self._app.tasks.get(task), "service", None)
         return str(own or service_of(task))
 
@@ -55,14 +74,48 @@ class Steadybeat:
         return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
 
     def become(self, role: str) -> None:
-        """Start as a new instance.
+        """Start as a new instance, with a pulse of its own.
 
         Args:
-            role: ``worker`` or ``beat``.
+            role: ``worker``, ``beat`` or ``watchdog``.
+
+        Raises:
+            ConfigurationError: The health folder cannot be written.
         """
         self._role = role
         self.instance = str(uuid.uuid4())
-        telemetry.bind_instance(f"{socket.gethostname()}:{os.getpid()}:{role}")
+        self.pulse = telemetry.Pulse(self.settings, self.name, role)
+        telemetry.bind_instance(telemetry.instance_id(role))
+
+    @property
+    def name(self) -> str:
+        """What the app is called."""
+        return self._app.main or "default"
+
+    def beat(self, part: str, *, within: timedelta | None = None) -> None:
+        """Show that a part of this process goes on.
+
+        Args:
+            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER` or `TICK`.
+            within: How long it may now be silent; ``steadybeat_health_seconds`` unless given.
+        """
+        if self.pulse is not None:
+            self.pulse.beat(part, within=within)
+
+    def rest(self, part: str) -> None:
+        """Show that a part of this process has a good reason to be silent, until it is heard of again."""
+        if self.pulse is not None:
+            self.pulse.rest(part)
+
+    def sign_off(self) -> None:
+        """End in good order: nobody need wait for this instance's lease to pass.
+
+        Raises:
+            LedgerUnavailable: The lease has to pass.
+        """
+        if self.pulse is not None:
+            self.pulse.end()
+        self.ledger.instances.leave(self.instance)
 
     def sign_of_life(self) -> float:
         """Say that this instance is alive; return how many seconds its clock is ahead of Postgres'."""
@@ -78,6 +131,8 @@ class Steadybeat:
             SchemaTooOld: Names the command that mends it.
             BrokerUnavailable: Names the URL and the setting.
         """
+        from kombu.exceptions import OperationalError
+
         self.ledger.require_schema()
         with self._app.connection_for_write() as connection:
             try:
@@ -128,9 +183,7 @@ def _install(app: Any) -> Steadybeat:
     for cached in ("Task", "amqp"):
         app.__dict__.pop(cached, None)
     app._task_from_fun = functools.partial(_task_from_fun, app, app._task_from_fun)
-    app.steps["worker"].add(Keeper)
-    signals.worker_process_init.connect(die_with_parent, dispatch_uid="steadybeat.die_with_parent")
-    signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
+    app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
 
@@ -154,7 +207,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         )
     defaults: dict[str, Any] = {
         "broker_url": url,
-        "broker_transport": channel.TRANSPORT,
+        "broker_transport": "steadybeat.channel:Transport",
         "broker_connection_retry_on_startup": True,
         "broker_pool_acquire_timeout": 5.0,
         "accept_content": ["json"],
@@ -187,7 +240,13 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         **conf.broker_transport_options,
     }
     routes = conf.task_routes or []
-    conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), route_to_service]
+    conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), _route_to_service]
+
+
+def _route_to_service(*args: Any, **options: Any) -> Any:
+    from steadybeat.delivery.routing import route_to_service
+
+    return route_to_service(*args, **options)
 
 
 def _is_given(conf: Any, key: str) -> bool:

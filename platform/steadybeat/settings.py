@@ -8,6 +8,7 @@ that reads either.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -69,11 +70,20 @@ class Settings:
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    health_folder: str = _setting(
+        "",
+        "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
+    )
+    health_seconds: float = _setting(12.0, "How long a process may do nothing before its health check fails.", low=3.0)
     dev_prepare: tuple[str, ...] = _setting((), "Sub-commands that the local stack runs before it starts workers.")
+    dev_run: tuple[str, ...] = _setting(
+        (), "Sub-commands that the local stack keeps running: command:VARIABLE=value, with {port} for a free port."
+    )
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
+        _check_postgres(self.database_url)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
@@ -130,6 +140,15 @@ def _convert(key: str, value: Any, default: Any) -> Any:
                 return converted
     kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
+
+
+def _check_postgres(url: str) -> None:
+    """Refuse what is no URL of Postgres; the value stays unsaid, since it may hold a password."""
+    if not re.match(r"postgres(ql)?(\+psycopg)?://", url):
+        raise ConfigurationError(
+            f"{PREFIX}database_url: must be a URL such as postgresql://user:password@host:5432/name.",
+            name="database_url",
+        )
 
 
 def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:

@@ -153,6 +153,12 @@ class BeatContainer(LocalContainer):
     ready_prompt = '"event": "beat started"'
 
 
+class WatchdogContainer(LocalContainer):
+    """A watchdog."""
+
+    ready_prompt = '"event": "watchdog started"'
+
+
 class LocalNode(CeleryTestNode):
     """What the tests do to a process of either kind."""
 
@@ -202,6 +208,10 @@ class LocalNode(CeleryTestNode):
 
 class WorkerNode(LocalNode, CeleryTestWorker):
     """A worker."""
+
+
+class WatchdogNode(LocalNode):
+    """A watchdog."""
 
 
 class BeatNode(LocalNode):

@@ -31,10 +31,11 @@ def shop(own_postgres: PostgresServer, redis_url: str, open_shop: Callable[..., 
 
 
 def test_everything_waits_for_postgres_and_then_happens_once(shop: Shop, own_postgres: PostgresServer) -> None:
-    worker, beat = shop.worker(concurrency=2), shop.beat()
+    worker, beat, watchdog = shop.worker(concurrency=2), shop.beat(), shop.watchdog()
     since = shop.deploy("tick")
     assert worker.ready()
     assert beat.ready()
+    assert watchdog.ready()
     eventually(lambda: shop.fired("tick", since))
     begun = [shop.send("orders.pack", f"begun {number}", gate="parcels") for number in range(2)]
     eventually(lambda: shop.starts("begun 0") and shop.starts("begun 1"))
@@ -42,14 +43,16 @@ def test_everything_waits_for_postgres_and_then_happens_once(shop: Shop, own_pos
 
     own_postgres.stop()
     eventually(lambda: worker.said("worker paused: the ledger is away") and beat.said("beat waits"))
+    eventually(lambda: watchdog.said("watchdog waits"))
     shop.open("parcels")
     eventually(lambda: worker.said("ledger away", again_in=2.0))  # by now every lease has lapsed
     assert not any(shop.starts(f"waiting {number}") for number in range(4))
     own_postgres.start()
 
     eventually(lambda: worker.said("worker resumed: the ledger answers") and beat.said("beat goes on"))
+    eventually(lambda: watchdog.said("watchdog goes on"))
     shop.keeps_its_promise({"tick": TICK}, since)
     names = [*(f"begun {number}" for number in range(2)), *(f"waiting {number}" for number in range(4))]
     assert {name: len(shop.effects(name)) for name in names} == dict.fromkeys(names, 1)
     assert {shop.run(run).state for run in (*begun, *waiting)} == {"succeeded"}
-    assert worker.status == beat.status == "running"
+    assert worker.status == beat.status == watchdog.status == "running"

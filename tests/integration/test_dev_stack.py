@@ -13,7 +13,6 @@ import pytest
 import redis
 
 from steadybeat.dev import Stack, StackError
-from steadybeat.dev.health import Roster
 from steadybeat.dev.leash import spawn
 from steadybeat.dev.process import Process, State
 from steadybeat.dev.servers import RedisServer, scratch_folder
@@ -25,8 +24,8 @@ TIMEOUT = timedelta(seconds=30)
 
 # Stands in the place of Celery's command line, and does what the sub-command's namesake would do, but less.
 STAND_IN = """
-import http.server, json, os, signal, sys
-wanted = ("STEADYBEAT_REDIS_URL", "STEADYBEAT_DATABASE_URL", "FLOWER_BASIC_AUTH")
+import http.server, json, os, pathlib, signal, sys
+wanted = ("STEADYBEAT_REDIS_URL", "STEADYBEAT_DATABASE_URL", "FLOWER_BASIC_AUTH", "SMTP_URL")
 known = {name: os.environ[name] for name in wanted if name in os.environ}
 print(json.dumps({"event": "started", "argv": sys.argv[1:], **known}), flush=True)
 if "fail" in sys.argv:
@@ -34,7 +33,19 @@ if "fail" in sys.argv:
 if "flower" in sys.argv:
     port = next(int(each.partition("=")[2]) for each in sys.argv if each.startswith("--port="))
     http.server.HTTPServer(("127.0.0.1", port), http.server.BaseHTTPRequestHandler).serve_forever()
-if {"beat", "worker"} & set(sys.argv):
+if "mailbox" in sys.argv:
+    http.server.HTTPServer(
+        ("127.0.0.1", int(os.environ["SMTP_URL"].rpartition(":")[2])), http.server.BaseHTTPRequestHandler
+    ).serve_forever()
+for role in {"beat", "worker", "watchdog"} & set(sys.argv):
+    folder = pathlib.Path(os.environ["STEADYBEAT_HEALTH_FOLDER"])
+    folder.mkdir(exist_ok=True)
+    born = int(pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    parts = {"tick": 1e12, "event loop": 1e12}
+    facts = {"app": "tasks", "role": role, "pid": os.getpid(), "born": born, "parts": parts}
+    fresh = folder / f"{role}-{os.getpid()}.new"
+    fresh.write_text(json.dumps(facts))
+    fresh.replace(fresh.with_suffix(".json"))
     signal.pause()
 """
 
@@ -51,11 +62,6 @@ def folder() -> Iterator[Path]:
     with scratch_folder() as folder:
         (folder / "celery.py").write_text(STAND_IN)
         yield folder
-
-
-@pytest.fixture(autouse=True)
-def every_process_is_on_the_roster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Roster, "holds", lambda self, process: True)
 
 
 def said_by(stack: Stack, name: str) -> dict[str, object]:
@@ -138,6 +144,7 @@ def test_the_stack_consists_of_what_the_screen_says(folder: Path):
             "seed",
             "beat-1",
             "beat-2",
+            "watchdog",
             "worker-orders",
             "worker-royalties",
             "flower",
@@ -199,14 +206,27 @@ def test_a_given_server_that_does_not_answer_is_refused_without_its_password(fol
         stack.start()
 
 
+def test_what_the_application_keeps_running_is_found_by_every_process(folder: Path):
+    run = ["mailbox:SMTP_URL=smtp://127.0.0.1:{port}"]
+    with Stack("tasks", ["orders"], folder=folder / "up", run=run, flower=False, beats=1, cwd=folder) as stack:
+        stack.wait_ready(TIMEOUT)
+        url = stack.environment["SMTP_URL"]
+        assert stack.urls["mailbox"] == url
+        assert said_by(stack, "mailbox")["SMTP_URL"] == said_by(stack, "worker-orders")["SMTP_URL"] == url
+
+
+@pytest.mark.parametrize("spec", ["mailbox", "mailbox:", "mailbox:SMTP_URL", "mailbox:SMTP_URL=smtp://x", ":A={port}"])
+def test_a_wrong_dev_run_is_refused_with_an_example(folder: Path, spec: str):
+    with pytest.raises(ConfigurationError, match=r"steadybeat_dev_run=.*must be like 'mailbox:SMTP_URL="):
+        Stack("tasks", [], folder=folder / "up", run=[spec])
+
+
 FOREGROUND = """
 import sys
 from pathlib import Path
 from rich.console import Console
 from steadybeat.dev import Stack
 from steadybeat.dev.foreground import run_in_foreground
-from steadybeat.dev.health import Roster
-Roster.holds = lambda self, process: True
 folder = Path(sys.argv[1])
 run_in_foreground(
     lambda output: Stack("tasks", ["orders"], folder=folder / "up", cwd=folder, output=output), Console()
@@ -239,7 +259,7 @@ def test_a_signal_stops_everything_in_reverse_order_and_leaves_nothing_behind(fo
     assert program.returncode == 0
     assert sum("password" in line for line in lines) == 1
     assert stopped[:2] == ["flower", "worker-orders"] and stopped[-2:] == ["postgres", "redis"]
-    assert len(pids) == 6 and all(map(gone, pids))
+    assert len(pids) == 7 and all(map(gone, pids))
 
 
 def test_nothing_outlives_a_killed_stack(folder: Path):
@@ -251,7 +271,7 @@ def test_nothing_outlives_a_killed_stack(folder: Path):
                 break
         pids = running_pids(folder)
         program.send_signal(signal.SIGKILL)
-    eventually(lambda: len(pids) == 6 and all(map(gone, pids)))
+    eventually(lambda: len(pids) == 7 and all(map(gone, pids)))
 
 
 def test_a_terminal_gets_one_live_screen(folder: Path):

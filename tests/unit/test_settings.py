@@ -42,6 +42,10 @@ def test_keys_of_others_are_left_alone() -> None:
             "steadybeat_database_url=3: must be a text, such as 'postgresql://localhost/steadybeat'.",
         ),
         ({"crash_count": 0}, "steadybeat_crash_count=0: must be at least 1."),
+        (
+            {"database_url": "mysql://me:secret@localhost/steadybeat"},
+            "steadybeat_database_url: must be a URL such as postgresql://user:password@host:5432/name.",
+        ),
         ({"keeper_seconds": 20}, "steadybeat_keeper_seconds=20: must be less than steadybeat_lease_seconds=15."),
     ],
 )

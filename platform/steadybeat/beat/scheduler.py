@@ -19,6 +19,7 @@ from steadybeat.beat.projection import SteadyEntry
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
+from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class SteadyScheduler(RedBeatScheduler):
         """Do what is due, whatever goes wrong, and return the seconds until the next tick."""
         poll = timedelta(seconds=self._settings.leader_poll_seconds)
         pause = poll
+        self._platform.beat(TICK)
         try:
             self._give_sign_of_life()
             leader = self._elect()
@@ -93,7 +95,7 @@ class SteadyScheduler(RedBeatScheduler):
         self._leader = None
         self._leadership.release()
         try:
-            Ledger.of(self.app).instances.leave(self._platform.instance)
+            self._platform.sign_off()
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
         super().close()
@@ -121,14 +123,16 @@ class SteadyScheduler(RedBeatScheduler):
             self._leadership.release()
         if leads and self._leader is None:
             term = Ledger.of(self.app).fires.next_term()
-            self._leader = Leader(
-                self.app, term, self._leadership, lambda entry: self.apply_async(entry, advance=False)
-            )
+            self._leader = Leader(self.app, term, self._leadership, self._publish)
             logger.info("beat leads", extra={"term": term})
         elif not leads and self._leader is not None:
             logger.warning("beat stands by", extra={"term": self._leader.term, "error": str(self._leadership.error)})
             self._leader = None
         return self._leader
+
+    def _publish(self, entry: SteadyEntry) -> None:
+        self._platform.beat(TICK)  # a herd of fires may take longer than a tick should
+        self.apply_async(entry, advance=False)
 
     def _trouble(self, error: Exception) -> None:
         if not self._troubled:

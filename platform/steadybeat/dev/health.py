@@ -6,45 +6,28 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 
 from steadybeat.dev.process import Process
-from steadybeat.errors import SteadybeatError
-from steadybeat.ledger import Instance, Ledger
 from steadybeat.settings import Settings
+from steadybeat.telemetry import vitals
 
-REMEMBER_SECONDS = 0.5
 TIMEOUT_SECONDS = 2.0
 
 
-class Roster:
-    """Which Beats and workers of this machine give signs of life, as the ledger has it.
+def pulse_beats(settings: Settings, role: str) -> Callable[[Process], bool]:
+    """Return the question whether a process of ours shows that it does its work.
 
     Args:
-        database_url: Postgres of the ledger.
+        settings: `health_folder` says where it shows that.
+        role: ``worker``, ``beat`` or ``watchdog``.
     """
 
-    def __init__(self, database_url: str) -> None:
-        self._ledger = Ledger(
-            Settings(database_url=database_url, ledger_timeout_seconds=TIMEOUT_SECONDS, ledger_pool_count=1)
-        )
-        self._host = socket.gethostname()
-        self._instances: list[Instance] = []
-        self._read_at = float("-inf")
+    def beats(process: Process) -> bool:
+        mine = [vital for vital in vitals(settings, role) if vital.pid == process.pid]
+        return any(vital.is_well(time.monotonic()) for vital in mine)
 
-    def holds(self, process: Process) -> bool:
-        """Whether the ledger has an unexpired row of this very process."""
-        now = time.monotonic()
-        if now - self._read_at > REMEMBER_SECONDS:
-            try:
-                self._instances = self._ledger.live_instances()
-            except SteadybeatError:
-                self._instances = []
-            self._read_at = now
-        return any(each.pid == process.pid and each.host == self._host for each in self._instances)
-
-    def close(self) -> None:
-        """Close the connection to Postgres."""
-        self._ledger.database.close()
+    return beats
 
 
 def http_answers(url: str) -> bool:
@@ -55,5 +38,14 @@ def http_answers(url: str) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         return True
+    except OSError:
+        return False
+
+
+def port_answers(port: int) -> bool:
+    """Return whether something takes connections on a port of this machine."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS):
+            return True
     except OSError:
         return False

@@ -1,8 +1,8 @@
 """The local stack: what it consists of, and in which order it starts.
 
-Redis, Postgres, migrations, schedules and what the application prepares, Beats, one worker per service, Flower.
-Beats and workers need nothing of each other to start, so neither waits for the other. Flower asks the workers what
-they do when it starts, so it waits for them.
+Redis, Postgres, migrations, schedules and what the application prepares, Beats, a watchdog and what the application
+keeps running, one worker per service, Flower. Beats and workers need nothing of each other to start, so neither waits
+for the other. Flower asks the workers what they do when it starts, so it waits for them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from steadybeat.dev.folder import StackFolder
-from steadybeat.dev.health import Roster, http_answers
+from steadybeat.dev.health import http_answers, port_answers, pulse_beats
 from steadybeat.dev.leash import Child, StopSteps, spawn
 from steadybeat.dev.process import Process
 from steadybeat.dev.servers import PostgresServer, RedisServer, free_port, postgres_answers, redis_answers
 from steadybeat.dev.supervisor import Supervisor
 from steadybeat.errors import ConfigurationError
+from steadybeat.settings import Settings
 
 CONCURRENCY = 2  # runs that one worker works on at a time
 
@@ -37,19 +37,17 @@ FLOWER_STOP: StopSteps = ((signal.SIGTERM, 1.0),)
 class Stack(Supervisor):
     """A Celery application with everything around it, on this machine.
 
-    Processes are called ``redis``, ``postgres``, ``beat-1``, ``worker-orders`` (``worker-orders-2`` where there
-    are several), ``flower``.
+    Processes are called ``redis``, ``postgres``, ``beat-1``, ``watchdog``, ``worker-orders``, ``flower``.
 
     Args:
         app_name: What stands behind ``celery -A``.
-        services: Services, each of which gets workers of its own.
+        services: Services, each of which gets a worker of its own.
         folder: Where data and logs are kept; one stack at a time may run in it.
-        prepare: Sub-commands of the application to run before its schedules are applied.
-        env: Variables for every process, beside those of this one.
+        prepare: Sub-commands of the application to run before its workers start.
+        run: Sub-commands of the application to keep running, as ``steadybeat_dev_run`` writes them.
         redis_url: A running Redis to use; one of its own unless given.
         database_url: A running Postgres to use; one of its own unless given.
         beats: How many Beats; one of them leads.
-        workers_per_service: How many workers each service gets.
         flower: Whether Flower runs.
         cwd: Folder in which the application is found; the current one unless given.
         output: Called with one line of text for each event, from any thread.
@@ -62,11 +60,10 @@ class Stack(Supervisor):
         *,
         folder: Path,
         prepare: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
+        run: Sequence[str] = (),
         redis_url: str | None = None,
         database_url: str | None = None,
         beats: int = 2,
-        workers_per_service: int = 1,
         flower: bool = True,
         cwd: Path | None = None,
         output: Callable[[str], None] = lambda line: None,
@@ -76,14 +73,16 @@ class Stack(Supervisor):
         self.started_at: datetime | None = None
         self._given = {"STEADYBEAT_REDIS_URL": redis_url, "STEADYBEAT_DATABASE_URL": database_url}
         self._cwd = cwd or Path.cwd()
-        self._env = {"PYTHONUNBUFFERED": "1", **(env or {})}
         self.redis = self._redis(redis_url)
         self.postgres = self._postgres(database_url)
         self.environment = {
             "STEADYBEAT_REDIS_URL": self.redis_url,
             "STEADYBEAT_DATABASE_URL": self.database_url,
+            "STEADYBEAT_HEALTH_FOLDER": str(self.folder.path / "health"),
         }
-        self._roster = Roster(self.database_url)
+        self.urls_of_others: dict[str, str] = {}
+        self._settings = Settings(health_folder=self.environment["STEADYBEAT_HEALTH_FOLDER"])
+        kept = [self._kept(each) for each in run]
         self.flower_port = free_port() if flower else None
         self.flower_password = secrets.token_urlsafe(9)
         super().__init__(
@@ -93,8 +92,8 @@ class Stack(Supervisor):
                 [self._step("ledger upgrade")],
                 [self._step("schedules apply"), *(self._step(step) for step in prepare[:1])],
                 *([self._step(step)] for step in prepare[1:]),
-                [self._beat(number) for number in range(1, beats + 1)],
-                self._workers(services, workers_per_service),
+                [*(self._beat(number) for number in range(1, beats + 1)), self._watchdog(), *kept],
+                [self._worker(service) for service in services],
                 [self._flower(self.flower_port)] if self.flower_port else [],
             ],
             output,
@@ -109,7 +108,7 @@ class Stack(Supervisor):
     def urls(self) -> dict[str, str]:
         """Where everything is, by name, without passwords."""
         urls = {"redis": without_password(self.redis_url), "postgres": without_password(self.database_url)}
-        return urls | ({"flower": self.flower_url} if self.flower_url else {})
+        return urls | ({"flower": self.flower_url} if self.flower_url else {}) | self.urls_of_others
 
     @property
     def data_elsewhere(self) -> Path | None:
@@ -145,7 +144,6 @@ class Stack(Supervisor):
         try:
             super().stop()
         finally:
-            self._roster.close()
             self.folder.release()
 
     def tell(self, line: str) -> None:
@@ -193,23 +191,31 @@ class Stack(Supervisor):
         return self._celery(command, command.split(), stop=STEP_STOP, once=True)
 
     def _beat(self, number: int) -> Process:
-        return self._celery(
-            f"beat-{number}", ["beat", "-l", "INFO"], check=self._roster.holds, stop=BEAT_STOP, awaited=False
-        )
+        beats = pulse_beats(self._settings, "beat")
+        return self._celery(f"beat-{number}", ["beat", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False)
 
-    def _workers(self, services: Sequence[str], count: int) -> list[Process]:
-        workers = []
-        for service in services:
-            for number in range(1, count + 1):
-                name = service if count == 1 else f"{service}-{number}"
-                queue = ["-Q", service, "-n", f"{name}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
-                quiet = ["--without-gossip", "--without-mingle"]  # nothing here listens to either
-                workers.append(
-                    self._celery(
-                        f"worker-{name}", ["worker", *queue, *quiet], check=self._roster.holds, stop=WORKER_STOP
-                    )
-                )
-        return workers
+    def _watchdog(self) -> Process:
+        beats = pulse_beats(self._settings, "watchdog")
+        return self._celery("watchdog", ["watchdog", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False)
+
+    def _kept(self, spec: str) -> Process:
+        """Return a process of the application's own, and tell every process where it is."""
+        command, found, (variable, is_set, value) = *spec.partition(":")[:2], spec.partition(":")[2].partition("=")
+        if not (found and is_set and command and variable.isidentifier() and "{port}" in value):
+            raise ConfigurationError(
+                f"steadybeat_dev_run={spec!r}: must be like 'mailbox:SMTP_URL=smtp://127.0.0.1:{{port}}'.",
+                name="dev_run",
+            )
+        port = free_port()
+        self.environment[variable] = value.replace("{port}", str(port))
+        self.urls_of_others[command] = self.environment[variable]
+        return self._celery(command, command.split(), check=lambda _: port_answers(port), stop=BEAT_STOP, awaited=False)
+
+    def _worker(self, service: str) -> Process:
+        queue = ["-Q", service, "-n", f"{service}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
+        quiet = ["--without-gossip", "--without-mingle"]  # nothing here listens to either
+        beats = pulse_beats(self._settings, "worker")
+        return self._celery(f"worker-{service}", ["worker", *queue, *quiet], check=beats, stop=WORKER_STOP)
 
     def _flower(self, port: int) -> Process:
         return self._celery(
@@ -231,14 +237,14 @@ class Stack(Supervisor):
         awaited: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        launch = partial(
-            spawn,
-            [sys.executable, "-m", "celery", "-A", self.app_name, *arguments],
-            env={**self._env, **self.environment, **(env or {})},
-            cwd=self._cwd,
-            log=self.folder.log(name),
-        )
         log = self.folder.log(name)
+
+        def launch() -> Child:
+            command = [sys.executable, "-m", "celery", "-A", self.app_name, *arguments]
+            return spawn(
+                command, env={"PYTHONUNBUFFERED": "1", **self.environment, **(env or {})}, cwd=self._cwd, log=log
+            )
+
         return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=awaited)
 
 

@@ -11,7 +11,7 @@ consumer    messages that no task can take
 from __future__ import annotations
 
 from steadybeat.task.consumer import SteadyConsumer
-from steadybeat.task.keeper import Keeper, die_with_parent, sign_off
+from steadybeat.task.keeper import Keeper
 from steadybeat.task.steady import SteadyTask
 
-__all__ = ["Keeper", "SteadyConsumer", "SteadyTask", "die_with_parent", "sign_off"]
+__all__ = ["Keeper", "SteadyConsumer", "SteadyTask"]

@@ -13,14 +13,28 @@ from kombu.exceptions import DecodeError, OperationalError
 
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.telemetry import EVENT_LOOP
 
 logger = get_logger(__name__)
 
 DELIVERY = "steadybeat_delivery"
+EVENT_LOOP_SECONDS = 1.0
 
 
 class SteadyConsumer(Consumer):
-    """Celery's consumer; no message ends it, and none is thrown away."""
+    """Celery's consumer; no message ends it, and none is thrown away. It shows whether its event loop turns."""
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Show from now on, from inside of the event loop, that it turns; a loop that ends takes this with it."""
+        super().register_with_event_loop(hub)
+        self.app.steadybeat.beat(EVENT_LOOP)
+        hub.call_repeatedly(EVENT_LOOP_SECONDS, self.app.steadybeat.beat, EVENT_LOOP)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect to the broker, however long it takes: no event loop turns meanwhile, and that is well."""
+        if self.restart_count > 0:
+            self.app.steadybeat.rest(EVENT_LOOP)
+        return super().ensure_connected(conn)
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Keep what is no task message."""

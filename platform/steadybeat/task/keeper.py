@@ -1,4 +1,4 @@
-"""Keeper: the sign of life of a worker, and its pause while the ledger is away."""
+"""Keeper: the signs of life of a worker, to the ledger and to its machine, and its pause while the ledger is away."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.utils.log import get_logger
 
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.telemetry import EVENT_LOOP, KEEPER
 
 logger = get_logger(__name__)
 
@@ -40,12 +42,17 @@ class Keeper(bootsteps.StartStopStep):
     def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         self._platform.check_servers()
+        signals.worker_process_init.connect(die_with_parent, dispatch_uid="steadybeat.die_with_parent")
+        signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
+        signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
         self._platform.become("worker")
         self._platform.sign_of_life()
         worker.steadybeat_keeper = self
 
     def start(self, worker: Any) -> None:
         """Begin to renew."""
+        if not worker.use_eventloop:
+            self._platform.rest(EVENT_LOOP)  # a pool of threads or greenlets has none that could be asked
         self._thread = threading.Thread(target=self._keep, name="steadybeat-keeper", daemon=True)
         self._thread.start()
 
@@ -58,12 +65,20 @@ class Keeper(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
         try:
-            self._ledger.instances.leave(self._platform.instance)
+            self._platform.sign_off()
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
 
+    def _rest(self, **_: Any) -> None:
+        """Celery signal `worker_shutting_down`: the event loop ends, while runs may go on for as long as they need."""
+        self._platform.rest(EVENT_LOOP)
+
     def _keep(self) -> None:
-        while not self._stopped.wait(self._ledger.settings.keeper_seconds):
+        settings = self._ledger.settings
+        # A ledger that is away takes a pool's, a connection's and a statement's time to say so, twice at the most.
+        patience = timedelta(seconds=settings.health_seconds + 6 * settings.ledger_timeout_seconds)
+        while not self._stopped.wait(settings.keeper_seconds):
+            self._platform.beat(KEEPER, within=patience)
             try:
                 self._platform.sign_of_life()
             except LedgerUnavailable as error:

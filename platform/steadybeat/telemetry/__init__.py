@@ -1,4 +1,4 @@
-"""What machines are told: the lines of every process, the ids that join them, and crash reports.
+"""What machines are told: the lines of every process, the ids that join them, crash reports, and the pulse.
 
 Every line is one JSON object (on a terminal, a readable line) on standard error, or in ``--logfile``:
 
@@ -35,6 +35,7 @@ are never written.
     worker stopping         a worker got a signal to stop                   signal how exit_code
     worker stopped          a worker's parent process ends
     beat started            a Beat begins, leading or standing by           scheduler
+    watchdog started        a watchdog begins
     crash reports pending   a process waits for its reports to leave        pending_count timeout_seconds
 
 Any other event is the message of whoever wrote it: of a task, Celery, kombu, RedBeat, Flower or Tornado.
@@ -57,9 +58,15 @@ from steadybeat.telemetry.facts import (
 )
 from steadybeat.telemetry.logs import configure, get_logger
 from steadybeat.telemetry.outcomes import log_outcome
+from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, Pulse, Vital, vitals
 from steadybeat.telemetry.redaction import redact, redact_text
 
 __all__ = [
+    "EVENT_LOOP",
+    "KEEPER",
+    "TICK",
+    "Pulse",
+    "Vital",
     "bind_instance",
     "bind_run",
     "bound",
@@ -74,6 +81,7 @@ __all__ = [
     "redact",
     "redact_text",
     "run_facts",
+    "vitals",
 ]
 
 

@@ -20,3 +20,5 @@ if "SHOP_VISIBILITY_SECONDS" in os.environ:
         "unacked_restore_throttle": 1,
     }
 steadybeat.install(app)
+if "SHOP_STUCK" in os.environ:
+    app.steps["consumer"].add("shop.faults:StuckEventLoop")

@@ -1,10 +1,14 @@
-"""Schedulers that die where it hurts."""
+"""Schedulers that die where it hurts, and processes that live and do nothing."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+from pathlib import Path
 from typing import Any
+
+from celery import bootsteps
 
 from steadybeat.beat import SteadyScheduler
 
@@ -24,3 +28,23 @@ class DiesBeforeMarking(SteadyScheduler):
 
             leader._mark = die
         return leader
+
+
+def _stand_still_when_told() -> None:
+    if (Path(os.environ["SHOP_FOLDER"]) / "stand-still").exists():
+        threading.Event().wait()
+
+
+class StandsStill(SteadyScheduler):
+    """Never ends a tick once it is told to stand still."""
+
+    def _elect(self) -> Any:
+        _stand_still_when_told()
+        return super()._elect()
+
+
+class StuckEventLoop(bootsteps.StartStopStep):
+    """Step of a worker's consumer: holds up its event loop once it is told to stand still."""
+
+    def register_with_event_loop(self, parent: Any, hub: Any) -> None:
+        hub.call_repeatedly(0.1, _stand_still_when_told)

@@ -1,0 +1,35 @@
+"""`celery -A … watchdog`: what keeps work moving without a Beat."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+from celery.bin.base import LOG_LEVEL, CeleryCommand, CeleryOption
+
+from steadybeat.commands.installed import installed
+
+GROUP = "Watchdog Options"
+
+
+@click.command(cls=CeleryCommand, epilog="Example: celery -A tasks watchdog -l INFO")
+@click.option(
+    "-l", "--loglevel", default="WARNING", type=LOG_LEVEL, cls=CeleryOption, help="Logging level.", help_group=GROUP
+)
+@click.option("-f", "--logfile", cls=CeleryOption, help="Log to this file instead of standard error.", help_group=GROUP)
+@click.pass_context
+def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
+    """Send what is due and rescue what was lost, until it is told to stop.
+
+    Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. Any number may run.
+    Exits with 0 when it was told to stop, and with 2 when Postgres or Redis do not answer.
+    """
+    from steadybeat.watchdog import Watchdog
+
+    app = installed(ctx)
+    app.log.setup(loglevel=loglevel, logfile=logfile, colorize=False if ctx.obj.no_color else None)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    Watchdog(app).run(stop)

@@ -1,0 +1,70 @@
+"""Watchdog: keeps work moving without a Beat. Any number may run; none leads, and any may die at any point.
+
+It sends what the outbox holds when it is time, and rescues runs whose worker or whose message is lost. Each statement
+takes only rows that nobody else has taken, so that watchdogs and Beats do not get in each other's way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.telemetry import TICK
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+
+
+class Watchdog:
+    """One watchdog.
+
+    Args:
+        app: A Celery app on which steadybeat is installed.
+
+    Raises:
+        LedgerUnavailable: Postgres does not answer.
+        SchemaTooOld: Names the command that mends it.
+        BrokerUnavailable: Redis does not answer.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._platform = app.steadybeat
+        self._platform.check_servers()
+        self._platform.become("watchdog")
+        self._sign_in_seconds = 0.0
+        self._troubled = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, then sign off."""
+        logger.info("watchdog started")
+        while not stop.is_set():
+            self.tick()
+            stop.wait(TICK_SECONDS)
+        try:
+            self._platform.sign_off()
+        except LedgerUnavailable as error:
+            logger.warning("instance not signed off", extra={"error": str(error)})
+
+    def tick(self) -> None:
+        """Do what is due, whatever goes wrong."""
+        self._platform.beat(TICK)
+        try:
+            self._sign_in_seconds -= TICK_SECONDS
+            if self._sign_in_seconds <= 0:
+                self._platform.sign_of_life()
+                self._sign_in_seconds = self._platform.settings.keeper_seconds
+            self._platform.rescue()
+            self._platform.relay()
+        except (LedgerUnavailable, BrokerUnavailable) as error:
+            if not self._troubled:
+                logger.error("watchdog waits", extra={"error": str(error)})
+            self._troubled = True
+        except Exception:
+            logger.exception("tick failed")
+        else:
+            if self._troubled:
+                logger.warning("watchdog goes on")
+            self._troubled = False
