@@ -8,9 +8,16 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+WHEELS := .venv/wheel
 
-.PHONY: up demo test bench lint fmt lock clean help
+# Set it, as CI does, and `make test` runs the tests on the wheel instead of the sources.
+WHEEL ?= $(CI)
+export WHEEL
+
+# Which tests `make test` runs; all of them unless given: make test TESTS=tests/unit
+TESTS ?=
+
+.PHONY: up demo test bench lint fmt docs picture lock clean help
 
 up: $(INSTALLED) ## run everything on this machine: Redis, Postgres, two Beats, workers, Flower
 	@exec $(BIN)/celery -A tasks dev
@@ -18,8 +25,12 @@ up: $(INSTALLED) ## run everything on this machine: Redis, Postgres, two Beats, 
 demo: $(INSTALLED) ## kill schedulers, workers and Redis for a minute, then count the effects
 	@exec $(BIN)/python ops/demo.py
 
-test: lint ## format, lint, types, floors, and every test
-	@$(BIN)/python -m pytest
+test: lint ## format, lint, types, floors, and every test; with WHEEL=1, those of the wheel
+	@if [ -n "$$WHEEL" ]; then \
+	  $(BIN)/python ops/wheel_environment.py $(WHEELS); \
+	  exec $(WHEELS)/bin/python -m pytest $(TESTS); \
+	fi; \
+	exec $(BIN)/python -m pytest $(TESTS)
 
 lint: $(INSTALLED) ## all of `make test` but the tests
 	@$(BIN)/ruff format --check .
@@ -31,20 +42,29 @@ fmt: $(INSTALLED) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+docs: $(INSTALLED) ## write docs/reference from the code
+	@$(BIN)/python ops/reference.py
+
+picture: $(INSTALLED) ## record `make up` for the README, from a terminal of tmux
+	@$(BIN)/python ops/picture.py
+
 bench: $(INSTALLED) ## run every benchmark
 	@for program in $$(grep -l '__main__' bench/*.py); do \
 	  printf '\n\033[1m%s\033[0m\n' "$$program"; \
 	  $(BIN)/python "$$program"; \
 	done
 
-lock: ## write requirements.lock anew, from pyproject.toml
+lock: ## write the lock files anew: of everything, of a deployment, of a build
 	@uv=$$(command -v $(BIN)/uv || command -v uv || true); \
 	if [ -z "$$uv" ]; then \
 	  echo 'No uv, which writes the lock file. Install it: pip install uv' >&2; exit 1; \
 	fi; \
-	"$$uv" pip compile pyproject.toml --extra dev --group test --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
-	@echo 'requirements.lock is up to date.'
+	compile="$$uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header"; \
+	compile+=' --no-emit-package steadybeat --quiet'; \
+	$$compile pyproject.toml tasks/pyproject.toml --extra dev --group test -o requirements.lock; \
+	$$compile pyproject.toml tasks/pyproject.toml -c requirements.lock -o requirements-runtime.lock; \
+	$$compile --group build -c requirements.lock -o requirements-build.lock
+	@echo 'requirements*.lock are up to date.'
 
 clean: ## remove the environment, the caches and the local stack's data
 	@if [ -e .steadybeat/up.json ] && kill -0 "$$(cat .steadybeat/up.lock)" 2>/dev/null; then \
@@ -61,21 +81,5 @@ help: ## list what there is
 
 # One environment, of exactly what the lock file says; made again only when that or a pyproject.toml has changed.
 $(INSTALLED): requirements.lock pyproject.toml tasks/pyproject.toml
-	@python=''; \
-	for each in python3.13 python3.12 python3.11 python3; do \
-	  if "$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$each; break; fi; \
-	done; \
-	if [ -z "$$python" ]; then \
-	  echo 'No Python 3.11 or newer. Debian, Ubuntu: apt install python3 python3-venv' >&2; exit 1; \
-	fi; \
-	if ! $(PIP) --version >/dev/null 2>&1; then \
-	  if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "$$python cannot make virtual environments. Debian, Ubuntu: apt install python3-venv" >&2; exit 1; \
-	  fi; \
-	  "$$python" -m venv --clear .venv; \
-	fi; \
-	printf 'Installing %d packages into .venv ' "$$(grep -c '^[a-z0-9].*==' requirements.lock)"; \
-	$(PIP) install --progress-bar off --require-hashes -r requirements.lock \
-	  | awk '/^(Collecting|Requirement already|Installing)/ { printf "."; fflush() } END { print "" }'; \
-	$(PIP) install --quiet --no-deps --no-build-isolation -e . -e tasks; \
-	touch $@
+	@ops/environment.sh
+	@touch $@

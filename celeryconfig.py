@@ -8,7 +8,14 @@ from datetime import timedelta
 from steadybeat import every
 
 # The modules that hold tasks. A task's queue is called like its module: tasks.orders -> orders.
-imports = ("tasks.orders", "tasks.royalties", "tasks.maintenance")
+imports = (
+    "tasks.accounts",
+    "tasks.maintenance",
+    "tasks.notifications",
+    "tasks.orders",
+    "tasks.royalties",
+    "tasks.search",
+)
 
 # When a task is due may stand in its decorator (see tasks/royalties.py), or here, with the same policies.
 beat_schedule = {
@@ -22,3 +29,6 @@ beat_schedule = {
 
 # What the local stack (`make up`) runs before its workers start: `celery -A tasks seed`.
 steadybeat_dev_prepare = ("seed",)
+
+# What it keeps running besides: a mail server that keeps what the digest sends, `celery -A tasks mailbox`.
+steadybeat_dev_run = ("mailbox:SMTP_URL=smtp://127.0.0.1:{port}",)

@@ -61,7 +61,10 @@ def measure(seconds: float, report: Report) -> dict[str, Any]:
     shares: dict[str, float] = {}
     with scratch_folder() as folder:
         for start in ("first", "second"):
-            stack = Stack("tasks", services_of(app), folder=folder, prepare=("seed",), cwd=ROOT)
+            told = app.steadybeat.settings
+            stack = Stack(
+                "tasks", services_of(app), folder=folder, prepare=told.dev_prepare, run=told.dev_run, cwd=ROOT
+            )
             with stack:
                 stack.wait_ready(READY)
                 assert stack.ready_after is not None

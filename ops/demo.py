@@ -208,7 +208,8 @@ def main() -> int:
             "tasks.demo",
             services_of(app),
             folder=folder,
-            prepare=Settings.read(app.conf).dev_prepare,
+            prepare=app.steadybeat.settings.dev_prepare,
+            run=app.steadybeat.settings.dev_run,
             cwd=Path(__file__).resolve().parent.parent,
             output=lambda line: console.print(f"{datetime.now(UTC):%H:%M:%S}  {line}", style="dim"),
         )

@@ -2,10 +2,13 @@
 
 Read one service first, `tasks/royalties.py`; copy its shape for your own. What else is here:
 
-    orders.py  royalties.py  maintenance.py    the services: each has a queue of its own name
+    orders.py  royalties.py  accounts.py       the services: each has a queue of its own name
+    notifications.py  search.py  maintenance.py
     market.py                                  their tables (schema `market`) and the way to them
+    digest.py  mail.py                         what notifications sends, and the way to the mail server
     snapshots.py  demo.py                      business figures at each fire; the app of `make demo`
-    sample.py  seed.py                         sample rows, and `celery -A tasks seed`, which writes them
+    sample.py  fill.py  seed.py                sample rows, and `celery -A tasks seed`, which writes them
+    mailbox.py                                 `celery -A tasks mailbox`: keeps what is sent on this machine
 """
 
 from celery import Celery

@@ -47,7 +47,9 @@ SCHEDULES: dict[str, dict[str, Any]] = dict(
 app = Celery("tasks.demo")
 app.config_from_object("celeryconfig")
 app.conf.update(
+    imports=sorted({entry["task"].rpartition(".")[0] for entry in SCHEDULES.values()}),  # the drill needs no others
     beat_schedule=SCHEDULES,
+    steadybeat_dev_run=(),  # nor a mailbox
     # Short enough for a drill of one minute to see every recovery.
     steadybeat_lease_seconds=4.0,
     steadybeat_keeper_seconds=1.0,

@@ -1,7 +1,8 @@
 """The marketplace: its tables (schema `market`) and the way to them.
 
 Artists offer tickets, which are seats of events. An order holds seats until it is paid or expires; every seat
-of a paid order becomes a sale; every sale owes its artist one royalty. Money is whole cents.
+of a paid order becomes a sale; every sale owes its artist one royalty. An account may be on trial, and may
+subscribe to mail. Money is whole cents.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 from celery import current_app
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, UUID
 
 HOLD = timedelta(hours=48)
 """How long an order holds its seats without being paid."""
@@ -141,6 +142,83 @@ sessions = sa.Table(
     sa.CheckConstraint("last_seen_at >= started_at", name="seen_after_start"),
     sa.Index(None, "account_id"),
     sa.Index(None, "last_seen_at"),
+)
+
+# The trial of an account, one in its life. `trial` becomes `converted` or `expired`, and stays so.
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="trial"),
+    _at("started_at"),
+    _at("ends_at"),
+    _at("ended_at", nullable=True),
+    sa.CheckConstraint("state IN ('trial', 'converted', 'expired')", name="state_known"),
+    sa.CheckConstraint("(state = 'trial') = (ended_at IS NULL)", name="ended_at_when_over"),
+    sa.CheckConstraint("ends_at > started_at", name="ends_after_start"),
+    # What ending trials looks for: those that run.
+    sa.Index("ix_trials_running", "ends_at", postgresql_where=sa.text("state = 'trial'")),
+)
+
+# Who wants which kind of mail, from when until when.
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text, primary_key=True),
+    _at("started_at"),
+    _at("ended_at", nullable=True),
+    sa.CheckConstraint("ended_at >= started_at", name="ended_after_start"),
+)
+
+# The notification log: one row per recipient, kind and period (such as 2026-W05), whatever became of it.
+# `pending`: not with the mail server. `sending`: perhaps with it. `sent`: it took the message. `refused`: it never
+# will. `unknown`: the sender died while `sending`, so nobody knows.
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    _id(),
+    _refers("account_id", "accounts.id"),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("reason", sa.Text),
+    sa.Column("message_id", sa.Text),
+    sa.Column("attempt_count", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    _at("sending_at", nullable=True),
+    _at("sent_at", nullable=True),
+    sa.UniqueConstraint("account_id", "kind", "period"),
+    sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'refused', 'unknown')", name="state_known"),
+    sa.CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_at_when_sent"),
+    sa.CheckConstraint("state NOT IN ('refused', 'unknown') OR reason IS NOT NULL", name="reason_when_not_sent"),
+    sa.Index(None, "kind", "period"),
+)
+
+# Numbers the passes over what can be found, so that an older one never overwrites what a newer one wrote.
+search_version = sa.Sequence("search_version", metadata=metadata)
+
+# What can be found: one document per event on sale, known by an id that says what it is of (event:<name>).
+search_documents = sa.Table(
+    "search_documents",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("facts", JSONB, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("indexed_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    # Names of events and artists are not words of a language: `simple` neither stems nor drops any.
+    sa.Column(
+        "words",
+        TSVECTOR,
+        sa.Computed(
+            "setweight(to_tsvector('simple', title), 'A') || setweight(to_tsvector('simple', body), 'B')",
+            persisted=True,
+        ),
+        nullable=False,
+    ),
+    sa.Index(None, "words", postgresql_using="gin"),
 )
 
 # Business figures at each fire of a snapshot schedule. (name, scheduled_for) is deliberately not unique: the

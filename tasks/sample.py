@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from tasks import market
+from tasks import digest, market
 from tasks.market import HOLD
 
 SPAN = timedelta(days=365)
@@ -21,6 +22,8 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 SEATS_PER_EVENT = 400
 MAX_SEAT_COUNT = 4
+TRIAL = timedelta(days=30)
+NOTICE_WEEK_COUNT = 4
 
 GIVEN = ("Ada", "Amir", "Bea", "Carlos", "Chiara", "Dana", "Deniz", "Elif", "Emil", "Farah", "Goran", "Hana")
 FAMILY = ("Aalto", "Bauer", "Costa", "Demir", "Eriksen", "Fischer", "Garcia", "Horvat", "Ivanov", "Jansen", "Kaya")
@@ -100,6 +103,14 @@ class Sample:
             ),
             (market.payments, settled_count, "sale_id artist_id amount_cents paid_at", self._payments),
             (market.sessions, self._session_count, "id account_id started_at last_seen_at", self._sessions),
+            (market.trials, self.account_count // 10, "account_id state started_at ends_at ended_at", self._trials),
+            (market.subscriptions, self.account_count // 25, "account_id kind started_at", self._subscriptions),
+            (
+                market.notifications,
+                self.account_count // 25 * NOTICE_WEEK_COUNT,
+                "account_id kind period state reason attempt_count created_at sending_at sent_at",
+                self._notifications,
+            ),
         ):
             yield Part(table, count, tuple(columns.split()), rows())
 
@@ -171,11 +182,15 @@ class Sample:
         for artist_id in range(1, self._artist_count + 1):
             yield artist_id, Decimal(_share(artist_id)).scaleb(-4), agreed_at
 
-    def _orders(self) -> Iterator[tuple[Any, ...]]:
+    def _buyers(self) -> Iterator[int]:
+        """Yield the buyer of each order: anybody who is no artist."""
         random = Random("buyers")  # noqa: S311
         buyer_count = self.account_count - self._artist_count
-        for order in self._plan:
-            buyer_id = self._artist_count + 1 + int(random.random() * buyer_count)
+        for _ in self._plan:
+            yield self._artist_count + 1 + int(random.random() * buyer_count)
+
+    def _orders(self) -> Iterator[tuple[Any, ...]]:
+        for order, buyer_id in zip(self._plan, self._buyers(), strict=True):
             amount = sum(_price(each) for each in _tickets_of(order))
             expired_at = order.placed_at + HOLD if order.state == "expired" else None
             yield order.id, buyer_id, order.state, amount, order.placed_at, order.paid_at, expired_at
@@ -225,6 +240,37 @@ class Sample:
             account_id = 1 + int(random.random() * self.account_count)
             last_seen_at = self.as_of - random.random() * 45 * DAY
             yield session_id, account_id, last_seen_at - random.random() * 2 * HOUR, last_seen_at
+
+    def _trials(self) -> Iterator[tuple[Any, ...]]:
+        """Every tenth account had a trial in the last 90 days; those that are over ended at the next ten minutes."""
+        random = Random("trials")  # noqa: S311
+        purchases: defaultdict[int, list[datetime]] = defaultdict(list)
+        for order, buyer_id in zip(self._plan, self._buyers(), strict=True):
+            if order.paid_at is not None:
+                purchases[buyer_id].append(order.paid_at)
+        for account_id in range(10, self.account_count + 1, 10):
+            ends_at = self.as_of + TRIAL - random.random() * 3 * TRIAL
+            started_at = ends_at - TRIAL
+            ended_at = ends_at.replace(minute=ends_at.minute // 10 * 10, second=0, microsecond=0) + HOUR / 6
+            if ended_at > self.as_of:
+                yield account_id, "trial", started_at, ends_at, None
+            else:
+                bought = any(started_at <= paid_at < ends_at for paid_at in purchases[account_id])
+                yield account_id, "converted" if bought else "expired", started_at, ends_at, ended_at
+
+    def _subscriptions(self) -> Iterator[tuple[Any, ...]]:
+        for account_id in range(25, self.account_count + 1, 25):
+            yield account_id, digest.KIND, self.as_of - SPAN / 2
+
+    def _notifications(self) -> Iterator[tuple[Any, ...]]:
+        """The digests of the four weeks before this one: all were sent, but for an address that its server refuses."""
+        last = digest.begin_of(digest.period_of(self.as_of)) - 7 * DAY + 7 * HOUR
+        for week in reversed(range(NOTICE_WEEK_COUNT)):
+            at = last - timedelta(weeks=week)
+            for account_id in range(25, self.account_count + 1, 25):
+                refused = account_id == 25
+                outcome = ("refused", "550 5.1.1 no such user", 1) if refused else ("sent", None, 1)
+                yield account_id, digest.KIND, digest.period_of(at), *outcome, at, at, None if refused else at
 
 
 def _tickets_of(order: _Order) -> range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +12,29 @@ import redis as redis_client
 import sqlalchemy as sa
 from celery import _state
 
+import steadybeat
 from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 _numbers = itertools.count(1)
+
+SOURCES = Path(__file__).parents[1] / "platform"
+FROM_SOURCES = Path(steadybeat.__file__).resolve().is_relative_to(SOURCES)
+
+
+def pytest_configure() -> None:
+    """Refuse to pass off the sources as the wheel."""
+    if os.environ.get("WHEEL") and FROM_SOURCES:
+        raise pytest.UsageError(
+            f"WHEEL is set, but steadybeat comes from its sources, {SOURCES}. Run: make test WHEEL=1, or unset WHEEL."
+        )
+
+
+def pytest_report_header() -> str:
+    """Say what is tested."""
+    what = "the sources" if FROM_SOURCES else "the installed wheel"
+    return f"steadybeat: {what}, {Path(steadybeat.__file__).parent}"
 
 
 @pytest.fixture(autouse=True)

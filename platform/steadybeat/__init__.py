@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steadybeat.app import install
     from steadybeat.errors import Permanent, SteadybeatError
-    from steadybeat.schedule import cron, every
+    from steadybeat.schedule import cron, every, rrule
     from steadybeat.task import SteadyTask
 
-__all__ = ["Permanent", "SteadyTask", "SteadybeatError", "cron", "every", "install"]
+__all__ = ["Permanent", "SteadyTask", "SteadybeatError", "cron", "every", "install", "rrule"]
 
 # Rooms are opened when they are asked for: `celery` imports this package for every command, also for one that only
 # looks at a file (`celery health`), and Postgres' driver alone takes as long as all of that.
@@ -27,6 +27,7 @@ _ROOMS = {
     "cron": "steadybeat.schedule",
     "every": "steadybeat.schedule",
     "install": "steadybeat.app",
+    "rrule": "steadybeat.schedule",
 }
 
 

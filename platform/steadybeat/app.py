@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
-from celery import Celery
+from celery import Celery, signals
 
 from steadybeat import telemetry
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
@@ -145,6 +145,11 @@ class Steadybeat:
                 ) from error
 
 
+_REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
+    "redbeat.", "redbeat:", "redbeat.schedulers.", "redbeat.schedulers:",
+))  # fmt: skip
+
+
 def install(app: Celery) -> Steadybeat:
     """Make every task of `app` a SteadyTask, and every fire accounted for.
 
@@ -178,23 +183,74 @@ def _install(app: Any) -> Steadybeat:
     steadybeat = Steadybeat(app, settings)
     app.steadybeat = steadybeat
     _set_defaults(app, steadybeat)
-    app.task_cls = "steadybeat.task:SteadyTask"
+    _adopt_task_class(app)
     app.amqp_cls = "steadybeat.delivery:SteadyAMQP"
-    for cached in ("Task", "amqp"):
-        app.__dict__.pop(cached, None)
+    app.__dict__.pop("amqp", None)
     app._task_from_fun = functools.partial(_task_from_fun, app, app._task_from_fun)
+    app.register_task = functools.partial(_register_task, app.register_task)
+    app.on_after_finalize.connect(_adopt_earlier_tasks, weak=False)
+    signals.beat_init.connect(_refuse_other_schedulers, dispatch_uid="steadybeat.refuse_other_schedulers")
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
 
 
+def _adopt_task_class(app: Any) -> None:
+    """Make the base class of tasks steady, also one that the app has brought along (``task_cls=``, ``app.Task``)."""
+    own = app.__dict__.pop("Task", None) or app.task_cls
+    if own == "celery.app.task:Task":
+        app.task_cls = "steadybeat.task:SteadyTask"
+        return
+    from celery.utils.imports import symbol_by_name
+
+    from steadybeat.task.steady import steady
+
+    app.task_cls = steady(symbol_by_name(own))
+
+
 def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-    """Make a task; Celery's own keep Celery's base class."""
-    if base is None and (name or "").startswith("celery."):
-        base = app.subclass_with_self(
+    """Make a steady task, whatever its base class; Celery's own tasks keep Celery's."""
+    if (name or "").startswith("celery."):
+        base = base or app.subclass_with_self(
             "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
         )
+    else:
+        from steadybeat.task.steady import steady
+
+        base = steady(base or app.Task)
     return original(fun, name=name, base=base, **options)
+
+
+def _adopt_earlier_tasks(sender: Any, **_: Any) -> None:
+    """Make the tasks steady that were given a base class of their own before `install`."""
+    from steadybeat.task.steady import SteadyTask, steady
+
+    for name, task in sender._tasks.items():
+        if not name.startswith("celery.") and not isinstance(task, SteadyTask):
+            task.__class__ = steady(type(task))
+            type(task).on_bound(sender)
+
+
+def _register_task(original: Any, task: Any, **options: Any) -> Any:
+    """Register a task that is written as a class; it becomes steady as well."""
+    from steadybeat.task.steady import steady
+
+    task = task() if isinstance(task, type) else task
+    if not (task.name or "").startswith("celery."):
+        task.__class__ = steady(type(task))
+    return original(task, **options)
+
+
+def _refuse_other_schedulers(sender: Any = None, **_: Any) -> None:
+    """End a Beat that was told (``-S``) to use a scheduler which knows nothing of the ledger."""
+    if getattr(sender.app, "steadybeat", None) is None:
+        return
+    from steadybeat.beat import SteadyScheduler
+
+    if not isinstance(sender.scheduler, SteadyScheduler):
+        name = f"{type(sender.scheduler).__module__}:{type(sender.scheduler).__name__}"
+        ConfigurationError(f"-S {name}: fires past the ledger; leave -S and beat_scheduler out.").show()
+        raise SystemExit(2)
 
 
 def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
@@ -230,7 +286,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
     for key, value in defaults.items():
-        if not _is_given(conf, key):
+        if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value
     conf.broker_transport_options = {
         "visibility_timeout": 3600,
@@ -239,14 +295,6 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         "socket_keepalive": True,
         **conf.broker_transport_options,
     }
-    routes = conf.task_routes or []
-    conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), _route_to_service]
-
-
-def _route_to_service(*args: Any, **options: Any) -> Any:
-    from steadybeat.delivery.routing import route_to_service
-
-    return route_to_service(*args, **options)
 
 
 def _is_given(conf: Any, key: str) -> bool:

@@ -20,25 +20,23 @@ from click.testing import CliRunner, Result
 
 from steadybeat import Permanent
 from tasks import app, maintenance, market, orders, royalties, snapshots
+from tasks.fill import count_rows, fill
 from tasks.sample import Sample
-from tasks.seed import count_rows, fill, seed
+from tasks.seed import seed
+from tests.integration.marketplace import NOW, add, add_order, marketplace
 
 app.finalize()  # while the tasks of its modules are still on offer to every app
 
 AS_OF = datetime(2026, 1, 31, tzinfo=UTC)
-NOW = datetime.now(UTC)
 SIZE = {"accounts": 5_000, "orders": 50_000, "sales": 200_000}
-DIGEST = "fa9052076c2cb7cfa56b866b2821da7a0020287344ea563657103422e30d54c5"
+DIGEST = "9dd50f51cd841593449cb8f0b51defe335572e5afdc15d62d2780e4fe13ed7a2"
 small = partial(Sample, account_count=100, order_count=1_000, sale_count=4_000)
 
 
 @pytest.fixture
 def db_engine(postgres_url: str) -> Iterator[sa.Engine]:
-    engine = market.engine(postgres_url)
-    with engine.begin() as db:
-        market.create(db)
-    yield engine
-    engine.dispose()
+    with marketplace(postgres_url) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -48,24 +46,6 @@ def artist(db_engine: sa.Engine) -> int:
         account_id = add(db, market.accounts, email="a@x", display_name="A", country="DE", opened_at=NOW)
         db.execute(sa.insert(market.royalties).values(artist_id=account_id, share=0.1, agreed_at=NOW))
     return account_id
-
-
-def add(db: sa.Connection, table: sa.Table, **values: Any) -> int:
-    return int(db.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one())
-
-
-def add_order(db_engine: sa.Engine, artist: int, *, state: str, age: timedelta, seats: int = 1) -> int:
-    at = NOW - age
-    with db_engine.begin() as db:
-        values: dict[str, Any] = {"state": state, "paid_at": at if state == "paid" else None}
-        order_id = add(db, market.orders, buyer_id=artist, amount_cents=1_000, placed_at=at, **values)
-        for seat in range(seats):
-            values = {"artist_id": artist, "event": f"event {order_id}", "seat": str(seat)}
-            ticket_id = add(db, market.tickets, price_cents=1_005, order_id=order_id, **values)
-            if state == "paid":
-                values = {"order_id": order_id, "ticket_id": ticket_id, "artist_id": artist}
-                add(db, market.sales, price_cents=1_005, sold_at=at, **values)
-    return order_id
 
 
 def sale_ids(db_engine: sa.Engine) -> list[int]:
@@ -290,7 +270,13 @@ SELECT FROM market.sales s LEFT JOIN market.payments p ON p.sale_id = s.id
     WHERE p.paid_at IS DISTINCT FROM s.settled_at;
 SELECT FROM market.payments p JOIN market.sales s ON s.id = p.sale_id
     JOIN market.royalties r ON r.artist_id = s.artist_id WHERE p.amount_cents <> round(s.price_cents * r.share);
-SELECT FROM market.sessions WHERE last_seen_at > :as_of
+SELECT FROM market.sessions WHERE last_seen_at > :as_of;
+SELECT FROM market.trials WHERE greatest(started_at, ended_at) > :as_of OR ended_at < ends_at;
+SELECT FROM market.trials t WHERE t.state <> 'trial' AND (t.state = 'converted') <> EXISTS (
+    SELECT FROM market.orders o
+    WHERE o.buyer_id = t.account_id AND o.paid_at >= t.started_at AND o.paid_at < t.ends_at);
+SELECT FROM market.notifications n LEFT JOIN market.subscriptions s USING (account_id, kind)
+    WHERE s.started_at IS NULL OR s.started_at > n.created_at OR greatest(n.created_at, n.sent_at) > :as_of
 """
 
 
@@ -299,7 +285,8 @@ def test_a_sample_does_not_contradict_itself(db_engine: sa.Engine) -> None:
     fill_with(db_engine, sample)
 
     with db_engine.connect() as db:
-        assert count_rows(db) == {"snapshots": 0} | {each.table.name: each.row_count for each in sample.parts()}
+        none = {"snapshots": 0, "search_documents": 0}
+        assert count_rows(db) == none | {each.table.name: each.row_count for each in sample.parts()}
         for contradiction in CONTRADICTIONS.split(";"):
             found = db.execute(sa.text(f"SELECT count(*) FROM ({contradiction}) _"), {"as_of": AS_OF})
             assert found.scalar() == 0, contradiction
@@ -333,10 +320,20 @@ def test_seed_fills_an_empty_marketplace_and_leaves_a_filled_one(
             assert not re.search(r"Seq Scan on (orders|sales|payments|sessions)", plan), plan
 
 
+def test_seed_can_create_the_tables_and_leave_them_empty(celery_seed: Callable[..., Result]) -> None:
+    for _ in range(2):
+        created = celery_seed("--tables-only")
+        assert (created.exit_code, created.stdout) == (0, "tables are there: 0 accounts, 0 orders, 0 sales\n")
+    assert not json.loads(celery_seed("--tables-only", "--json").stdout)["filled"]
+    refused = celery_seed("--tables-only", "--reset")
+    assert refused.exit_code == 2
+    assert "leave out --reset" in refused.stderr
+
+
 def test_seed_asks_before_it_deletes(
     celery_seed: Callable[..., Result], db_engine: sa.Engine, artist: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.seed.Sample", small)
+    monkeypatch.setattr("tasks.sample.Sample", small)
 
     refused = celery_seed("--reset", answer="n\n")
     assert refused.exit_code == 1
@@ -377,22 +374,12 @@ def test_a_forked_child_has_connections_of_its_own(db_engine: sa.Engine, postgre
     assert backend() == parents
 
 
-def test_every_task_says_what_it_is_for_and_what_bounds_it() -> None:
-    app.loader.import_default_modules()
-    own = {name: task for name, task in app.tasks.items() if name.startswith("tasks.")}
-
-    assert len(own) == 8
-    for name, task in own.items():
-        assert "Safe to run twice: " in task.run.__doc__, name
-        assert task.owner and task.severity and task.depends_on, name
-        assert 0 < task.soft_time_limit < task.time_limit, name
-        assert task.max_retries > 0 and task.retry_backoff > 0, name
-
-
 def test_the_drills_schedules_cover_the_services_and_name_their_own_rows() -> None:
     from tasks.demo import SCHEDULES
+    from tasks.demo import app as demo
 
     app.set_current()
+    assert demo.conf.imports == ["tasks.maintenance", "tasks.orders", "tasks.royalties"]
 
     assert len(SCHEDULES) >= 9
     assert {entry["task"].split(".")[1] for entry in SCHEDULES.values()} == {"orders", "royalties", "maintenance"}

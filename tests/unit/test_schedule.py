@@ -202,7 +202,12 @@ dates = st.tuples(fields(1, 28, "L", "LW"), fields(1, 12, "JAN"), fields(0, 7, "
 )
 expressions = st.tuples(fields(0, 59), fields(0, 23), dates.map(" ".join)).map(" ".join)
 zones = st.sampled_from(["UTC", NEW_YORK, RIGA, KOLKATA, LORD_HOWE])
-crons = st.builds(lambda text, tz: cron(text, tz=tz), expressions, zones)
+crons = st.builds(lambda text, tz: cron(text, tz=tz), expressions, zones) | st.builds(
+    lambda day, weekday, tz: cron(f"15 2 {day} * {weekday}", tz=tz, mode="and"),
+    fields(1, 28),
+    fields(0, 6),
+    zones,
+)
 instants = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 everys = st.builds(
     lambda interval, anchor: every(interval, anchor=anchor),
@@ -267,6 +272,27 @@ def test_rules_are_equal_by_what_was_written_and_not_by_its_spacing():
     assert len({every(timedelta(minutes=1)), every(timedelta(seconds=60)), cron("@daily")}) == 2
 
 
+def test_where_one_day_field_is_free_the_mode_means_nothing():
+    assert cron("0 0 13 * *", mode="and") == cron("0 0 13 * *") == from_json(cron("0 0 13 * *").to_json())
+    assert cron("0 0 */2 * FRI", mode="and") == cron("0 0 */2 * FRI")
+    assert cron("0 0 13 * FRI", mode="and") != cron("0 0 13 * FRI") == cron("0 0 13 * FRI", mode="or")
+
+
+@pytest.mark.parametrize(
+    ("tz", "expected"),
+    [("UTC", ["13 02:30", "13 02:30", "13 02:30"]), (NEW_YORK, ["13 07:30", "13 06:30", "13 07:30"])],
+)
+def test_with_and_a_day_must_fit_both_fields(tz, expected):
+    fires = list(cron("30 2 13 * FRI", tz=tz, mode="and").between(at("2026-01-15"), at("2027-01-15")))
+    assert utc_times(fires) == expected
+    assert [fire.month for fire in fires] == [2, 3, 11]
+
+
+def test_with_and_a_time_in_the_gap_is_made_up_for_on_its_day_alone():
+    rule = cron("30 2 8 3 SUN", tz=NEW_YORK, mode="and")
+    assert utc_times(rule.between(at("2026-01-01"), at("2027-01-01"))) == ["08 07:00"]
+
+
 def test_rules_are_frozen_and_have_no_dict():
     rule = cron("@daily")
     with pytest.raises(AttributeError):
@@ -282,6 +308,11 @@ def test_rules_are_frozen_and_have_no_dict():
             cron("0 6 * * *"),
             "cron('0 6 * * *', tz='UTC')",
             {"type": "cron", "expression": "0 6 * * *", "tz": "UTC"},
+        ),
+        (
+            cron("0 6 13 * fri", tz=RIGA, mode="and"),
+            "cron('0 6 13 * FRI', tz='Europe/Riga', mode='and')",
+            {"type": "cron", "expression": "0 6 13 * FRI", "tz": RIGA, "mode": "and"},
         ),
         (every(timedelta(seconds=5)), "every(timedelta(seconds=5))", {"type": "every", "seconds": 5, "anchor": None}),
         (
@@ -301,6 +332,8 @@ def test_a_rule_is_written_as(rule, text, data):
     [
         (cron("0 6 * * *"), "At 06:00 every day (UTC)"),
         (cron("*/15 * * * *", tz=RIGA), "Every 15th minute of every hour (Europe/Riga)"),
+        (cron("0 6 13 * FRI"), "At 06:00 on the 13th day of month and on Friday (UTC)"),
+        (cron("0 6 13 * FRI", mode="and"), "At 06:00 on the 13th day of month if it's on Friday (UTC)"),
         (every(timedelta(seconds=5)), "Every 5 seconds"),
         (every(timedelta(hours=1)), "Every hour"),
         (every(timedelta(days=2, minutes=1, seconds=1.5)), "Every 2 days 1 minute 1.5 seconds"),

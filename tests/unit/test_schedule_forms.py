@@ -22,6 +22,7 @@ from steadybeat.schedule import (
     from_json,
     jitter,
     new_run_id,
+    rrule,
     run_id,
     to_celery,
 )
@@ -109,6 +110,10 @@ def test_jitter_spreads_schedules_over_its_width():
         (crontab(0, 0, day_of_week="mon", day_of_month="1-31"), cron("0 0 * * MON", tz=RIGA)),
         (crontab(0, 0, day_of_week="mon", day_of_month="*/2"), cron("0 0 */2 * MON", tz=RIGA)),
         (crontab(0, 0, day_of_month="1", month_of_year="jan,jul"), cron("0 0 1 JAN,JUL *", tz=RIGA)),
+        (crontab(0, 0, "fri", "13"), cron("0 0 13 * FRI", tz=RIGA, mode="and")),
+        (crontab(0, 0, "fri", "1-31"), cron("0 0 * * FRI", tz=RIGA)),
+        (crontab(0, 0, "0-6", "13"), cron("0 0 13 * *", tz=RIGA)),
+        (crontab(0, 0, "mon-fri", "1-7", "jan"), cron("0 0 1-7 JAN MON-FRI", tz=RIGA, mode="and")),
         (schedule(30), every(timedelta(seconds=30))),
         (schedule(timedelta(minutes=5), relative=True), every(timedelta(minutes=5))),
     ],
@@ -130,12 +135,25 @@ def test_celerys_schedules_keep_their_meaning(theirs, ours):
         (cron("0 0 * * 5L"), None),
         (cron("0 0 * * 5#2"), None),
         (cron("0 0 13 * FRI"), None),
+        (cron("0 0 13 * FRI", mode="and"), crontab("0", "0", "FRI", "13")),
+        (rrule("FREQ=DAILY", dtstart=NOON), None),
         (cron("0 6 * * *", tz=RIGA), None),
         (every(timedelta(seconds=30)), schedule(30)),
     ],
 )
 def test_rules_are_shown_to_redbeats_tools_where_celery_has_words_for_them(rule, theirs):
     assert to_celery(rule) == theirs
+
+
+@quick
+@given(st.sampled_from(["*", "13", "1-7", "*/2", "1-31"]), st.sampled_from(["*", "fri", "mon-fri", "*/3", "0-6"]))
+def test_a_crontab_is_due_on_the_days_on_which_celery_says(day, weekday):
+    theirs = crontab(0, 0, weekday, day)
+    days = [fire.date() for fire in from_celery(theirs, "UTC").between(at("2025-12-31"), at("2026-12-31"))]
+    every_day = [at("2026-01-01").date() + timedelta(days=number) for number in range(365)]
+    assert days == [
+        each for each in every_day if each.day in theirs.day_of_month and each.isoweekday() % 7 in theirs.day_of_week
+    ]
 
 
 def test_a_crontab_is_in_the_time_zone_of_the_app():
@@ -163,11 +181,24 @@ class Lunar(BaseSchedule):
         return "<full moon>"
 
 
+class solar(BaseSchedule):
+    """Celery's own needs a package to be made."""
+
+    def __repr__(self):
+        return "<sunset>"
+
+
+class clocked(BaseSchedule):
+    """As django-celery-beat has one."""
+
+    def __repr__(self):
+        return "<once>"
+
+
 NAIVE = datetime(2026, 1, 15, 12)
 DAILY = cron("@daily")
 NO_ZONE = "=datetime.datetime(2026, 1, 15, 12, 0): has no time zone; write datetime(…, tzinfo=timezone.utc)."
 FORMS = "also as *, 1,5, 1-5 or */5."
-RESTRICTED = crontab(0, 0, day_of_week="fri", day_of_month="13")
 
 
 @pytest.mark.parametrize(
@@ -254,8 +285,8 @@ RESTRICTED = crontab(0, 0, day_of_week="fri", day_of_month="13")
             lambda: jitter("s", NOON, timedelta(-1), DAILY),
             "jitter=datetime.timedelta(days=-1): must be a timedelta of zero or more, such as timedelta(minutes=1).",
         ),
-        (lambda: from_json([]), "rule=[]: type must be 'cron' or 'every'."),
-        (lambda: from_json({"type": "corn"}), "rule={'type': 'corn'}: type must be 'cron' or 'every'."),
+        (lambda: from_json([]), "rule=[]: type must be 'cron', 'every' or 'rrule'."),
+        (lambda: from_json({"type": "corn"}), "rule={'type': 'corn'}: type must be 'cron', 'every' or 'rrule'."),
         (lambda: from_json({"type": "every"}), "rule={'type': 'every'}: 'seconds' is missing."),
         (
             lambda: from_json({"type": "every", "seconds": 5, "ancor": None}),
@@ -270,23 +301,55 @@ RESTRICTED = crontab(0, 0, day_of_week="fri", day_of_month="13")
         ),
         (
             lambda: as_rule("0 6 * * *"),
-            "schedule='0 6 * * *': a str is no schedule; write cron(…), every(…), a timedelta or a number of seconds.",
+            (
+                "schedule='0 6 * * *': a str is no schedule; "
+                "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
+            ),
         ),
         (
             lambda: as_rule(True),
-            "schedule=True: a bool is no schedule; write cron(…), every(…), a timedelta or a number of seconds.",
-        ),
-        (lambda: as_rule(float("inf")), "schedule=inf: must be one second or more."),
-        (
-            lambda: from_celery(RESTRICTED, "UTC"),
             (
-                f"schedule={RESTRICTED!r}: Celery wants both day fields to fit, cron wants either; "
-                "write cron('…') with the days that you mean."
+                "schedule=True: a bool is no schedule; "
+                "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
+            ),
+        ),
+        (lambda: as_rule(float("inf")), "schedule=inf: must be a number of seconds, one or more."),
+        *(
+            (
+                lambda value=value: as_rule(value),
+                f"schedule={value!r}: must be one second or more; for more often, let every run do several rounds.",
+            )
+            for value in (timedelta(seconds=0.5), schedule(0.25), timedelta(0))
+        ),
+        (
+            lambda: cron("0 0 13 * FRI", mode="an"),
+            "mode='an': must be one of or, and. Did you mean 'and'?",
+        ),
+        (
+            lambda: cron("0 0 31 2 MON", mode="and"),
+            (
+                "expression='0 0 31 2 MON': no date has day of month '31', month '2' and day of week 'MON'; "
+                "write one that exists (L is the last day of a month)."
             ),
         ),
         (
             lambda: as_rule(Lunar()),
-            ("schedule=<full moon>: a Lunar is not supported; write cron(…) or every(…)."),
+            (
+                "schedule=<full moon>: a Lunar is not supported: nobody can tell its times but its own code; "
+                "write cron(…), every(…) or rrule(…)."
+            ),
+        ),
+        (
+            lambda: as_rule(solar()),
+            (
+                "schedule=<sunset>: a solar is not supported: the sun keeps no rule of the clock, and Celery finds "
+                "its times by asking what time it is now; write every(timedelta(minutes=5)) and let the task look "
+                "whether it is time."
+            ),
+        ),
+        (
+            lambda: as_rule(clocked()),
+            "schedule=<once>: a clocked is not supported: it is due once; send the task with apply_async(eta=…).",
         ),
     ],
 )

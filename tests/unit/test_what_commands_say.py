@@ -202,6 +202,23 @@ def test_a_terminal_is_shown_only_the_columns_that_fit_and_say_something(
     assert line.rstrip().endswith("…")
 
 
+def test_a_terminal_that_is_too_narrow_for_a_table_is_shown_a_block_for_each_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    columns = [
+        Column(title="run", value=lambda row: row),
+        Column(title="reason", value=lambda row: ""),
+        Column(title="state", value=lambda row: "dead", tight="wrap"),
+    ]
+    output = Output(SimpleNamespace(obj=SimpleNamespace(no_color=True)))  # type: ignore[arg-type]
+    output.table(columns, ["0123456789abcdef", "x"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["run    0123456789abc", "       def", "state  dead", "", "run    x", "state  dead"]
+
+
 def test_json_has_instants_in_utc() -> None:
     assert as_json({"at": [AT], "took": timedelta(seconds=2)}) == {"at": ["2026-03-01T06:00:00Z"], "took": 2.0}
 

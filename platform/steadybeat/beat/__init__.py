@@ -4,6 +4,8 @@ definitions  the schedules that the code of an app defines
 scheduler    SteadyScheduler: who leads, and what every Beat does at each tick
 leading      what the Beat that leads does: expect, decide, dispatch, mark
 projection   the schedules in RedBeat's keys, for RedBeat's tools
+takeover     what RedBeat has in Redis, and what becomes of it in the ledger
+meaning      what an entry of plain Celery or RedBeat means something else by here
 """
 
 from __future__ import annotations

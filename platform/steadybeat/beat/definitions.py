@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from celery.beat import BeatLazyFunc
+
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import as_rule
@@ -14,54 +16,59 @@ from steadybeat.schedule import as_rule
 CATCH_UP = ("latest", "all", "none")
 OVERLAP = ("skip", "allow")
 POLICIES = ("jitter", "catch_up", "catch_up_window", "overlap")
-_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "options", *POLICIES)
+_ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "options", "relative", "enabled", *POLICIES)
+_KEPT_BY_BEAT = ("app", "name", "last_run_at", "total_run_count")
 
 
 def definitions(app: Any) -> list[ScheduleRow]:
-    """Return every schedule that an app's code defines, by name.
+    """Return every schedule that an app's code defines, by name; entries with ``enabled=False`` are not defined.
 
     Raises:
         ConfigurationError: Names the schedule, the option, its value and the way out.
     """
     found: dict[str, ScheduleRow] = {}
-    for row in (*_of_tasks(app), *_of_beat_schedule(app)):
-        if row.name in found:
+    for name, written in entries(app):
+        row = definition(app, name, written)
+        if row is None:
+            continue
+        if name in found:
             raise ConfigurationError(
-                f"schedule {row.name!r}: is defined twice, for {found[row.name].task} and for {row.task};"
+                f"schedule {name!r}: is defined twice, for {found[name].task} and for {row.task};"
                 " give one of them another name.",
-                schedule=row.name,
+                schedule=name,
             )
-        found[row.name] = row
+        found[name] = row
     return [found[name] for name in sorted(found)]
 
 
-def _of_tasks(app: Any) -> Iterator[ScheduleRow]:
-    for name, task in sorted(app.tasks.items()):
-        if name.startswith("celery."):
+def entries(app: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what an app's code says of each schedule, by name: of its tasks, and of `beat_schedule`."""
+    for task_name, task in sorted(app.tasks.items()):
+        if task_name.startswith("celery."):
             continue
-        schedules = dict(getattr(task, "schedules", None) or {})
-        rules = {f"{name}:{part}": rule for part, rule in schedules.items()}
+        rules = {f"{task_name}:{part}": rule for part, rule in (getattr(task, "schedules", None) or {}).items()}
         if getattr(task, "schedule", None) is not None:
-            rules[name] = task.schedule
+            rules[task_name] = task.schedule
         policies = {policy: getattr(task, policy, None) for policy in POLICIES}
-        for schedule, rule in rules.items():
-            yield _row(app, schedule, {"task": name, "schedule": rule, **policies})
+        for name, rule in rules.items():
+            yield name, {"task": task_name, "schedule": rule, **policies}
+    yield from app.conf.beat_schedule.items()
 
 
-def _of_beat_schedule(app: Any) -> Iterator[ScheduleRow]:
-    for name, entry in app.conf.beat_schedule.items():
-        for key in entry:
-            if key not in _ENTRY_KEYS:
-                raise ConfigurationError(
-                    f"beat_schedule[{name!r}]: has no option {key!r}.{did_you_mean(key, _ENTRY_KEYS)}", option=key
-                )
-        for key in ("task", "schedule"):
-            if key not in entry:
-                raise ConfigurationError(f"beat_schedule[{name!r}]: lacks {key!r}.", option=key)
-        yield _row(app, name, entry)
+def definition(app: Any, name: str, written: Any) -> ScheduleRow | None:
+    """Return the schedule that an entry of `beat_schedule` means, or None if it is not enabled.
 
+    Args:
+        app: The Celery app.
+        name: Of the schedule.
+        written: A mapping as Celery documents it, with the policies of a schedule beside it, or a `ScheduleEntry`.
 
-def _row(app: Any, name: str, entry: Mapping[str, Any]) -> ScheduleRow:
+    Raises:
+        ConfigurationError: Names the schedule, the option, its value and the way out.
+    """
+    entry = _entry(name, written)
+    if not entry.pop("enabled", True):
+        return None
     task = entry["task"]
     service = app.steadybeat.service(task)
     if task not in app.tasks and service not in app.steadybeat.settings.services:
@@ -70,8 +77,10 @@ def _row(app: Any, name: str, entry: Mapping[str, Any]) -> ScheduleRow:
             " A service whose tasks this program does not import is named in steadybeat_services.",
             task=task,
         )
+    options = _json(name, "options", dict(entry.get("options") or {}))
     try:
-        rule = as_rule(entry["schedule"], tz=str(app.timezone))
+        rule = as_rule(entry["schedule"], tz=time_zone(app))
+        _check_options(app, options)
     except ConfigurationError as error:
         raise type(error)(f"schedule {name!r}: {error}", **error.facts) from error
     return ScheduleRow(
@@ -82,8 +91,50 @@ def _row(app: Any, name: str, entry: Mapping[str, Any]) -> ScheduleRow:
         policies=_policies(name, entry),
         args=_json(name, "args", list(entry.get("args") or ())),
         kwargs=_json(name, "kwargs", dict(entry.get("kwargs") or {})),
-        options=_json(name, "options", dict(entry.get("options") or {})),
+        options=options,
     )
+
+
+def time_zone(app: Any) -> str:
+    """Return the name of an app's time zone, by which its crontabs are read.
+
+    Raises:
+        ConfigurationError: It has none that means the same on every machine.
+    """
+    if not app.conf.timezone and not app.conf.enable_utc:
+        raise ConfigurationError(
+            "timezone=None: with enable_utc=False a crontab would follow the machine that Beat is on; name a time zone,"
+            " such as timezone='Europe/Riga'.",
+            name="timezone",
+        )
+    return str(app.timezone)
+
+
+def _entry(name: str, written: Any) -> dict[str, Any]:
+    """Return an entry as a mapping, without what Beat notes in it."""
+    try:
+        entry = {key: value for key, value in dict(written).items() if key not in _KEPT_BY_BEAT}
+    except (TypeError, ValueError):
+        allowed = "must be a dict such as {'task': …, 'schedule': …}"
+        raise ConfigurationError(f"beat_schedule[{name!r}]={written!r}: {allowed}.", name=name) from None
+    for key in entry:
+        if key not in _ENTRY_KEYS:
+            nearest = did_you_mean(key, _ENTRY_KEYS)
+            raise ConfigurationError(f"beat_schedule[{name!r}]: has no option {key!r}.{nearest}", option=key)
+    for key in ("task", "schedule"):
+        if entry.get(key) is None:
+            raise ConfigurationError(f"beat_schedule[{name!r}]: lacks {key!r}.", option=key)
+    return entry
+
+
+def _check_options(app: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options with which no fire could be sent."""
+    if isinstance(options.get("queue"), str):
+        app.amqp.router.expand_destination(options["queue"])
+    if options.get("serializer", "json") != "json":
+        raise ConfigurationError(
+            f"serializer={options['serializer']!r}: must be json: the ledger keeps messages as text.", name="serializer"
+        )
 
 
 def _policies(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +171,13 @@ def _word(name: str, policy: str, value: Any, words: tuple[str, ...]) -> str:
 
 
 def _json(name: str, option: str, value: Any) -> Any:
+    parts = value.values() if isinstance(value, dict) else value
+    if any(isinstance(part, BeatLazyFunc) for part in parts):
+        raise ConfigurationError(
+            f"schedule {name!r}: {option}={value!r}: a BeatLazyFunc is asked by Beat at each fire, and Beat only knows"
+            " the ledger; let the task compute it, from self.scheduled_for if it is about the time.",
+            option=option,
+        )
     try:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError) as error:

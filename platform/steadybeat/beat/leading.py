@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from kombu import Queue
 
 from steadybeat.beat.projection import Definition, Projection, SteadyEntry
 from steadybeat.errors import LedgerUnavailable
@@ -122,6 +124,7 @@ class Leader:
             self._definitions = {row.name: Definition(row, from_json(row.spec)) for row in rows}
             self._expected_until = {row.name: row.expected_until or now for row in rows}
             self._revision = revision
+            self._declare(row.service for row in rows)
             self._account_for_retired()
             self._projection.write(self._definitions)
         elif now >= self._look_at:
@@ -129,6 +132,12 @@ class Leader:
             if self._definitions and self._projection.lost():
                 logger.warning("redis was emptied: schedules are written again")
                 self._projection.write(self._definitions)
+
+    def _declare(self, services: Iterable[str]) -> None:
+        """Know the queues of services that the ledger has and this code does not: a release applies them first."""
+        queues = self._app.amqp.queues
+        for service in {*services} - {*queues}:
+            queues.add(Queue(service, routing_key=service))
 
     def _account_for_retired(self) -> None:
         """Give a reason to the fires of retired schedules that were due while no scheduler wrote fires."""

@@ -23,9 +23,6 @@ from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
 
-# RedBeat takes its lock in this handler, once, waiting as long as it takes, and Celery swallows what it raises.
-beat_init.disconnect(acquire_distributed_beat_lock)
-
 
 class SteadyScheduler(RedBeatScheduler):
     """RedBeat's scheduler over the ledger.
@@ -37,6 +34,8 @@ class SteadyScheduler(RedBeatScheduler):
     Entry = SteadyEntry
 
     def __init__(self, app: Any, **options: Any) -> None:
+        # RedBeat takes its lock in this handler, once, waiting as long as it takes; Celery swallows what it raises.
+        beat_init.disconnect(acquire_distributed_beat_lock)
         app.steadybeat.check_servers()
         self._platform = app.steadybeat
         self._settings = app.steadybeat.settings

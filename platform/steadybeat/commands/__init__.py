@@ -1,1 +1,16 @@
-"""The sub-commands of `celery -A …`, one file each."""
+"""The sub-commands of `celery -A …`, one file each; what they share stands beside them.
+
+dev  health  ledger  runs  schedules  watchdog    the commands
+adoption      schedules: what plain Celery and RedBeat had
+usage         how one is asked for, and refused, in one line
+completion    what the shell's Tab key offers
+installed     the app that a command works on
+output        how an answer looks
+asked         runs: which one is meant, and what the ledger knows
+shown         runs: as a list, and one with all that is known
+why  rerun    what became of a fire; running it again
+
+Celery imports every command module for each `celery …` call, also for `celery --help` and each process of a worker.
+So command modules and the four after them import nothing heavy (SQLAlchemy, Alembic, psycopg, Rich, structlog) until
+a command runs: such imports stand in functions, types under TYPE_CHECKING.
+"""

@@ -6,50 +6,39 @@ import sys
 from pathlib import Path
 
 import click
-from celery.bin.base import CeleryCommand, CeleryOption
 
 from steadybeat.commands.installed import installed
+from steadybeat.commands.usage import Command
 
-GROUP = "Local stack"
 
-
-@click.command(cls=CeleryCommand)
+@click.command(cls=Command, epilog="Example: celery -A tasks dev")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(".steadybeat"),
     show_default=True,
-    cls=CeleryOption,
     help="Where data and logs are kept.",
-    help_group=GROUP,
 )
 @click.option(
     "--redis-url",
     envvar="STEADYBEAT_REDIS_URL",
-    cls=CeleryOption,
     help="A running Redis to use; an embedded one unless given.",
-    help_group=GROUP,
 )
 @click.option(
     "--database-url",
     envvar="STEADYBEAT_DATABASE_URL",
-    cls=CeleryOption,
     help="A running Postgres to use; an embedded one unless given.",
-    help_group=GROUP,
 )
-@click.option("--no-flower", is_flag=True, cls=CeleryOption, help="Leave Flower out.", help_group=GROUP)
-@click.option(
-    "--plain",
-    is_flag=True,
-    cls=CeleryOption,
-    help="Print lines instead of a screen, as without a terminal.",
-    help_group=GROUP,
-)
+@click.option("--no-flower", is_flag=True, help="Leave Flower out.")
+@click.option("--plain", is_flag=True, help="Print lines instead of a screen, as without a terminal.")
 @click.pass_context
 def dev(
     ctx: click.Context, folder: Path, redis_url: str | None, database_url: str | None, no_flower: bool, plain: bool
 ) -> None:
-    """Run everything on this machine: Redis, Postgres, two Beats, a worker for each service, Flower.
+    """Run the whole platform on this machine, until Ctrl-C.
+
+    That is Redis, Postgres, two Beats, a worker for each service, and Flower, kept running; data and logs stay in the
+    folder.
 
     Exits with 0 when it was told to stop, with 1 when the stack does not come up or one is running already, and
     with 2 when it was given something wrong.
@@ -57,7 +46,7 @@ def dev(
     # Celery loads every sub-command for every command, also for a worker: what only this one needs waits here.
     from rich.console import Console
 
-    from steadybeat.app import services_of
+    from steadybeat.delivery import services_of
     from steadybeat.dev import Stack
     from steadybeat.dev.foreground import run_in_foreground
 
@@ -68,12 +57,13 @@ def dev(
             services_of(app),
             folder=folder,
             prepare=app.steadybeat.settings.dev_prepare,
+            run=app.steadybeat.settings.dev_run,
             redis_url=redis_url,
             database_url=database_url,
             flower=not no_flower,
             output=output,
         ),
-        Console(force_terminal=sys.stdout.isatty() and not plain),
+        Console(force_terminal=sys.stdout.isatty() and not plain, no_color=ctx.obj.no_color or None),
     )
     click.echo(f"All stopped. Data and logs are kept in {folder}.")
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, json_option, length
-from steadybeat.telemetry.pulse import Vital, folder_of, vitals
+from steadybeat.commands.usage import Command
+
+if TYPE_CHECKING:
+    from steadybeat.telemetry.pulse import Vital
 
 ROLES = ("beat", "worker", "watchdog")
 
 
-@click.command(epilog="Example: celery -A tasks health worker")
+@click.command(cls=Command, epilog="Example: celery -A tasks health worker")
 @click.argument("role", type=click.Choice(ROLES))
 @click.option("--pid", type=int, help="Only the process with this id; all of the role unless given.")
 @json_option
 @click.pass_context
 def health(ctx: click.Context, role: str, pid: int | None, as_json: bool) -> None:
-    """Say whether a Beat, a worker or a watchdog on this machine does its work.
+    """Say whether this machine's Beat, worker or watchdog works.
 
     It looks at what the processes of this app show on their own machine (steadybeat_health_folder) and asks no
     server, so that an outage of Redis or Postgres ends no healthy process. One is not well when a part of it has stood
@@ -33,6 +36,8 @@ def health(ctx: click.Context, role: str, pid: int | None, as_json: bool) -> Non
     \b
     --json: [{"role": text, "pid": n, "well": bool, "silent": {part: seconds past its time, …}}]
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
+    from steadybeat.telemetry.pulse import folder_of, vitals
+
     platform = installed(ctx, schema=False).steadybeat
     now = time.monotonic()
     found = [

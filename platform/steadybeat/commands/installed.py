@@ -24,9 +24,12 @@ def installed(ctx: click.Context, *, tasks: bool = False, schema: bool = True) -
     """
     app = ctx.obj.app
     if getattr(app, "steadybeat", None) is None:
+        program, _, rest = ctx.command_path.partition(" ")
+        if app.main in (None, "default"):
+            raise ConfigurationError(f"No app is given. Name yours before the sub-command: {program} -A tasks {rest}")
         raise ConfigurationError(
-            f"app={app.main or 'default'!r}: has no steadybeat. Name one that has, before the sub-command"
-            " (celery -A …), or call steadybeat.install(app) in this one."
+            f"app={app.main!r}: has no steadybeat. Name one that has, before the sub-command ({program} -A … {rest}),"
+            " or call steadybeat.install(app) in this one."
         )
     if tasks:
         app.loader.import_default_modules()

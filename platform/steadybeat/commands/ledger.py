@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option
-from steadybeat.ledger import Ledger, SchemaStatus
+from steadybeat.commands.usage import Group
+
+if TYPE_CHECKING:
+    from steadybeat.ledger import Ledger, SchemaStatus
 
 
-@click.group()
+@click.group(cls=Group, epilog="Example: celery -A tasks ledger status")
 def ledger() -> None:
-    """The ledger in Postgres: its schema, and what may be forgotten."""
+    """Upgrade the ledger's schema, check it, delete what is old."""
 
 
 @ledger.command(epilog="Example: celery -A tasks ledger upgrade")
@@ -26,7 +31,7 @@ def upgrade(ctx: click.Context, as_json: bool) -> None:
     \b
     --json: {"from": text or null, "to": text, "applied": [text, …]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    book = Ledger.of(installed(ctx, schema=False))
+    book = _book(ctx, schema=False)
     before = book.upgrade()
     after = before.needed if before.pending else before.applied
     out = Output(ctx)
@@ -37,6 +42,12 @@ def upgrade(ctx: click.Context, as_json: bool) -> None:
         out.say(f"The ledger went from {before.applied or 'nothing'} to {after}: {number} applied.", "green")
     else:
         out.say(f"Nothing to do: the ledger is at {_applied(before)}.")
+
+
+def _book(ctx: click.Context, *, schema: bool = True) -> Ledger:
+    from steadybeat.ledger import Ledger
+
+    return Ledger.of(installed(ctx, schema=schema))
 
 
 @ledger.command(epilog="Example: celery -A tasks ledger status")
@@ -50,7 +61,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     \b
     --json: {"applied": text or null, "needed": text, "pending": [text, …]}
     """  # noqa: D301
-    found = Ledger.of(installed(ctx, schema=False)).status()
+    found = _book(ctx, schema=False).status()
     out = Output(ctx)
     if as_json:
         out.json({"applied": found.applied, "needed": found.needed, "pending": found.pending})
@@ -80,7 +91,7 @@ def prune(ctx: click.Context, as_json: bool) -> None:
     \b
     --json: {"deleted": {table: rows, …}}
     """  # noqa: D301
-    deleted = Ledger.of(installed(ctx)).prune()
+    deleted = _book(ctx).prune()
     out = Output(ctx)
     if as_json:
         out.json({"deleted": deleted})

@@ -10,14 +10,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import click
 
-from steadybeat.schedule.rule import iso
+if TYPE_CHECKING:
+    from rich.text import Text
 
 NONE = "-"
+GAP = 3  # characters between two columns of a table on a terminal
+SQUEEZED = 12  # a column that wraps or is cut may become as narrow as this
 
 STYLES: Mapping[str, str] = {
     "succeeded": "green",
@@ -110,42 +113,69 @@ class Output:
             width = max(len(name) for name, _ in pairs)
             click.echo("\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs))
             return
-        from rich.table import Table
         from rich.text import Text
 
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="dim", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in pairs:
-            grid.add_row(name, Text(value, style=STYLES.get(value.partition(":")[0], "")))
-        self._console.print(grid)
+        self._pairs([(name, Text(value, style=STYLES.get(value.partition(":")[0], ""))) for name, value in pairs])
 
     def table(self, columns: Sequence[Column], rows: Sequence[Any]) -> None:
-        """Print a table, a line for each row."""
+        """Print a table, a line for each row; where a terminal is too narrow for that, a block for each row."""
         cells = [[one_line(column.value(row)) for column in columns] for row in rows]
         if self._console is None:
             click.echo("\n".join(aligned(columns, cells)))
             return
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
+        texts = [
+            [Text(text, STYLES.get(text, column.style)) for text, column in zip(row, columns, strict=True)]
+            for row in cells
+        ]
+        shown = [
+            n
+            for n, column in enumerate(columns)
+            if self._console.width >= column.shown_from and any(row[n] for row in cells)
+        ]
+        fits = sum(_narrowest(columns[n], [row[n] for row in cells]) + GAP for n in shown) - GAP <= self._console.width
+        draw = self._side_by_side if fits else self._one_below_the_other
+        draw([columns[n] for n in shown], [[row[n] for n in shown] for row in texts])
+
+    def _side_by_side(self, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> None:
+        from rich import box
+        from rich.table import Table
+
         table = Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, show_edge=False)
-        shown = []
-        for n, column in enumerate(columns):
-            if self._console.width >= column.shown_from and any(row[n] for row in cells):
-                shown.append(n)
-                justify: Literal["left", "right"] = "right" if column.right else "left"
-                table.add_column(column.title, justify=justify, no_wrap=column.tight == "keep", overflow="fold")
-        for row in cells:
-            texts = [(row[n], STYLES.get(row[n], columns[n].style), columns[n].tight == "cut") for n in shown]
-            table.add_row(
-                *(
-                    Text(text, style, no_wrap=cut or None, overflow="ellipsis" if cut else None)
-                    for text, style, cut in texts
-                )
-            )
+        for column in columns:
+            justify: Literal["left", "right"] = "right" if column.right else "left"
+            table.add_column(column.title, justify=justify, no_wrap=column.tight == "keep", overflow="fold")
+        for row in rows:
+            for text, column in zip(row, columns, strict=True):
+                if column.tight == "cut":
+                    text.no_wrap, text.overflow = True, "ellipsis"
+            table.add_row(*row)
         self._console.print(table)
+
+    def _one_below_the_other(self, columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> None:
+        """Print each row as a block of its own: in columns, its values would be cut off."""
+        for n, row in enumerate(rows):
+            if n:
+                self._console.print()
+            pairs = zip(columns, row, strict=True)
+            self._pairs([(column.title, text) for column, text in pairs if text.plain])
+
+    def _pairs(self, pairs: Iterable[tuple[str, Text]]) -> None:
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for pair in pairs:
+            grid.add_row(*pair)
+        self._console.print(grid)
+
+
+def _narrowest(column: Column, cells: Sequence[str]) -> int:
+    """Return how few characters a column of a table may be wide."""
+    widest = max(len(text) for text in (column.title, *cells))
+    return widest if column.tight == "keep" else min(widest, SQUEEZED)
 
 
 def aligned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[str]:
@@ -168,6 +198,8 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(each) for each in value]
     if isinstance(value, datetime):
+        from steadybeat.schedule.rule import iso
+
         return iso(value)
     if isinstance(value, timedelta):
         return value.total_seconds()

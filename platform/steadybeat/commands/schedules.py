@@ -7,25 +7,32 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from steadybeat.beat.definitions import definitions
+from steadybeat.commands import completion
+from steadybeat.commands.adoption import check, import_
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, distance, json_option, length, moment, nominal
+from steadybeat.commands.usage import Group
 from steadybeat.errors import ConfigurationError, did_you_mean
-from steadybeat.ledger import Ledger
-from steadybeat.ledger.rows import ScheduleRow
-from steadybeat.ledger.schedules import Change
-from steadybeat.schedule import Rule, from_json, jitter
+
+if TYPE_CHECKING:
+    from steadybeat.ledger.rows import ScheduleRow
+    from steadybeat.ledger.schedules import Change
+    from steadybeat.schedule import Rule
 
 _MARKS = {"added": "+", "changed": "~", "retired": "-"}
 
 
-@click.group()
+@click.group(cls=Group, epilog="Example: celery -A tasks schedules next")
 def schedules() -> None:
-    """Schedules: what the code defines, what the ledger has, and when it is due."""
+    """Show and apply schedules, take over RedBeat's."""
+
+
+schedules.add_command(import_)
+schedules.add_command(check)
 
 
 @schedules.command(epilog="Example: celery -A tasks schedules apply --dry-run")
@@ -43,6 +50,9 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
              "changes": [{"name", "verb": "added" | "changed" | "retired", "fields": [text, …],
                           "before": schedule or null, "after": schedule or null}]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
+    from steadybeat.beat.definitions import definitions
+    from steadybeat.ledger import Ledger
+
     app = installed(ctx, tasks=True)
     book = Ledger.of(app)
     wanted = definitions(app)
@@ -103,6 +113,8 @@ def _show_changes(
 
 def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: Change) -> list[str]:
     """Return in words what changes about one schedule, a line for each thing that does."""
+    from steadybeat.schedule import from_json
+
     if after is None:
         return ["the code no longer has it"]
     if before is None or change.verb == "added":
@@ -125,7 +137,7 @@ def _said(value: Any) -> str:
 
 
 @schedules.command("list", epilog="Example: celery -A tasks schedules list --service royalties")
-@click.option("--service", help="Only schedules of this service.")
+@click.option("--service", help="Only schedules of this service.", shell_complete=completion.service_names)
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, service: str | None, as_json: bool) -> None:
@@ -138,6 +150,8 @@ def list_(ctx: click.Context, service: str | None, as_json: bool) -> None:
               "last_run": {"id", "state", "reason", "scheduled_for", "finished_at"} or null,
               "source": "code" | "operator", "revision": n}]
     """  # noqa: D301
+    from steadybeat.ledger import Ledger
+
     book = Ledger.of(installed(ctx))
     rows = _of_service(book.schedules.all(), service)
     last = book.story.last_runs([row.name for row in rows])
@@ -164,6 +178,8 @@ def _of_service(rows: list[ScheduleRow], service: str | None) -> list[ScheduleRo
 
 
 def _listed(row: ScheduleRow, last: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    from steadybeat.schedule import from_json
+
     rule = from_json(row.spec)
     return {
         "name": row.name,
@@ -202,7 +218,7 @@ def _list_columns(now: datetime) -> list[Column]:
 
 
 @schedules.command("next", epilog="Example: celery -A tasks schedules next tasks.royalties.settle -n 3")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.schedule_names)
 @click.option("-n", "limit", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many fires.")
 @json_option
 @click.pass_context
@@ -215,6 +231,8 @@ def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> No
     \b
     --json: [{"schedule": text, "scheduled_for": instant, "due_at": instant}]
     """  # noqa: D301
+    from steadybeat.ledger import Ledger
+
     rows = Ledger.of(installed(ctx)).schedules.all()
     if name is not None:
         found = [row for row in rows if row.name == name]
@@ -252,6 +270,8 @@ def upcoming(rows: list[ScheduleRow], now: datetime) -> Iterator[dict[str, Any]]
 
 
 def _fires(row: ScheduleRow, now: datetime) -> Iterator[dict[str, Any]]:
+    from steadybeat.schedule import from_json
+
     rule = from_json(row.spec)
     at = rule.next_after(now)
     while at is not None:
@@ -261,6 +281,8 @@ def _fires(row: ScheduleRow, now: datetime) -> Iterator[dict[str, Any]]:
 
 def due_at(schedule: str, at: datetime, policies: Mapping[str, Any], rule: Rule) -> datetime:
     """Return when a fire is due: its nominal time and its jitter."""
+    from steadybeat.schedule import jitter
+
     return jitter(schedule, at, timedelta(seconds=policies["jitter_seconds"]), rule)
 
 

@@ -6,21 +6,18 @@ import signal
 import threading
 
 import click
-from celery.bin.base import LOG_LEVEL, CeleryCommand, CeleryOption
+from celery.bin.base import LOG_LEVEL
 
 from steadybeat.commands.installed import installed
+from steadybeat.commands.usage import Command
 
-GROUP = "Watchdog Options"
 
-
-@click.command(cls=CeleryCommand, epilog="Example: celery -A tasks watchdog -l INFO")
-@click.option(
-    "-l", "--loglevel", default="WARNING", type=LOG_LEVEL, cls=CeleryOption, help="Logging level.", help_group=GROUP
-)
-@click.option("-f", "--logfile", cls=CeleryOption, help="Log to this file instead of standard error.", help_group=GROUP)
+@click.command(cls=Command, epilog="Example: celery -A tasks watchdog -l INFO")
+@click.option("-l", "--loglevel", default="WARNING", type=LOG_LEVEL, help="Logging level.")
+@click.option("-f", "--logfile", help="Log to this file instead of standard error.")
 @click.pass_context
 def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
-    """Send what is due and rescue what was lost, until it is told to stop.
+    """Send what is due and rescue what was lost, until stopped.
 
     Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. Any number may run.
     Exits with 0 when it was told to stop, and with 2 when Postgres or Redis do not answer.

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from celery.app.routes import Router
 from kombu import Queue
 
 from steadybeat.errors import UnknownQueue, did_you_mean
 
+logger = logging.getLogger(__name__)
+
 _BUILT_IN = "celery."
+_imported: WeakSet[Any] = WeakSet()
+"""The apps whose task modules were imported to route."""
 
 
 def service_of(task: str) -> str:
@@ -31,17 +39,72 @@ def services_of(app: Any) -> list[str]:
     return sorted({*app.steadybeat.own_services(), *app.steadybeat.settings.services})
 
 
-def route_to_service(
-    name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None, **_: Any
-) -> dict[str, str] | None:
-    """Celery route: the queue of the task's service; Celery's own tasks keep the default queue."""
-    if name.startswith(_BUILT_IN):
-        return None
-    return {"queue": getattr(task, "service", None) or service_of(name)}
+def queues_named(app: Any) -> set[str]:
+    """Return the queues that an app's tasks (``queue=``) and its ``task_routes`` name.
+
+    As in Celery a worker consumes them when told so (``-Q``), not by default.
+    """
+    named = [getattr(task, "queue", None) for task in app.tasks.values()]
+    routes = app.conf.task_routes or ()
+    for each in routes if isinstance(routes, list | tuple) else (routes,):
+        if isinstance(each, Mapping | list | tuple):
+            targets = dict(each).values()
+            named += [target.get("queue") if isinstance(target, Mapping) else target for target in targets]
+    return {getattr(name, "name", name) for name in named if name}
+
+
+def keeps_default_queue(app: Any) -> bool:
+    """Return whether the configuration says itself where tasks go that no route is for.
+
+    It does so by ``task_default_queue``, or by ``task_queues`` that hold the default queue.
+    """
+    conf = app.conf
+    declared = conf.task_queues or ()
+    names = declared if isinstance(declared, Mapping) else [getattr(each, "name", each) for each in declared]
+    *given, _ = conf.maps
+    keys = ("task_default_queue", "TASK_DEFAULT_QUEUE", "CELERY_TASK_DEFAULT_QUEUE")
+    said = any(key in mapping for mapping in given if isinstance(mapping, Mapping) for key in keys)
+    return said or conf.task_default_queue in names
 
 
 class SteadyRouter(Router):
     """Celery's router, which knows every service's queue and names the known ones when asked for another."""
+
+    def __init__(self, routes: Any = None, *args: Any, **options: Any) -> None:
+        super().__init__([*(routes or ()), self.route_to_service], *args, **options)
+
+    def lookup_route(self, name: str, *args: Any, **options: Any) -> Any:
+        """Return the first route that a task has; where it goes may stand in its decorator, so that is read first."""
+        if not name.startswith(_BUILT_IN) and name not in self.app.tasks:
+            self._import_tasks()
+        return super().lookup_route(name, *args, **options)
+
+    def _import_tasks(self) -> None:
+        """Import the app's task modules, once; a program that sends by name (`celery call`) has not done so."""
+        if self.app in _imported:
+            return
+        _imported.add(self.app)
+        try:
+            self.app.loader.import_default_modules()
+        except ImportError as error:
+            logger.debug("task modules not imported, so a task's name says where it goes", extra={"error": str(error)})
+
+    @cached_property
+    def _keeps_default_queue(self) -> bool:
+        return keeps_default_queue(self.app)
+
+    def route_to_service(self, name: str, *_: Any, task: Any = None) -> dict[str, str] | None:
+        """Return the last of the routes: the queue of the task's service.
+
+        Where the configuration names a default queue of its own, a task that names no ``service`` goes there, as
+        Celery's own tasks always do.
+        """
+        if name.startswith(_BUILT_IN):
+            return None
+        service = getattr(task or self.app.tasks.get(name), "service", None)
+        if service is None and self._keeps_default_queue:
+            return None
+        return {"queue": service or service_of(name)}
 
     def expand_destination(self, route: Any) -> Any:
         """Return a route with its queue.
@@ -50,9 +113,10 @@ class SteadyRouter(Router):
             UnknownQueue: No service has this queue.
         """
         name = route if isinstance(route, str) else route.get("queue")
-        if isinstance(name, str) and name not in self.queues:
+        if isinstance(name, str) and name not in self.queues and not self.create_missing:
+            self._import_tasks()
             services = services_of(self.app)
-            if name not in services:
+            if name not in services and name not in queues_named(self.app):
                 known = sorted({*services, *self.queues})
                 raise UnknownQueue(
                     f"queue={name!r}: there is no such queue.{did_you_mean(name, known)} Known are: {', '.join(known)}."

@@ -24,7 +24,7 @@ from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps
 
 from steadybeat import channel, telemetry
-from steadybeat.delivery.routing import SteadyRouter, service_of, services_of
+from steadybeat.delivery.routing import SteadyRouter, queues_named, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
@@ -65,6 +65,8 @@ class SteadyAMQP(AMQP):
             if service not in declared:
                 declared.add(Queue(service, routing_key=service))
         declared._default_consume_from = {**declared}
+        for name in sorted(queues_named(self.app) - {*declared}):
+            declared.add(Queue(name, routing_key=name))
         return declared
 
     def Router(self, queues: Any = None, create_missing: bool | None = None) -> SteadyRouter:  # noqa: N802
@@ -115,7 +117,8 @@ class SteadyAMQP(AMQP):
 def _is_recorded(app: Any, name: str) -> bool:
     if name.startswith("celery."):
         return False
-    return bool(getattr(app.tasks.get(name), "recorded", True))
+    task = app.tasks.get(name)
+    return task is None or bool(getattr(task, "recorded", False))
 
 
 def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewRun:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from steadybeat.dev.screen import LiveScreen, access_lines, plain_line
+from steadybeat.dev.screen import LiveScreen, access_lines, next_lines, plain_line
 from steadybeat.dev.stack import Stack
 from steadybeat.dev.supervisor import StackError
 
@@ -56,14 +56,20 @@ def run_in_foreground(make_stack: Callable[[Callable[[str], None]], Stack], cons
 
 
 class _Lines:
-    """Plain lines: where everything is, once; the events print themselves."""
+    """Plain lines: where everything is, and what to do when it is ready; the events print themselves."""
 
     def __init__(self, stack: Stack, console: Console) -> None:
+        self._stack, self._console = stack, console
+        self._ready = False
         for line in access_lines(stack):
             _print(console, line)
 
     def draw(self, *, changed: bool) -> None:
-        """Do nothing: what has happened is printed already."""
+        """Print what can be done, once; what has happened is printed already."""
+        if not self._ready and self._stack.ready_after is not None:
+            self._ready = True
+            for line in next_lines(self._stack):
+                _print(self._console, line)
 
 
 def _watch(stack: Stack, inbox: Inbox, view: View) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,6 @@ from typing import Any, Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -34,6 +35,13 @@ LOOK = {
     State.FAILED: ("✗", "bold red"),
     State.STOPPED: ("○", "dim"),
 }
+NEXT = (
+    ("schedules next", "what fires next"),
+    ("runs list", "what ran"),
+    ("runs why SCHEDULE last", "what became of a fire"),
+)
+HEADER_LINES = 5  # the title, the titles of the columns, and three empty lines
+
 LEVELS = {"warning": "yellow", "error": "red", "critical": "bold red"}
 
 # Facts that stand in every line of a run, and say nothing new beside the name of its process.
@@ -46,12 +54,14 @@ UNTOLD = {
     "logger",
     "run_id",
     "scheduled_for",
+    "scheduler",
     "service",
     "stack",
     "started_at",
     "timestamp",
 }
 TOLD_COUNT = 4
+SELF_EVIDENT = {"task", "schedule"}  # facts whose value needs no name beside it
 # What stands before the message in lines of Redis, of Postgres and of Flower.
 PREFIX = re.compile(
     r"^(?:\d+:[A-Z] \d\d \w+ \d{4} [\d:.]+ [-.*#] "
@@ -96,7 +106,7 @@ class LiveScreen:
         visible = (self._live.console.size, _mood(self._stack), lines, [_facts(each) for each in self._stack.processes])
         if visible != self._shown:
             self._shown, self._drawn_at = visible, now
-            self._live.update(render(self._stack, lines), refresh=True)
+            self._live.update(render(self._stack, lines, self._live.console.height), refresh=True)
 
     def _last_line(self, process: Process) -> str:
         if process.log is None:
@@ -131,24 +141,56 @@ class Tail:
         return self._line
 
 
-def render(stack: Stack, last_lines: Mapping[str, str]) -> RenderableType:
+def render(stack: Stack, last_lines: Mapping[str, str], height: int = 36) -> RenderableType:
     """Return the whole screen.
 
     Args:
         stack: What to show.
         last_lines: The last thing that each process has said, by its name.
+        height: Lines of the terminal; where they are few, what is not about a process gives way.
     """
+    groups = _groups(stack)
+    head, foot = _header(stack), _footer(stack)
+    row_count = sum(map(len, groups))
+    needed = HEADER_LINES + len(_addresses(stack)) + row_count + len(groups) - 1 + len(foot)
+    if needed <= height:
+        return Group(head, "", _table(groups, last_lines, apart=True), "", *foot)
+    needed = HEADER_LINES + len(_addresses(stack)) + row_count + 1
+    if needed <= height:
+        return Group(head, "", _table(groups, last_lines, apart=False), "", foot[-1])
+    return Group(_title(stack), _table(groups, last_lines, apart=False), foot[-1])
+
+
+def _groups(stack: Stack) -> list[list[Process]]:
+    """Return the processes as they are shown together: servers, steps, schedulers, workers, and all else."""
+    groups: list[list[Process]] = [[], [], [], [], []]
+    for process in stack.processes:
+        if process.once:
+            if stack.ready_after is None:
+                groups[1].append(process)
+        elif process.name in {"redis", "postgres"}:
+            groups[0].append(process)
+        else:
+            groups[{"beat": 2, "worker": 3}.get(process.name.partition("-")[0], 4)].append(process)
+    return [group for group in groups if group]
+
+
+def _table(groups: Sequence[Sequence[Process]], last_lines: Mapping[str, str], *, apart: bool) -> Table:
+    restarted = any(process.restarts for group in groups for process in group)
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("process", no_wrap=True)
-    table.add_column("pid", justify="right", style="cyan", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("restarts", justify="right", no_wrap=True)
-    table.add_column("up", justify="right", no_wrap=True)
+    table.add_column("pid", justify="right", style="dim", no_wrap=True)
+    table.add_column("state", no_wrap=True, min_width=12)
+    if restarted:
+        table.add_column("restarts", justify="right", no_wrap=True)
+    table.add_column("up", justify="right", no_wrap=True, min_width=3)
     table.add_column("last line", ratio=1, no_wrap=True, overflow="ellipsis")
-    for process in stack.processes:
-        if stack.ready_after is None or not process.once:
-            table.add_row(*_row(process, last_lines.get(process.name, "")))
-    return Group(_header(stack), "", table, "", _footer(stack))
+    for n, group in enumerate(groups):
+        if n and apart:
+            table.add_row()
+        for process in group:
+            table.add_row(*_row(process, last_lines.get(process.name, ""), restarted=restarted))
+    return table
 
 
 def brief(line: str) -> Text:
@@ -186,6 +228,11 @@ def access_lines(stack: Stack) -> list[str]:
     return lines
 
 
+def next_lines(stack: Stack) -> list[str]:
+    """Return what can be done with a stack that is ready, for a terminal without a screen."""
+    return [f"{command}  {answer}" for command, answer in _next_steps(stack)]
+
+
 def _facts(process: Process) -> tuple[State, str, str, str, str]:
     """Return what is shown of a process beside its name and last line: state, pid, restarts, uptime, note."""
     uptime = process.uptime
@@ -193,34 +240,45 @@ def _facts(process: Process) -> tuple[State, str, str, str, str]:
     return process.state, str(process.pid or ""), str(process.restarts), up, process.note
 
 
-def _row(process: Process, last_line: str) -> list[RenderableType]:
+def _row(process: Process, last_line: str, *, restarted: bool) -> list[RenderableType]:
     state, pid, restarts, up, note = _facts(process)
     sign, style = LOOK[state]
     return [
         Text(process.name, style="dim" if state in {State.PENDING, State.STOPPED} else "bold"),
         pid,
         Text(f"{sign} {state}", style=style),
-        Text(restarts, style="dim" if restarts == "0" else "yellow"),
+        *([Text("" if restarts == "0" else restarts, style="yellow")] if restarted else []),
         Text(up, style="dim"),
-        Text(note, style=style) if note else brief(last_line),
+        Text(note) if note else brief(last_line),  # in the terminal's own colour, to be read on any background
     ]
+
+
+def _addresses(stack: Stack) -> list[tuple[str, Text]]:
+    """Return where everything is: what a person opens first, then what programs speak to."""
+    found = []
+    if stack.flower_url:
+        user, password = ("  user ", "dim"), ("  password ", "dim")
+        flower = Text.assemble((stack.flower_url, "bold cyan"), user, "admin", password, stack.flower_password)
+        found.append(("Flower", flower))
+    for name, url in stack.urls.items():
+        if name != "flower":
+            found.append((name.capitalize(), Text.assemble((url, "cyan"))))
+        if name == "postgres" and (elsewhere := stack.data_elsewhere):
+            found[-1][1].append("  data in ", style="dim").append(str(elsewhere))
+    return found
 
 
 def _header(stack: Stack) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    if stack.flower_url:
-        access = f"[dim]user[/] admin  [dim]password[/] [bold]{escape(stack.flower_password)}[/]"
-        grid.add_row("Flower", f"[bold cyan]{stack.flower_url}[/]  {access}")
-    grid.add_row("Redis", Text(stack.urls["redis"], style="cyan"))
-    postgres = Text(stack.urls["postgres"], style="cyan")
-    if elsewhere := stack.data_elsewhere:
-        postgres.append("  data in ", style="default dim").append(str(elsewhere), style="default")
-    grid.add_row("Postgres", postgres)
-    return Panel(
-        grid, title=f"[bold]steadybeat[/] [dim]· {escape(stack.app_name)} ·[/] {_mood(stack)}", title_align="left"
-    )
+    for name, address in _addresses(stack):
+        grid.add_row(name, address)
+    return Group(_title(stack), "", grid)
+
+
+def _title(stack: Stack) -> Text:
+    return Text.from_markup(f"[bold]steadybeat[/] [dim]·[/] {escape(stack.app_name)} [dim]·[/] {_mood(stack)}")
 
 
 def _mood(stack: Stack) -> str:
@@ -229,22 +287,46 @@ def _mood(stack: Stack) -> str:
     if stack.failure:
         return "[bold red]failed[/]"
     if stack.ready_after is None:
-        return "[yellow]starting[/]"
-    unwell = sum(1 for each in stack.processes if not each.settled)
+        done = sum(1 for each in stack.processes if each.settled)
+        return f"[yellow]starting, {done} of {len(stack.processes)}[/]"
+    kept = [each for each in stack.processes if not each.once]
+    unwell = sum(1 for each in kept if not each.settled)
     if unwell:
-        return f"[yellow]{unwell} of {len(stack.processes)} not ready[/]"
+        return f"[yellow]{unwell} of {len(kept)} not ready[/]"
     return f"[green]ready[/] [dim]in {stack.ready_after.total_seconds():.1f} s[/]"
 
 
-def _footer(stack: Stack) -> Text:
-    folder = _short(stack.folder.path)
+def _footer(stack: Stack) -> list[Text]:
+    """Return what can be done now, a line for each; the last one is shown however low the terminal is."""
     if stack.stopping:
-        return Text("Ctrl-C again stops harder", style="dim")
-    return Text.assemble(
-        ("Ctrl-C", "bold"), (" stops all", "dim"), ("  ·  ", "dim"),
-        ("other terminal  ", "dim"), f". {folder}/env", ("  ·  ", "dim"),
-        ("logs  ", "dim"), f"{folder}/logs",
-    )  # fmt: skip
+        return [Text("Ctrl-C again stops harder", style="dim")]
+    folder = _short(stack.folder.path)
+    last = Text.assemble(("Ctrl-C", "bold"), (" stops all  ·  logs in ", "dim"), f"{folder}/logs")
+    if stack.ready_after is None:
+        return [last]
+    lines = [Text.assemble(command, (f"  {answer}", "dim")) for command, answer in _next_steps(stack)]
+    return [*(_in_one_line(line) for line in lines), Text(), last]
+
+
+def _next_steps(stack: Stack) -> list[tuple[str, str]]:
+    """Return what to type into another terminal, padded to one width, each with what it answers."""
+    celery = f"{_celery()} -A {stack.app_name}"
+    steps = [(f". {_short(stack.folder.path)}/env", "first, in another terminal")]
+    steps += [(f"{celery} {command}", answer) for command, answer in NEXT]
+    width = max(len(command) for command, _ in steps)
+    return [(command.ljust(width), answer) for command, answer in steps]
+
+
+def _in_one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _celery() -> str:
+    """Return how a shell started here finds this environment's `celery`."""
+    own = Path(sys.executable).with_name("celery")
+    found = shutil.which("celery")
+    return "celery" if found and Path(found) == own else _short(own)
 
 
 def _short(path: Path) -> str:
@@ -253,11 +335,24 @@ def _short(path: Path) -> str:
 
 
 def _brief_facts(facts: dict[str, Any]) -> Text:
-    said = Text(str(facts["event"]), style=LEVELS.get(str(facts.get("level")), ""))
     if facts.get("schedule") == facts.get("task"):
         facts.pop("schedule", None)
     told = [(name, value) for name, value in facts.items() if name not in UNTOLD and value not in (None, "")]
+    told.sort(key=lambda fact: (fact[0] not in SELF_EVIDENT, fact[0] == "result"))
+    said = Text(str(facts["event"]), style=LEVELS.get(str(facts.get("level")), "" if told else "dim"))
     for name, value in told[:TOLD_COUNT]:
-        shown = f"{value:.3g}" if isinstance(value, float) else str(value).partition("\n")[0]
-        said.append(f"  {name} ", style="dim").append(shown)
+        said.append_text(_brief_fact(name, value))
     return said
+
+
+def _brief_fact(name: str, value: Any) -> Text:
+    if name in SELF_EVIDENT:
+        return Text(f"  {value}", style="cyan" if name == "task" else "")
+    if name.endswith("_seconds") and isinstance(value, int | float):
+        took = f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+        label = "" if name == "duration_seconds" else f"{name.removesuffix('_seconds').replace('_', ' ')} "
+        return Text.assemble((f"  {label}", "dim"), took)
+    shown = f"{value:.3g}" if isinstance(value, float) else str(value).partition("\n")[0]
+    if name == "result":
+        return Text("  " + shown.strip("{}").replace("'", ""), style="dim")
+    return Text.assemble((f"  {name} ", "dim"), shown)

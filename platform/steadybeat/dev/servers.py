@@ -266,4 +266,4 @@ def find_postgres() -> Path:
 def _package(name: str) -> Path | None:
     """Return the folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
-    return Path(spec.origin).parent if spec and spec.origin else None
+    return Path(spec.origin).resolve().parent if spec and spec.origin else None

@@ -1,16 +1,18 @@
-"""Schedules: what is defined. Code brings its definitions in by `apply`; nothing else in this room changes them."""
+"""Schedules: what is defined. Code brings its definitions in by `apply`, RedBeat's come in by `take_over`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import ScheduleRow
+from steadybeat.ledger.tables import operations
 
 _COLUMNS = """
     name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until,
@@ -25,15 +27,15 @@ _PUT = sql("""
     INSERT INTO steadybeat.schedules AS s
            (name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until)
     VALUES (:name, :task, :service, CAST(:spec AS jsonb), CAST(:policies AS jsonb), CAST(:args AS jsonb),
-            CAST(:kwargs AS jsonb), CAST(:options AS jsonb), 'code', nextval('steadybeat.revisions'), :generation,
-            clock_timestamp())
+            CAST(:kwargs AS jsonb), CAST(:options AS jsonb), :source, nextval('steadybeat.revisions'), :generation,
+            coalesce(:since, clock_timestamp()))
     ON CONFLICT (name) DO UPDATE
        SET task = excluded.task, service = excluded.service, spec = excluded.spec, policies = excluded.policies,
-           args = excluded.args, kwargs = excluded.kwargs, options = excluded.options, source = 'code',
+           args = excluded.args, kwargs = excluded.kwargs, options = excluded.options, source = excluded.source,
            revision = excluded.revision, generation = excluded.generation, retired_at = NULL,
            updated_at = clock_timestamp(),
            expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
-                                 THEN s.expected_until ELSE clock_timestamp() END
+                                 THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
 """)
 _RETIRE = sql("""
     UPDATE steadybeat.schedules
@@ -104,6 +106,31 @@ class Schedules:
                     _carry_out(connection, change, by_name.get(change.name), generation)
         return changes
 
+    def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
+        """Bring in schedules that another scheduler had, and return the names of those that were not here yet.
+
+        Each is written down in `operations`, in the same transaction. `apply` retires none whose source is
+        ``operator``.
+
+        Args:
+            given: By name, the schedule and the instant after which its fires are expected.
+            who: Who does it.
+            reason: Why.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(_ONE_APPLY_AT_A_TIME)
+            present = {row.name for row in connection.execute(_ALL)}
+            names = [name for name in given if name not in present]
+            if names:
+                generation = connection.execute(_GENERATION).scalar_one()
+            for name in names:
+                row, since = given[name]
+                _put(connection, row, generation, source=row.source, since=since)
+                details = {"task": row.task, "spec": row.spec, "since": since.isoformat()}
+                noted = {"who": who, "what": "schedules import", "target": name, "reason": reason, "details": details}
+                connection.execute(insert(operations).values(**noted))
+        return names
+
 
 _COMPARED = ("task", "service", "spec", "policies", "args", "kwargs", "options")
 
@@ -133,11 +160,19 @@ def _carry_out(connection: Connection, change: Change, row: ScheduleRow | None, 
         connection.execute(_SUPERSEDE_ALL, {"name": change.name, "reason": "the schedule was retired"})
         return
     connection.execute(_SUPERSEDE, {"name": row.name, "reason": "the schedule was changed"})
+    _put(connection, row, generation, source="code")
+
+
+def _put(
+    connection: Connection, row: ScheduleRow, generation: int, *, source: str, since: datetime | None = None
+) -> None:
     values: dict[str, Any] = {
         "name": row.name,
         "task": row.task,
         "service": row.service,
         "generation": generation,
+        "source": source,
+        "since": since,
     }
     values |= {name: _json(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
     connection.execute(_PUT, values)

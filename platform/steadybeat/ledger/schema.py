@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 from steadybeat.errors import SchemaTooOld
 from steadybeat.ledger.tables import SCHEMA
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # takes as long as all of Celery, and programs that only call tasks need none
 
 _LOCK = 0x57EADB  # any number that only our migrations lock in Postgres
 
@@ -32,6 +33,8 @@ class SchemaStatus:
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -40,6 +43,8 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def _known() -> list[str]:
+    from alembic.script import ScriptDirectory
+
     scripts = ScriptDirectory.from_config(_config())
     return [script.revision for script in reversed(list(scripts.walk_revisions()))]
 
@@ -62,6 +67,8 @@ def status(connection: Connection) -> SchemaStatus:
 
 def upgrade(engine: Engine) -> SchemaStatus:
     """Apply the missing migrations, one process at a time, and return what was missing before."""
+    from alembic import command
+
     with engine.connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))

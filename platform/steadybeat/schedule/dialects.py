@@ -7,11 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import schedules as celery_schedules
+from dateutil.rrule import rrule as dateutil_rrule
 
 from steadybeat.errors import did_you_mean
 from steadybeat.schedule.interval import Every, every
-from steadybeat.schedule.rule import Rule, refused
-from steadybeat.schedule.wallclock import FIELDS, Cron, Field, cron
+from steadybeat.schedule.recurrence import of_dateutil, rrule, zone_of
+from steadybeat.schedule.rule import SECOND, Rule, refused
+from steadybeat.schedule.wallclock import FIELDS, Cron, Field, both_days_restricted, cron
+
+_NOT_TAKEN = {
+    "solar": "the sun keeps no rule of the clock, and Celery finds its times by asking what time it is now; write"
+    " every(timedelta(minutes=5)) and let the task look whether it is time",
+    "clocked": "it is due once; send the task with apply_async(eta=…)",
+}
 
 
 def from_json(data: Mapping[str, Any]) -> Rule:
@@ -22,8 +30,8 @@ def from_json(data: Mapping[str, Any]) -> Rule:
     """
     kind = data.get("type") if isinstance(data, Mapping) else None
     if kind == "cron":
-        _check_keys(data, required=("expression", "tz"))
-        return cron(data["expression"], tz=data["tz"])
+        _check_keys(data, required=("expression", "tz"), optional=("mode",))
+        return cron(data["expression"], tz=data["tz"], mode=data.get("mode", "or"))
     if kind == "every":
         _check_keys(data, required=("seconds",), optional=("microseconds", "anchor"))
         anchor = data.get("anchor")
@@ -34,14 +42,25 @@ def from_json(data: Mapping[str, Any]) -> Rule:
             allowed = "seconds must be a number, anchor null or a time such as '2026-01-01T00:00:00Z'."
             raise refused("rule", data, allowed) from error
         return every(interval, anchor=since)
-    raise refused("rule", data, "type must be 'cron' or 'every'.")
+    if kind == "rrule":
+        _check_keys(data, required=("rule", "dtstart", "tz"))
+        return _rrule(data)
+    raise refused("rule", data, "type must be 'cron', 'every' or 'rrule'.")
+
+
+def _rrule(data: Mapping[str, Any]) -> Rule:
+    try:
+        start = datetime.fromisoformat(data["dtstart"])
+    except (TypeError, ValueError) as error:
+        raise refused("rule", data, "dtstart must be a time such as '2026-01-05T06:00:00'.") from error
+    return rrule(data["rule"], dtstart=start.replace(tzinfo=zone_of(data["tz"])))
 
 
 def as_rule(value: object, tz: str = "UTC") -> Rule:
     """Return the rule that a `schedule` option means.
 
     Args:
-        value: A rule, a timedelta, a number of seconds, or Celery's crontab or schedule.
+        value: A rule, a timedelta, a number of seconds, Celery's crontab or schedule, or RedBeat's rrule.
         tz: Time zone of a crontab, which has none of its own: that of the Celery app.
 
     Raises:
@@ -53,36 +72,46 @@ def as_rule(value: object, tz: str = "UTC") -> Rule:
         return from_celery(value, tz)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return every(timedelta(seconds=value))
+            value = timedelta(seconds=value)
         except (ValueError, OverflowError) as error:
-            raise refused("schedule", value, "must be one second or more.") from error
+            raise refused("schedule", value, "must be a number of seconds, one or more.") from error
     if isinstance(value, timedelta):
-        return every(value)
-    way_out = "write cron(…), every(…), a timedelta or a number of seconds."
+        return _every(value, value)
+    way_out = "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
     raise refused("schedule", value, f"a {type(value).__name__} is no schedule; {way_out}")
 
 
+def _every(interval: timedelta, written: object) -> Rule:
+    if interval < SECOND:
+        way_out = "for more often, let every run do several rounds"
+        raise refused("schedule", written, f"must be one second or more; {way_out}.")
+    return every(interval)
+
+
 def from_celery(obj: Any, tz: str) -> Rule:
-    """Return the rule that Celery's crontab or schedule means.
+    """Return the rule that Celery's crontab or schedule means, or RedBeat's rrule.
+
+    A crontab that restricts both day fields wants both to fit, as in Celery: ``mode="and"``.
 
     Args:
-        obj: `celery.schedules.crontab` or `celery.schedules.schedule`.
+        obj: `celery.schedules.crontab`, `celery.schedules.schedule` or `redbeat.schedules.rrule`.
         tz: Time zone of a crontab, which has none of its own: that of the Celery app.
 
     Raises:
-        ScheduleError: It is another type, or a crontab that restricts both day fields: Celery wants both to fit
-            where cron wants either.
+        ScheduleError: It is another type, or a rule that can never be due.
     """
     if type(obj) is celery_schedules.schedule:
-        return every(obj.run_every)
-    if type(obj) is not celery_schedules.crontab:
-        way_out = "write cron(…) or every(…)"
-        raise refused("schedule", obj, f"a {type(obj).__name__} is not supported; {way_out}.")
-    parts = [_from_celery(field, obj) for field in FIELDS]
-    if not parts[2].startswith("*") and not parts[4].startswith("*"):
-        way_out = "write cron('…') with the days that you mean"
-        raise refused("schedule", obj, f"Celery wants both day fields to fit, cron wants either; {way_out}.")
-    return cron(" ".join(parts), tz=tz)
+        return _every(obj.run_every, obj)
+    if type(obj) is celery_schedules.crontab:
+        return cron(" ".join(_from_celery(field, obj) for field in FIELDS), tz=tz, mode="and")
+    if isinstance(getattr(obj, "rrule", None), dateutil_rrule):
+        if obj.dtstart.microsecond:
+            why = "it has no dtstart, and would count from the moment at which each program was started"
+            raise refused("schedule", obj, f"{why}; write dtstart=datetime(…).")
+        return of_dateutil(obj.rrule)
+    name = type(obj).__name__
+    why = _NOT_TAKEN.get(name, "nobody can tell its times but its own code; write cron(…), every(…) or rrule(…)")
+    raise refused("schedule", obj, f"a {name} is not supported: {why}.")
 
 
 def to_celery(rule: Rule, *, tz: str = "UTC") -> celery_schedules.BaseSchedule | None:
@@ -96,15 +125,15 @@ def to_celery(rule: Rule, *, tz: str = "UTC") -> celery_schedules.BaseSchedule |
         tz: Time zone of the Celery app that reads it, since a crontab has none of its own.
 
     Returns:
-        None where Celery has no words for the rule: another time zone than `tz`, ``L`` or ``#``, or both day
-        fields restricted.
+        None where Celery has no words for the rule: another time zone than `tz`, ``L`` or ``#``, either of two
+        restricted day fields, or a recurrence rule.
     """
     if isinstance(rule, Every):
         return celery_schedules.schedule(rule.interval)
     if not isinstance(rule, Cron) or rule.tz != tz:
         return None
     parts = rule.expression.split()
-    if not parts[2].startswith("*") and not parts[4].startswith("*"):
+    if both_days_restricted(parts) and rule.mode == "or":
         return None
     texts = [_to_celery(field, part) for field, part in zip(FIELDS, parts, strict=True)]
     if None in texts:

@@ -15,7 +15,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Rule(ABC):
-    """When something is due: an endless, strictly increasing sequence of instants, fixed by the rule alone.
+    """When something is due: a strictly increasing sequence of instants, fixed by the rule alone.
 
     Rules are values: equal if written alike, hashable, and their repr can be pasted back.
     """
@@ -41,7 +41,7 @@ class Rule(ABC):
             instant: Aware, in any time zone.
 
         Returns:
-            Aware UTC. The rules of this module end with the calendar only, in December 9999.
+            Aware UTC. Rules end with the calendar, in December 9999; a recurrence with its COUNT or UNTIL.
 
         Raises:
             ScheduleError: `instant` has no time zone.

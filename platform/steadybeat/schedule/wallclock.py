@@ -11,7 +11,7 @@ only the seams need rules. A *wall* is a reading of the wall clock, held as a da
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, timezone
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
+from cronsim.explain import Expression
 
 from steadybeat.errors import did_you_mean
 from steadybeat.schedule.rule import EPOCH, SECOND, Rule, refused
@@ -32,6 +33,8 @@ SPAN = timedelta(days=6)
 
 END = datetime(9999, 12, 1, tzinfo=UTC)
 """Where the calendar ends; one more span must fit behind it."""
+
+MODES = ("or", "and")
 
 MACROS = {
     "@hourly": "0 * * * *",
@@ -51,24 +54,30 @@ class Cron(Rule):
     Args:
         expression: Five fields in capitals, single spaces between them.
         tz: Name of a time zone.
+        mode: ``or``, or ``and`` where that means something else: with two restricted day fields.
     """
 
     expression: str
     tz: str
+    mode: str = "or"
 
     def __repr__(self) -> str:
-        return f"cron({self.expression!r}, tz={self.tz!r})"
+        mode = "" if self.mode == "or" else f", mode={self.mode!r}"
+        return f"cron({self.expression!r}, tz={self.tz!r}{mode})"
 
     def explain(self) -> str:
         """Return the rule in words, such as ``At 06:00 every day (UTC)``."""
-        return f"{_read(self.expression).sim.explain()} ({self.tz})"
+        words = Expression(self.expression.split())
+        words.day_and = words.day_and or self.mode == "and"
+        return f"{words.explain()} ({self.tz})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the rule as JSON data."""
-        return {"type": "cron", "expression": self.expression, "tz": self.tz}
+        """Return the rule as JSON data; the mode only where it is ``and``."""
+        data = {"type": "cron", "expression": self.expression, "tz": self.tz}
+        return data if self.mode == "or" else data | {"mode": self.mode}
 
     def _fires(self, after: datetime) -> Iterator[datetime]:
-        clock, zone = _read(self.expression), ZoneInfo(self.tz)
+        clock, zone = _read(self.expression, self.mode), ZoneInfo(self.tz)
         begin = after.replace(microsecond=0)
         if clock.fixed and after.astimezone(zone).fold:
             begin -= CORRECTION  # what the first pass of a repeated hour had must be known in the second
@@ -77,12 +86,12 @@ class Cron(Rule):
                 yield fire
 
 
-def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC") -> Cron:
+def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC", mode: str = "or") -> Cron:
     """Return the rule of a cron expression, read as Debian's cron reads it.
 
-    Where both day of month and day of week are restricted, a day that fits *either* is meant; a field that
-    starts with ``*`` restricts nothing by itself. ``L`` is the last day of the month, ``LW`` its last weekday,
-    ``5L`` its last Friday, ``5#2`` its second Friday; Sunday is 0 or 7.
+    Where both day of month and day of week are restricted, a day that fits *either* is meant, with ``mode="and"``
+    one that fits *both*; a field that starts with ``*`` restricts nothing by itself. ``L`` is the last day of the
+    month, ``LW`` its last weekday, ``5L`` its last Friday, ``5#2`` its second Friday; Sunday is 0 or 7.
 
     On the days when the clocks change, fixed times (neither minute nor hour starts with ``*``) that fall into the
     gap are due once right after it, and those in a repeated hour once; all others follow real time. A change of
@@ -92,21 +101,16 @@ def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC") -> Cron:
         expression: Minute, hour, day of month, month, day of week; or ``@hourly``, ``@daily``, ``@weekly``,
             ``@monthly``, ``@yearly``.
         tz: Time zone whose wall clock is meant: a name, or a ZoneInfo.
+        mode: ``or``, as Debian's cron, or ``and``, as Celery's crontab.
 
     Raises:
         ScheduleError: A field is wrong, no date can ever match, or the time zone is unknown.
 
-    Source: cron(8) and crontab(5) of Debian.
+    Source: cron(8) and crontab(5) of Debian; celery.schedules.crontab for ``and``.
     """
-    if not isinstance(expression, str):
-        raise refused("expression", expression, "must be a text such as '0 6 * * *'.")
-    written = expression.strip()
-    if written.startswith("@"):
-        if written.lower() not in MACROS:
-            nearest = did_you_mean(written.lower(), MACROS) or f" Write one of {', '.join(MACROS)}."
-            raise refused("expression", expression, f"there is no such short form.{nearest}")
-        written = MACROS[written.lower()]
-    parts = written.upper().split()
+    if mode not in MODES:
+        raise refused("mode", mode, f"must be one of {', '.join(MODES)}.{did_you_mean(str(mode), MODES)}")
+    parts = _written_out(expression).upper().split()
     if len(parts) != len(FIELDS):
         raise refused(
             "expression",
@@ -118,13 +122,31 @@ def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC") -> Cron:
         if field.numbers(part) is None:
             forms = f"{field.values}, also as *, 1,5, 1-5 or */5"
             raise refused(field.name, part, f"not allowed in cron({expression!r}); write {forms}.")
-    canonical = " ".join(parts)
-    if not _possible(canonical):
+    canonical, mode = " ".join(parts), mode if both_days_restricted(parts) else "or"
+    if not _possible(canonical, mode):
         day, month, weekday = parts[2:]
         dates = f"day of month {day!r}, month {month!r} and day of week {weekday!r}"
         way_out = "write one that exists (L is the last day of a month)"
         raise refused("expression", expression, f"no date has {dates}; {way_out}.")
-    return Cron(canonical, _zone_name(tz))
+    return Cron(canonical, zone_name(tz), mode)
+
+
+def _written_out(expression: object) -> str:
+    """Return an expression with its short form written out."""
+    if not isinstance(expression, str):
+        raise refused("expression", expression, "must be a text such as '0 6 * * *'.")
+    written = expression.strip()
+    if written.startswith("@"):
+        if written.lower() not in MACROS:
+            nearest = did_you_mean(written.lower(), MACROS) or f" Write one of {', '.join(MACROS)}."
+            raise refused("expression", expression, f"there is no such short form.{nearest}")
+        written = MACROS[written.lower()]
+    return written
+
+
+def both_days_restricted(fields: Sequence[str]) -> bool:
+    """Return whether the five fields restrict both day of month and day of week, so that the mode matters."""
+    return not fields[2].startswith("*") and not fields[4].startswith("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,17 +227,18 @@ class Clock(NamedTuple):
 
 
 @lru_cache(maxsize=16384)
-def _read(expression: str) -> Clock:
+def _read(expression: str, mode: str) -> Clock:
     sim = CronSim(expression, EPOCH)
+    sim.day_and = sim.day_and or mode == "and"
     times = tuple(timedelta(hours=hour, minutes=minute) for hour in sorted(sim.hours) for minute in sorted(sim.minutes))
     minute, hour = expression.split()[:2]
     return Clock(sim, times, fixed=not minute.startswith("*") and not hour.startswith("*"))
 
 
-def _possible(expression: str) -> bool:
+def _possible(expression: str, mode: str) -> bool:
     """Tell whether any date fits; the calendar of 50 years holds every pair of date and day of week."""
     try:
-        walls = _read(expression).walls(datetime(2000, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC))
+        walls = _read(expression, mode).walls(datetime(2000, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC))
     except CronSimError:
         return False
     return next(walls, None) is not None
@@ -239,7 +262,8 @@ def _shift(zone: ZoneInfo, instant: datetime) -> timedelta:
     return instant.astimezone(zone).utcoffset() or timedelta(0)
 
 
-def _zone_name(tz: object) -> str:
+def zone_name(tz: object) -> str:
+    """Return the name of a time zone, or refuse the argument ``tz``."""
     name = tz.key if isinstance(tz, ZoneInfo) else "UTC" if tz == UTC else tz
     if not isinstance(name, str):
         raise refused("tz", tz, "must be the name of a time zone, such as 'Europe/Riga', or a ZoneInfo.")

@@ -16,7 +16,7 @@ from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
-from steadybeat.task.options import check
+from steadybeat.task.options import OPTIONS, check
 
 
 class SteadyTask(Task):
@@ -77,7 +77,7 @@ class SteadyTask(Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
-                result = None if claim.effect_done else self.run(*args, **kwargs)
+                result = None if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
             attempt.try_again(retry, diverted)
@@ -95,6 +95,11 @@ class SteadyTask(Task):
             attempt.interrupted(stop)
             raise
         return result
+
+    def _work(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
+        call = super().__call__
+        return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
         """Have a failed attempt followed by another, or make a dead letter; Celery sees `error` or a `Retry`."""
@@ -154,3 +159,27 @@ class SteadyTask(Task):
             attempt.guard(connection)
             yield connection
             attempt.commit_effect(connection)
+
+
+class Innermost(Task):
+    """Where a `__call__` that calls its parent's arrives: at the task's own code, within the same request."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task's own code; outside of an attempt as Celery does."""
+        if getattr(self.request, "steadybeat_attempt", None) is None:
+            return super().__call__(*args, **kwargs)
+        return self.run(*args, **kwargs)
+
+
+def steady(base: type[Task]) -> type[Task]:
+    """Return a base class whose tasks are steady, and are otherwise as `base` makes them.
+
+    The attempt stands around a `__call__` of `base`; what `base` says of steadybeat's options counts.
+    """
+    if issubclass(base, SteadyTask):
+        return base
+    said = {name: getattr(base, name) for name in OPTIONS if hasattr(base, name)}
+    own = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    return type(base.__name__, (SteadyTask, base, Innermost), own | said)

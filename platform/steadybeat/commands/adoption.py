@@ -1,0 +1,189 @@
+"""`celery -A … schedules import` and `schedules check`: what plain Celery and RedBeat had, and what it means here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from steadybeat.commands.installed import installed
+from steadybeat.commands.output import Column, Output, count, json_option, length
+from steadybeat.commands.usage import Command
+from steadybeat.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from steadybeat.beat.takeover import Found
+
+_MARKS = {"taken over": "+", "in the ledger": "", "left": "!", "well": "", "refused": "!"}
+
+
+@click.command(
+    "import", cls=Command, epilog="Example: celery -A tasks schedules import --from redbeat --reason 'we move in'"
+)
+@click.option("--from", "source", type=click.Choice(["redbeat"]), required=True, help="Whose schedules.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken over.")
+@click.option("--reason", default="", help="Why; it is written down with your name.")
+@json_option
+@click.pass_context
+def import_(ctx: click.Context, source: str, dry_run: bool, reason: str, as_json: bool) -> None:
+    """Take over the schedules that RedBeat has in Redis.
+
+    Each continues where RedBeat's last fire left off, and stays until somebody removes it: `schedules apply` does not
+    retire it. What means something else from now on is said entry by entry. What is left stays in Redis as it is;
+    nothing fires it. Stop RedBeat's own Beat first.
+
+    Exits with 1 where an entry needs you.
+
+    \b
+    --json: {"from": "redbeat", "dry_run": bool, "plain_beat_lock_seconds": seconds or null,
+             "entries": [{"name", "verdict": "taken over" | "in the ledger" | "left", "reason": text,
+                          "needs_person": bool, "rule": words or null, "spec", "source", "next_fire_at": instant,
+                          "notes": [{"about", "text"}]}]}
+    """  # noqa: D301 - click's mark for a paragraph that is kept as it is
+    from steadybeat.beat.takeover import plain_lock, survey
+
+    app = installed(ctx, tasks=True)
+    if not dry_run and not reason.strip():
+        raise ConfigurationError("--reason: must say why, such as --reason 'we move in'; or add --dry-run.")
+    lock, now = plain_lock(app), datetime.now(UTC)
+    if lock is not None and not dry_run:
+        raise ConfigurationError(_running(app, lock))
+    found = survey(app, now)
+    if not dry_run:
+        _take_over(app, found, reason.strip())
+    out = Output(ctx)
+    if as_json:
+        listed = [_entry(each, now) for each in found]
+        document = {"from": source, "dry_run": dry_run, "plain_beat_lock_seconds": lock, "entries": listed}
+        out.json(document)
+    else:
+        _show(out, found, dry_run)
+        if lock is not None:
+            out.say(f"Before the import: {_running(app, lock)}", style="yellow")
+    if any(each.needs_person for each in found):
+        ctx.exit(1)
+
+
+def _running(app: Any, lock: timedelta) -> str:
+    from redbeat.schedulers import ensure_conf
+
+    lapses = "never" if lock > timedelta(days=3650) else f"in {length(lock)}"
+    return (
+        "a Beat without steadybeat holds the lock, and would fire beside the ledger: stop it first."
+        f" If it is gone, its lock {ensure_conf(app).lock_key!r} lapses {lapses}, or when you delete that key."
+    )
+
+
+def _take_over(app: Any, found: Sequence[Found], reason: str) -> None:
+    from steadybeat.beat.projection import Definition, Projection
+    from steadybeat.commands.rerun import who
+    from steadybeat.ledger import Ledger
+    from steadybeat.schedule import from_json
+
+    ledger = Ledger.of(app)
+    given = {each.name: (each.row, each.since) for each in found if each.row is not None and each.since is not None}
+    if not given:
+        return
+    ledger.schedules.take_over(given, who=who(), reason=reason)
+    # From here on the keys in Redis are the ledger's projection, also before a Beat leads.
+    rows = ledger.schedules.all()
+    Projection(app).write({row.name: Definition(row, from_json(row.spec)) for row in rows})
+
+
+def _entry(found: Found, now: datetime) -> dict[str, Any]:
+    from steadybeat.schedule import from_json
+
+    row = found.row
+    rule = from_json(row.spec) if row else None
+    return {
+        "name": found.name,
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "needs_person": found.needs_person,
+        "rule": rule and rule.explain(),
+        "spec": row and row.spec,
+        "source": row and row.source,
+        "next_fire_at": rule and rule.next_after(found.since or now),
+        "notes": [{"about": note.about, "text": note.text} for note in found.notes],
+    }
+
+
+def _show(out: Output, found: Sequence[Found], dry_run: bool) -> None:
+    if not found:
+        out.say("Nothing to do: RedBeat has no entries of its own in Redis.")
+        return
+    lines = [(each.name, each.verdict, text) for each in found for text in _said(each)]
+    out.table(_columns(), lines)
+    taken, left = ([each for each in found if each.verdict == verdict] for verdict in ("taken over", "left"))
+    if not taken and not left:
+        out.say("Nothing to do: the ledger has them all.")
+        return
+    said = f"{count(len(taken), 'schedule')} taken over, {len(left)} left"
+    waiting = sum(each.needs_person for each in left)
+    said += f" ({waiting} of them {'needs' if waiting == 1 else 'need'} you)" if waiting else ""
+    out.say(f"Would be: {said}. Nothing was changed (--dry-run)." if dry_run else f"{said}.")
+
+
+def _said(found: Found) -> Iterator[str]:
+    from steadybeat.schedule import from_json
+
+    if found.row is None:
+        yield found.reason
+        return
+    yield from_json(found.row.spec).explain()
+    yield from (f"{note.about}: {note.text}" for note in found.notes)
+
+
+def _columns() -> list[Column]:
+    return [
+        Column(title="", value=lambda line: _MARKS[line[1]]),
+        Column(title="schedule", value=lambda line: str(line[0])),
+        Column(title="verdict", value=lambda line: str(line[1])),
+        Column(title="what", value=lambda line: str(line[2]), tight="wrap"),
+    ]
+
+
+@click.command(cls=Command, epilog="Example: celery -A tasks schedules check")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Say what the code's schedules mean here.
+
+    That is where plain Celery or RedBeat means something else. Nothing is changed, and the ledger is not asked.
+
+    Exits with 1 where an entry is refused.
+
+    \b
+    --json: [{"name", "verdict": "well" | "refused", "reason": text, "rule": words or null,
+              "notes": [{"about", "text"}]}]
+    """  # noqa: D301
+    from steadybeat.beat.definitions import entries
+
+    app = installed(ctx, tasks=True, schema=False)
+    found = [_checked(app, name, written) for name, written in sorted(entries(app), key=lambda each: each[0])]
+    out = Output(ctx)
+    if as_json:
+        names = ("name", "verdict", "reason", "rule", "notes")
+        out.json([{name: _entry(each, datetime.now(UTC))[name] for name in names} for each in found])
+    elif found:
+        out.table(_columns(), [(each.name, each.verdict, text) for each in found for text in _said(each)])
+    else:
+        out.say("The code defines no schedules.")
+    if any(each.needs_person for each in found):
+        ctx.exit(1)
+
+
+def _checked(app: Any, name: str, written: Any) -> Found:
+    from steadybeat.beat.definitions import definition
+    from steadybeat.beat.takeover import Found, notes_of_code
+
+    try:
+        row = definition(app, name, written)
+    except ConfigurationError as error:
+        reason = str(error).removeprefix(f"schedule {name!r}: ")
+        return Found(name=name, verdict="refused", reason=reason, needs_person=True)
+    if row is None:
+        return Found(name=name, verdict="well", reason="it is not enabled, and so not defined")
+    return Found(name=name, verdict="well", row=row, notes=tuple(notes_of_code(app, written, row)))

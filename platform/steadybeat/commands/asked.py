@@ -1,0 +1,125 @@
+"""Asked: which run, schedule and instant a person means, and what the ledger knows about that fire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from steadybeat.commands.output import length
+from steadybeat.commands.schedules import due_at, unknown_schedule
+from steadybeat.commands.why import Facts, neighbours
+from steadybeat.errors import ConfigurationError
+from steadybeat.ledger import Ledger
+from steadybeat.schedule import Rule, fire_key, from_json, run_id
+
+
+def run_of(book: Ledger, value: str) -> dict[str, Any]:
+    """Return a run by its whole id.
+
+    Raises:
+        ConfigurationError: It is no id, or nobody has it.
+    """
+    try:
+        wanted = str(UUID(value))
+    except ValueError:
+        raise ConfigurationError(
+            f"RUN={value!r}: must be the whole id of a run, a UUID; `celery -A … runs list` shows them.", run=value
+        ) from None
+    found = book.story.run(wanted)
+    if found is None:
+        days = length(timedelta(seconds=book.settings.retention_seconds))
+        raise ConfigurationError(
+            f"RUN={wanted}: no such run is on record; runs that ended well are kept for {days}."
+            " `celery -A … runs list` shows the newest.",
+            run=wanted,
+        )
+    return found
+
+
+def schedule_of(book: Ledger, name: str) -> dict[str, Any]:
+    """Return a schedule by its name.
+
+    Raises:
+        ConfigurationError: Nobody has it; names the nearest.
+    """
+    found = book.story.schedule(name)
+    if found is None:
+        raise unknown_schedule(name, [row.name for row in book.schedules.all()])
+    return found
+
+
+def gather(book: Ledger, row: Mapping[str, Any], at: datetime, now: datetime) -> Facts:
+    """Return what the ledger knows about the fire of a schedule at an instant.
+
+    Args:
+        book: The ledger.
+        row: The schedule.
+        at: The nominal time.
+        now: Aware.
+    """
+    story, name = book.story, row["name"]
+    fire = story.fire(name, at)
+    run = story.run(str((fire and fire["run_id"]) or run_id(name, at)))
+    key = run["idempotency_key"] if run else fire_key(name, at)
+    beats = [instance for instance in book.live_instances() if instance.role == "beat"]
+    return Facts(
+        schedule=row,
+        rule=from_json(row["spec"]),
+        at=at,
+        now=now,
+        fire=fire,
+        run=run,
+        reruns=_reruns(book, run) if run else (),
+        key=story.processed_key(run["task"] if run else row["task"], key),
+        horizon=timedelta(seconds=book.settings.horizon_seconds),
+        retention=timedelta(seconds=book.settings.retention_seconds),
+        beat_count=len(beats),
+    )
+
+
+def _reruns(book: Ledger, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for each in run["reruns"]:
+        child = book.story.run(str(each["id"]))
+        if child is not None:
+            found += [child, *_reruns(book, child)]
+    return found
+
+
+def instant_of(text: str, row: Mapping[str, Any], now: datetime) -> datetime:
+    """Return the instant that AT means.
+
+    Raises:
+        ConfigurationError: Names the value and the way out.
+    """
+    rule = from_json(row["spec"])
+    if text in ("now", "last", "next"):
+        end = min(now, row["retired_at"] or now)
+        found = rule.next_after(end) if text == "next" else _latest(row, rule, end, by_due_time=text == "last")
+        if found is None:
+            raise ConfigurationError(f"AT={text!r}: the schedule has no such fire.", at=text)
+        return found
+    try:
+        at = datetime.fromisoformat(text)
+        aware = at.utcoffset() is not None
+        year = at.astimezone(UTC).year if aware else at.year
+    except (ValueError, OverflowError):
+        year, aware, at = 0, True, now
+    if not 1970 <= year < 9999:
+        example = f"{now:%Y-%m-%dT%H}:00Z"
+        raise ConfigurationError(f"AT={text!r}: must be an instant such as {example}, or now, last or next.", at=text)
+    if not aware:
+        raise ConfigurationError(
+            f"AT={text!r}: has no time zone; for UTC write {at.isoformat()}Z.", at=text
+        )  # fmt: skip
+    return at.astimezone(UTC)
+
+
+def _latest(row: Mapping[str, Any], rule: Rule, end: datetime, *, by_due_time: bool) -> datetime | None:
+    """Return the last fire up to an instant, by its nominal time or by the time when it is due."""
+    at, _ = neighbours(rule, end + timedelta(microseconds=1))
+    while by_due_time and at is not None and due_at(row["name"], at, row["policies"], rule) > end:
+        at, _ = neighbours(rule, at)
+    return at

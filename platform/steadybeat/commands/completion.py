@@ -1,0 +1,178 @@
+"""Completion: what the shell's Tab key offers for the arguments of our commands.
+
+The shell asks `celery` itself, with ``_CELERY_COMPLETE`` set; click answers. Its answers come from the ledger of the
+app given to ``-A``. Where there is no app, no Postgres or no time, nothing is offered and nothing is said: the
+person is in the middle of a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from steadybeat.ledger import Ledger
+
+PATIENCE = timedelta(seconds=3)
+"""How long finding the app and asking its ledger may take, together."""
+
+LEDGER_PATIENCE = timedelta(seconds=1)
+"""How long Postgres may take to answer."""
+
+RECENT_COUNT = 200
+"""Among how many runs, the newest, those that fit are looked for."""
+
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+Offer = Iterator[tuple[str, str]]
+"""Words, each with what is said beside it where the shell shows that (zsh, fish)."""
+
+
+def _completes(offered: Callable[[Ledger], Offer]) -> Complete:
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        words = {word: beside for word, beside in _asked(ctx, offered) if word.startswith(incomplete)}
+        return [CompletionItem(word, help=beside or None) for word, beside in words.items()]
+
+    return complete
+
+
+def _asked(ctx: click.Context, offered: Callable[[Ledger], Offer]) -> Sequence[tuple[str, str]]:
+    quiet = io.StringIO()
+    try:
+        with _at_most(PATIENCE), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            ledger = _ledger(ctx)
+            if ledger is None:
+                return []
+            try:
+                return list(offered(ledger))
+            finally:
+                ledger.database.close()
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever an app does when it is imported
+        return []
+
+
+def _ledger(ctx: click.Context) -> Ledger | None:
+    """Return a less patient ledger of the app, which click leaves to us: no callback runs while it completes."""
+    from celery.app.utils import find_app
+
+    from steadybeat.ledger import Ledger
+
+    app: Any = ctx.find_root().params.get("app")
+    if not app:
+        return None
+    installed = getattr(find_app(app) if isinstance(app, str) else app, "steadybeat", None)
+    if installed is None:
+        return None
+    return Ledger(replace(installed.settings, ledger_timeout_seconds=LEDGER_PATIENCE.total_seconds()))
+
+
+@contextlib.contextmanager
+def _at_most(patience: timedelta) -> Iterator[None]:
+    def out_of_time(_number: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.setitimer(signal.ITIMER_REAL, patience.total_seconds())
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _schedules(ledger: Ledger) -> Offer:
+    return ((row.name, row.task if row.task != row.name else "") for row in ledger.schedules.all())
+
+
+def _services(ledger: Ledger) -> Offer:
+    for row in ledger.schedules.all():
+        yield row.service, ""
+    for run in ledger.story.runs(limit=RECENT_COUNT):
+        yield run["service"], ""
+
+
+def _tasks(ledger: Ledger) -> Offer:
+    for row in ledger.schedules.all():
+        yield row.task, ""
+    for run in ledger.story.runs(limit=RECENT_COUNT):
+        yield run["task"], ""
+
+
+def _beside(run: Mapping[str, Any]) -> str:
+    return f"{run['task']} {run['state']}"
+
+
+def _runs(ledger: Ledger) -> Offer:
+    return ((str(run["id"]), _beside(run)) for run in ledger.story.runs(limit=RECENT_COUNT))
+
+
+def _ended_runs(ledger: Ledger) -> Offer:
+    for state in ("dead", "cancelled", "succeeded"):
+        for run in ledger.story.runs(state=state, limit=RECENT_COUNT):
+            yield str(run["id"]), _beside(run)
+
+
+schedule_names = _completes(_schedules)
+"""Offers the names of schedules."""
+
+service_names = _completes(_services)
+"""Offers services that have schedules or recent runs."""
+
+task_names = _completes(_tasks)
+"""Offers tasks that have schedules or recent runs."""
+
+run_ids = _completes(_runs)
+"""Offers recent runs."""
+
+ended_run_ids = _completes(_ended_runs)
+"""Offers recent runs that have ended: dead ones first."""
+
+
+def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the words that stand for an instant."""
+    return [word for word in ("last", "next", "now") if word.startswith(incomplete)]
+
+
+class RunState(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """The state of a run, of those that the ledger has; SQLAlchemy is loaded when one is asked for, not before."""
+
+    name = "state"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the state.
+
+        Raises:
+            BadParameter: There is no such state; says which there are.
+        """
+        from steadybeat.errors import did_you_mean
+
+        known = _states()
+        if value not in known:
+            self.fail(f"{value!r} is no state.{did_you_mean(value, known)} There are: {', '.join(known)}.", param, ctx)
+        return str(value)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what the help shows in the place of a value."""
+        return f"[{'|'.join(_states())}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer the states."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(state) for state in _states() if state.startswith(incomplete)]
+
+
+def _states() -> Sequence[str]:
+    from steadybeat.ledger.tables import RUN_STATES
+
+    return RUN_STATES

@@ -1,0 +1,76 @@
+"""Shown: how runs look, as a list, and one with all that is known about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from steadybeat.commands.output import Column, length, moment, nominal
+from steadybeat.commands.why import headline, where
+from steadybeat.telemetry.redaction import redact_text
+
+
+def _took(row: Mapping[str, Any]) -> str:
+    ended = row["started_at"] and row["finished_at"]
+    return length(row["finished_at"] - row["started_at"]) if ended else ""
+
+
+LIST_COLUMNS = [
+    Column(title="run", value=lambda row: str(row["id"])),
+    Column(title="task", value=lambda row: row["task"]),
+    Column(title="state", value=lambda row: row["state"]),
+    Column(title="fire", value=lambda row: nominal(row["scheduled_for"]), shown_from=100),
+    Column(title="sent", value=lambda row: moment(row["enqueued_at"]), shown_from=130, style="dim"),
+    Column(title="took", value=_took, right=True, shown_from=112),
+    Column(title="attempts", value=lambda row: str(row["attempt_count"]), right=True, shown_from=150),
+    Column(
+        title="reason", value=lambda row: redact_text(row["reason"] or ""), shown_from=140, tight="cut", style="dim"
+    ),
+]  # fmt: skip
+"""How a list of runs looks."""
+
+ATTEMPT_COLUMNS = [
+    Column(title="attempt", value=lambda row: str(row["number"]), right=True),
+    Column(title="outcome", value=lambda row: row["outcome"] or "running"),
+    Column(title="started", value=lambda row: moment(row["started_at"])),
+    Column(title="took", value=_took, right=True),
+    Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
+    Column(title="error", value=lambda row: redact_text(headline(row["error"])), tight="cut"),
+]
+"""How the attempts of a run look."""
+
+
+def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what there is to say about a run, a name and a text for each.
+
+    Args:
+        run: As the ledger has it.
+        shown: The same, with what is secret hidden.
+    """
+    key = run["key"]
+    done = key is not None and key["state"] == "done"
+    delivered = [("delivery", "delivery_no"), ("retries", "retry_count"), ("crashes", "crash_count")]
+    delivered.append(("rescues", "rescue_count"))
+    return [
+        ("run", str(run["id"])),
+        ("task", run["task"]),
+        ("state", run["state"] + (f": {shown['reason']}" if run["reason"] else "")),
+        ("effect", f"happened at {moment(key['changed_at'])} in run {key['run']}" if done else ""),
+        ("fire", f"{run['schedule']} at {nominal(run['scheduled_for'])}" if run["schedule"] else ""),
+        ("arguments", json.dumps(shown["args"], ensure_ascii=False) if run["args"] else ""),
+        ("keywords", json.dumps(shown["kwargs"], ensure_ascii=False) if run["kwargs"] else ""),
+        ("key", shown["idempotency_key"]),
+        ("queue", run["queue"] + (f", priority {run['priority']}" if run["priority"] is not None else "")),
+        ("sent", moment(run["enqueued_at"])),
+        ("not before", moment(run["not_before"])),
+        ("deadline", moment(run["deadline"])),
+        ("started", moment(run["started_at"])),
+        ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
+        ("counts", ", ".join(f"{name} {run[column]}" for name, column in delivered)),
+        ("parent", str(run["parent_id"] or "")),
+        ("rerun of", str(run["rerun_of"] or "")),
+        ("reruns", ", ".join(f"{each['id']} ({each['state']})" for each in run["reruns"])),
+        ("correlation", run["correlation_id"] or ""),
+        ("result", json.dumps(shown["result"], ensure_ascii=False) if run["result"] is not None else ""),
+    ]

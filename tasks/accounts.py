@@ -1,0 +1,84 @@
+"""Accounts: trials end when their time is over."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from celery import shared_task
+
+from steadybeat import SteadyTask, cron
+from tasks.market import engine, orders, trials
+
+BATCH_COUNT = 1_000
+PASS_COUNT = 100
+
+
+class Ended(NamedTuple):
+    """How many trials ended, by what they became."""
+
+    converted_count: int
+    expired_count: int
+
+
+@shared_task(
+    bind=True,
+    schedule=cron("*/10 * * * *", tz="UTC"),
+    catch_up="latest",
+    catch_up_window=timedelta(hours=1),
+    overlap="skip",
+    soft_time_limit=240,
+    time_limit=300,
+    max_retries=3,
+    retry_backoff=5,
+    retry_backoff_max=60,
+    owner="accounts-team",
+    severity="warning",
+    depends_on=["postgres"],
+)
+def end_trials(self: SteadyTask) -> dict[str, int]:
+    """End every trial whose time is over: `converted` for who paid an order in that time, else `expired`.
+
+    Safe to run twice: one statement by state and age per 1,000 trials; what one run ended is no trial for the next.
+    """
+    converted_count = expired_count = 0
+    for _ in range(PASS_COUNT):
+        with engine().begin() as db:
+            ended = end_due(db)
+        converted_count += ended.converted_count
+        expired_count += ended.expired_count
+        if sum(ended) < BATCH_COUNT:
+            break
+    return {"converted_count": converted_count, "expired_count": expired_count}
+
+
+def end_due(db: sa.Connection) -> Ended:
+    """End the 1,000 trials that are over for longest, in one statement.
+
+    Trials that somebody changes at this moment are locked and left for the next pass.
+    """
+    due = (
+        sa.select(trials.c.account_id)
+        .where(trials.c.state == "trial", trials.c.ends_at <= sa.func.now())
+        .order_by(trials.c.ends_at)
+        .limit(BATCH_COUNT)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    paid = sa.exists().where(
+        orders.c.buyer_id == trials.c.account_id,
+        orders.c.paid_at >= trials.c.started_at,
+        orders.c.paid_at < trials.c.ends_at,
+    )
+    ended = (
+        sa.update(trials)
+        .where(trials.c.account_id == due.c.account_id)
+        .values(state=sa.case((paid, "converted"), else_="expired"), ended_at=sa.func.now())
+        .returning(trials.c.state)
+        .cte("ended")
+    )
+    counts = sa.select(
+        sa.func.count().filter(ended.c.state == "converted"), sa.func.count().filter(ended.c.state == "expired")
+    ).select_from(ended)
+    return Ended(*db.execute(counts).one())
