@@ -133,4 +133,6 @@ def test_everything_comes_up_in_order_runs_a_fire_and_stops(engine: Engine, plat
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(port=engine.port("redis")).ping()
     assert engine.down() == []
+    said_by_flower = engine.containers["flower"][0].log.read_text().splitlines()
+    assert said_by_flower and all(line.startswith('{"timestamp": ') for line in said_by_flower)
     assert {*platform.folder.rglob("*")} == files  # the folder is read-only in the image

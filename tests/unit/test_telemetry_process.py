@@ -148,3 +148,23 @@ def test_nothing_secret_leaves_a_process(left: Left) -> None:
     assert "hunter2" not in left.text
     assert "hunter2" not in json.dumps(left.reports)
     assert "redis://:***@db/0" in json.dumps(left.reports)
+
+
+QUIET = """
+import logging, sys
+from steadybeat.telemetry.logs import configure_once_needed
+
+configure_once_needed()
+configure_once_needed()
+print("structlog" in sys.modules)
+logging.getLogger("x").info("below the level")
+logging.getLogger("x").warning("first")
+logging.getLogger("x").warning("second")
+print("structlog" in sys.modules)
+"""
+
+
+def test_a_command_that_writes_no_line_does_without_structlog_and_loses_none() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["first", "second"]

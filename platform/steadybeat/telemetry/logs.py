@@ -4,6 +4,8 @@ Lines of steadybeat, of tasks, of Celery, kombu, RedBeat, Flower and Tornado all
 root logger and `FactsFormatter`: one JSON object a line, or a readable line where the stream is a terminal.
 `structlog.get_logger()` and `logging.getLogger()` are equally good in a task. The arguments of tasks are never
 written.
+
+structlog is imported when it is needed: a command that writes no line, such as a health check, does without.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
 from celery.utils.log import get_multiprocessing_logger
-from structlog.contextvars import get_contextvars
-from structlog.typing import EventDict, WrappedLogger
 
 from steadybeat.telemetry.chatter import facts_of_chatter
 from steadybeat.telemetry.facts import bound, fields_of, instance, instant
 from steadybeat.telemetry.redaction import as_text, redact_text
+
+if TYPE_CHECKING:
+    import structlog
+    from structlog.typing import EventDict, WrappedLogger
 
 FACTS = "facts"
 """Name under which a record carries its fields, so that none of them can collide with an attribute of records."""
@@ -42,9 +45,11 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     Args:
         name: Name of the logger, such as ``__name__``.
     """
+    import structlog
+
     logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(name),
-        processors=_PROCESSORS,
+        processors=_processors(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
@@ -67,11 +72,13 @@ def configure(
         hijack: Whether handlers that others put on the root logger go, as Celery's
             `worker_hijack_root_logger` says.
     """
+    import structlog
+
     root = logging.getLogger()
     handler = _handler(logfile)
     handler.setFormatter(ConsoleFormatter(colors=colorize is not False) if _is_terminal(handler) else FactsFormatter())
     for former in list(root.handlers):
-        if hijack or isinstance(getattr(former, "formatter", None), FactsFormatter):
+        if hijack or _is_ours(former):
             root.removeHandler(former)
     root.addHandler(handler)
     root.setLevel(loglevel or logging.WARNING)
@@ -85,11 +92,41 @@ def configure(
     logging.captureWarnings(True)
     if not structlog.is_configured():
         structlog.configure(
-            processors=_PROCESSORS,
+            processors=_processors(),
             wrapper_class=structlog.stdlib.BoundLogger,
             logger_factory=structlog.stdlib.LoggerFactory(),
             cache_logger_on_first_use=True,
         )
+
+
+def configure_once_needed(colorize: bool | None = None) -> None:
+    """Do what `configure` does when the first line is written, at the level that is set; nothing if it is done.
+
+    Args:
+        colorize: As for `configure`.
+    """
+    root = logging.getLogger()
+    if any(map(_is_ours, root.handlers)):
+        return
+    root.handlers = [_FirstLine(colorize)]
+
+
+class _FirstLine(logging.Handler):
+    """Makes way for the handler of `configure` and hands it the first line."""
+
+    def __init__(self, colorize: bool | None) -> None:
+        super().__init__()
+        self._colorize = colorize
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Configure this process's lines, and write the record."""
+        root = logging.getLogger()
+        configure(root.level, colorize=self._colorize)
+        root.handlers[0].handle(record)
+
+
+def _is_ours(handler: logging.Handler) -> bool:
+    return isinstance(handler, _FirstLine) or isinstance(handler.formatter, FactsFormatter)
 
 
 class FactsFormatter(logging.Formatter):
@@ -104,6 +141,8 @@ class ConsoleFormatter(FactsFormatter):
     """Writes a record as a line for a person."""
 
     def __init__(self, *, colors: bool) -> None:
+        import structlog
+
         super().__init__()
         self._render = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
 
@@ -123,6 +162,8 @@ def line_of(record: logging.LogRecord) -> dict[str, Any]:
     Args:
         record: Any record of the standard library's logging.
     """
+    from structlog.contextvars import get_contextvars
+
     line: dict[str, Any] = {
         "timestamp": instant(datetime.fromtimestamp(record.created, UTC)),
         "level": record.levelname.lower(),
@@ -242,10 +283,10 @@ def _to_record(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[
     return (message,), arguments
 
 
-_PROCESSORS: list[Callable[..., Any]] = [
-    structlog.stdlib.filter_by_level,
-    structlog.stdlib.PositionalArgumentsFormatter(),
-    _to_record,
-]
+def _processors() -> list[Callable[..., Any]]:
+    import structlog
+
+    return [structlog.stdlib.filter_by_level, structlog.stdlib.PositionalArgumentsFormatter(), _to_record]
+
 
 _encode = json.JSONEncoder(default=as_text, allow_nan=False).encode

@@ -6,20 +6,20 @@ installed. Publishing and logging set-up tell no app; both act as soon as one is
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 from weakref import WeakSet
 
 from celery import Celery, current_app
 from celery import signals as celery_signals
-from structlog.contextvars import clear_contextvars
 
 from steadybeat.telemetry.correlation import of_request, stamp
 from steadybeat.telemetry.facts import bind_instance, bind_run, clear_run, instance_id
-from steadybeat.telemetry.logs import configure, get_logger
+from steadybeat.telemetry.logs import configure, configure_once_needed
 
 _installed: WeakSet[Celery] = WeakSet()
-_log = get_logger("steadybeat.process")
+_log = logging.getLogger("steadybeat.process")
 
 # Where the token of a run's facts stands on its request, so that nested eager runs each restore their own.
 _TOKEN = "steadybeat_facts"  # noqa: S105 - a context variable's token
@@ -37,11 +37,14 @@ def connect(app: Celery) -> None:
 
 
 def adopt_command() -> None:
-    """Take over the lines of this process if it is a ``celery`` command, from the moment the app is imported.
+    """Take over the lines of this process if it is a ``celery`` command; a second call changes nothing.
 
-    Flower and the sub-commands never set up logging through Celery. Everything from warnings on is written;
-    Flower then lowers the level by itself, worker and Beat replace the set-up by the one they were asked for. A
-    program that only sends tasks keeps the logging it has.
+    Flower and the sub-commands never set up logging through Celery. Everything from warnings on is written, or from
+    the level on that Flower has set; worker and Beat replace the set-up by the one they were asked for. A program
+    that only sends tasks keeps the logging it has.
+
+    It is called when the app is installed, which `-A` does. Where a plug-in has imported the app before, the command
+    is not known then, so it is called again when the command asks for the task modules.
     """
     # A command has loaded both; a web process needs neither.
     module, click = sys.modules.get("celery.bin.celery"), sys.modules.get("click")
@@ -49,7 +52,12 @@ def adopt_command() -> None:
     if module is None or context is None or context.find_root().command is not module.celery:
         return
     bind_instance(instance_id(context.find_root().invoked_subcommand or "celery"))
-    configure(colorize=not context.find_root().params.get("no_color"))
+    configure_once_needed(colorize=not context.find_root().params.get("no_color"))
+
+
+def _on_import_modules(sender: Any = None, **_: Any) -> None:
+    if sender in _installed:
+        adopt_command()
 
 
 def _on_setup_logging(
@@ -88,6 +96,8 @@ def _on_task_postrun(task: Any = None, **_: Any) -> None:
         return
     clear_run(token)
     if not request.is_eager:
+        from structlog.contextvars import clear_contextvars
+
         # What the task's own code bound with structlog must not stand in the lines of the next run.
         clear_contextvars()
 
@@ -111,15 +121,17 @@ def _on_worker_ready(sender: Any = None, **_: Any) -> None:
     worker = sender.controller
     _log.info(
         "worker ready",
-        queues=sorted(sender.app.amqp.queues.consume_from),
-        concurrency=worker.concurrency,
-        pool=getattr(worker.pool_cls, "__module__", str(worker.pool_cls)).rpartition(".")[2],
-        broker=sender.app.connection().as_uri(),
+        extra={
+            "queues": sorted(sender.app.amqp.queues.consume_from),
+            "concurrency": worker.concurrency,
+            "pool": getattr(worker.pool_cls, "__module__", str(worker.pool_cls)).rpartition(".")[2],
+            "broker": sender.app.connection().as_uri(),
+        },
     )
 
 
 def _on_worker_shutting_down(sig: str = "", how: str = "", exitcode: int = 0, **_: Any) -> None:
-    _log.warning("worker stopping", signal=sig, how=how.lower(), exit_code=exitcode)
+    _log.warning("worker stopping", extra={"signal": sig, "how": how.lower(), "exit_code": exitcode})
 
 
 def _on_worker_shutdown(**_: Any) -> None:
@@ -130,10 +142,11 @@ def _on_beat_init(sender: Any = None, **_: Any) -> None:
     if sender.app not in _installed:
         return
     scheduler = sender.scheduler_cls
-    _log.info("beat started", scheduler=getattr(scheduler, "__name__", str(scheduler)))
+    _log.info("beat started", extra={"scheduler": getattr(scheduler, "__name__", str(scheduler))})
 
 
 _HANDLERS = (
+    (celery_signals.import_modules, _on_import_modules),
     (celery_signals.setup_logging, _on_setup_logging),
     (celery_signals.before_task_publish, _on_before_task_publish),
     (celery_signals.task_prerun, _on_task_prerun),
