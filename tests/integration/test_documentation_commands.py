@@ -48,20 +48,20 @@ def left_running(command: str, folder: Path, environment: dict[str, str], log: P
         print(log.read_text())
 
 
+def type_in(commands: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Type commands into a shell, which ends at the first that fails."""
+    shell = ["bash", "-e"]
+    lines = "\n".join(commands)
+    return subprocess.run(
+        shell, input=lines, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def follow(block: Block, folder: Path, environment: dict[str, str]) -> None:
     """Type the commands of a block, and see that what it says is printed."""
 
     def done() -> bool:
-        typed = subprocess.run(
-            ["bash", "-e"],
-            input="\n".join(block.commands),
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        typed = type_in(block.commands, folder, environment)
         printed = f"{GUIDE}, line {block.line}:\n{block.text}\n--- printed:\n{typed.stdout}{typed.stderr}"
         assert typed.returncode == 0, printed
         assert comes_out(block.answers, typed.stdout), printed
@@ -94,9 +94,7 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path, environme
     assert [*commands] == ["ledger", "schedules", "beat", "worker", "runs", "health"]
 
     def answer(name: str) -> str:
-        typed = subprocess.run(
-            ["bash", "-c", commands[name]], cwd=ROOT, env=environment, capture_output=True, text=True
-        )
+        typed = type_in([commands[name]], ROOT, environment)
         assert typed.returncode == 0, f"{commands[name]}\n{typed.stdout}{typed.stderr}"
         return typed.stdout
 
