@@ -17,6 +17,9 @@ export WHEEL
 # Which tests `make test` runs; all of them unless given: make test TESTS=tests/unit
 TESTS ?=
 
+# A process of tests for each core, up to four; each has servers of its own.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: up demo test bench lint fmt docs picture lock clean help
 
 up: $(INSTALLED) ## run everything on this machine: Redis, Postgres, two Beats, workers, Flower
@@ -28,9 +31,9 @@ demo: $(INSTALLED) ## kill schedulers, workers and Redis for a minute, then coun
 test: lint ## format, lint, types, floors, and every test; with WHEEL=1, those of the wheel
 	@if [ -n "$$WHEEL" ]; then \
 	  $(BIN)/python ops/wheel_environment.py $(WHEELS); \
-	  exec $(WHEELS)/bin/python -m pytest $(TESTS); \
+	  exec $(WHEELS)/bin/python $(PYTEST) $(TESTS); \
 	fi; \
-	exec $(BIN)/python -m pytest $(TESTS)
+	exec $(BIN)/python $(PYTEST) $(TESTS)
 
 lint: $(INSTALLED) ## all of `make test` but the tests
 	@$(BIN)/ruff format --check .

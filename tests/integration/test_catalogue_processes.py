@@ -28,6 +28,8 @@ from tests.eventually import eventually
 from tests.integration.mailserver import MailServer, mail_server
 from tests.integration.marketplace import add_account, marketplace
 
+ROOT = Path(__file__).parents[2]
+
 # The catalogue's app, which tries again sooner than a mail server would like.
 QUICK = """
 from tasks import app
@@ -55,6 +57,7 @@ class House:
             "STEADYBEAT_REDIS_URL": redis_url,
             "STEADYBEAT_RETRY_BACKOFF_SECONDS": "0.1",
             "SMTP_URL": server.url,
+            "PYTHONPATH": str(ROOT),
         }
         (folder / "quick.py").write_text(QUICK)
         self.workers: list[Child] = []

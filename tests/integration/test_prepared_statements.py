@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -120,6 +121,31 @@ def test_a_process_holds_no_more_connections_than_it_may(ledger_url: str) -> Non
     ledger.database.close()
     assert held is not None
     assert held[0] <= 2
+
+
+@pytest.fixture
+def often_interrupted() -> Iterator[None]:
+    """Threads that take turns after a few instructions."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_threads_that_come_first_together_share_one_engine(ledger_url: str, often_interrupted: None) -> None:
+    ledger = Ledger(Settings(database_url=ledger_url))
+    together, opened = threading.Barrier(8), []
+
+    def come() -> None:
+        together.wait()
+        opened.append(ledger.database.engine)
+
+    threads = [threading.Thread(target=come) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == [ledger.database.engine] * 8
 
 
 def test_a_run_that_was_recorded_comes_back_from_its_claim_as_it_was(ledger: Ledger) -> None:

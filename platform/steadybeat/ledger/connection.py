@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def storable(value: str) -> str:
     return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-_engines: weakref.WeakSet[Database] = weakref.WeakSet()
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 class Database:
@@ -99,30 +100,36 @@ class Database:
                 ),
             },
         )
-        self._engine: Engine | None = None
-        self._autocommit: Engine | None = None
+        self._engines: tuple[Engine, Engine] | None = None
+        self._opening = threading.Lock()
         self._express = Express()
-        _engines.add(self)
+        _databases.add(self)
 
     @property
     def engine(self) -> Engine:
         """The engine of this process, opened when it is first asked for."""
-        if self._engine is None:
-            self._engine = self._open()
-            self._autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        return self._engine
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[Engine, Engine]:
+        """Return the engine, and the same one for statements that commit by themselves."""
+        with self._opening:
+            if self._engines is None:
+                engine = self._open()
+                self._engines = engine, engine.execution_options(isolation_level="AUTOCOMMIT")
+            return self._engines
 
     def forget_after_fork(self) -> None:
         """Leave the parent's connections to the parent."""
-        if self._engine is not None:
-            self._engine.dispose(close=False)
-            self._engine = self._autocommit = None
+        if self._engines is not None:
+            self._engines[0].dispose(close=False)
+            self._engines = None
+        self._opening = threading.Lock()
         self._express = Express()
 
     def close(self) -> None:
         """Close every connection; the next statement opens a new one."""
-        if self._engine is not None:
-            self._engine.dispose()
+        if self._engines is not None:
+            self._engines[0].dispose()
         self._express.close()
 
     @contextmanager
@@ -163,14 +170,13 @@ class Database:
                 return self._once(statement, values)
 
     def _once(self, statement: Executable | Prepared, values: Any) -> list[Any]:
-        engine = self.engine
+        engine, committing = self._opened()
         if isinstance(statement, Prepared):
             rows = self._express.run(engine, statement, values)
             if rows is not None:
                 return rows
             statement = statement.clause
-        assert self._autocommit is not None
-        with self._autocommit.connect() as connection:
+        with committing.connect() as connection:
             result: CursorResult[Any] = connection.execute(statement, values)
             return list(result) if result.returns_rows else []
 
@@ -202,7 +208,7 @@ def _is_away(error: Exception) -> bool:
 
 
 def _forget_all() -> None:
-    for database in list(_engines):
+    for database in list(_databases):
         database.forget_after_fork()
 
 
