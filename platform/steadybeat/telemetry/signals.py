@@ -19,6 +19,9 @@ from steadybeat.telemetry.facts import bind_instance, bind_run, clear_run, insta
 from steadybeat.telemetry.logs import configure, configure_once_needed
 
 _installed: WeakSet[Celery] = WeakSet()
+_adopted: list[str] = []
+"""The command of this process, once its lines are taken over."""
+
 _log = logging.getLogger("steadybeat.process")
 
 # Where the token of a run's facts stands on its request, so that nested eager runs each restore their own.
@@ -46,17 +49,20 @@ def adopt_command() -> None:
     It is called when the app is installed, which `-A` does. Where a plug-in has imported the app before, the command
     is not known then, so it is called again when the command asks for the task modules.
     """
+    if _adopted:
+        return
     # A command has loaded both; a web process needs neither.
     module, click = sys.modules.get("celery.bin.celery"), sys.modules.get("click")
     context = click.get_current_context(silent=True) if module and click else None
     if module is None or context is None or context.find_root().command is not module.celery:
         return
-    bind_instance(instance_id(context.find_root().invoked_subcommand or "celery"))
+    _adopted.append(context.find_root().invoked_subcommand or "celery")
+    bind_instance(instance_id(*_adopted))
     configure_once_needed(colorize=not context.find_root().params.get("no_color"))
 
 
 def _on_import_modules(sender: Any = None, **_: Any) -> None:
-    if sender in _installed:
+    if sender in _installed and sender.conf.worker_hijack_root_logger:
         adopt_command()
 
 
