@@ -1,0 +1,50 @@
+"""A Beat executes what the ledger has, whether its own code knows it or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_client
+from celery import Celery
+
+import steadybeat
+from steadybeat import every
+from steadybeat.beat import SteadyScheduler, definitions
+from tests.eventually import eventually
+
+
+def app_of(name: str, database_url: str, redis_url: str, folder: Path) -> Any:
+    app: Any = Celery(name, set_as_current=False)
+    app.conf.update(
+        steadybeat_database_url=database_url, steadybeat_redis_url=redis_url, steadybeat_health_folder=str(folder)
+    )
+    steadybeat.install(app)
+    return app
+
+
+@pytest.fixture
+def older(ledger_url: str, redis_url: str, tmp_path: Path) -> Iterator[Any]:
+    """A release that knows no service at all, after a newer one has applied the schedule of a service."""
+    newer, older = (app_of(name, ledger_url, redis_url, tmp_path) for name in ("newer", "older"))
+
+    @newer.task(name="shop.parcels.track", schedule=every(timedelta(seconds=1)), shared=False)
+    def track() -> None: ...
+
+    newer.steadybeat.ledger.schedules.apply(definitions(newer), newer.steadybeat.own_services())
+    yield older
+    for app in (newer, older):
+        app.steadybeat.ledger.database.close()
+        app.close()
+
+
+def test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older: Any, redis_url: str) -> None:
+    scheduler = SteadyScheduler(older, lazy=True)
+    with redis_client.Redis.from_url(redis_url) as client:
+        try:
+            eventually(lambda: scheduler.tick() >= 0 and client.llen("parcels"))
+        finally:
+            scheduler.close()
