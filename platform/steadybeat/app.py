@@ -189,7 +189,8 @@ def _install(app: Any) -> Steadybeat:
     app._task_from_fun = functools.partial(_task_from_fun, app, app._task_from_fun)
     app.register_task = functools.partial(_register_task, app.register_task)
     app.on_after_finalize.connect(_adopt_earlier_tasks, weak=False)
-    signals.beat_init.connect(_refuse_other_schedulers, dispatch_uid="steadybeat.refuse_other_schedulers")
+    for signal in (signals.import_modules, signals.beat_init):
+        signal.connect(_refuse_other_schedulers, dispatch_uid="steadybeat.refuse_other_schedulers")
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
@@ -242,14 +243,25 @@ def _register_task(original: Any, task: Any, **options: Any) -> Any:
 
 
 def _refuse_other_schedulers(sender: Any = None, **_: Any) -> None:
-    """End a Beat that was told (``-S``) to use a scheduler which knows nothing of the ledger."""
-    if getattr(sender.app, "steadybeat", None) is None:
+    """End a Beat that was told (``-S``) to use a scheduler which knows nothing of the ledger.
+
+    It comes with the signals `import_modules`, before a scheduler is made (RedBeat's writes to Redis at once), and
+    `beat_init`, where Beat runs within another program.
+    """
+    context = click.get_current_context(silent=True)
+    if isinstance(sender, Celery):
+        app, chosen = sender, context.params.get("scheduler") if context and context.info_name == "beat" else None
+    else:
+        app, chosen = sender.app, type(sender.scheduler)
+    if chosen is None or getattr(app, "steadybeat", None) is None:
         return
+    from celery.utils.imports import load_extension_class_names, qualname, symbol_by_name
+
     from steadybeat.beat import SteadyScheduler
 
-    if not isinstance(sender.scheduler, SteadyScheduler):
-        name = f"{type(sender.scheduler).__module__}:{type(sender.scheduler).__name__}"
-        ConfigurationError(f"-S {name}: fires past the ledger; leave -S and beat_scheduler out.").show()
+    scheduler = symbol_by_name(chosen, aliases=dict(load_extension_class_names("celery.beat_schedulers")))
+    if not issubclass(scheduler, SteadyScheduler):
+        ConfigurationError(f"-S {qualname(scheduler)}: fires past the ledger; leave -S and beat_scheduler out.").show()
         raise SystemExit(2)
 
 

@@ -38,6 +38,7 @@ def test_a_dead_letter_is_kept_until_it_is_rerun(shop: Shop, task: str, outcomes
     eventually(lambda: shop.run(answer["run"]).state == "succeeded")
     assert str(shop.run(answer["run"]).rerun_of) == run
     assert [str(each.run_id) for each in shop.effects("parcel")] == [answer["run"]]
+
     noted = shop.rows("SELECT what, target, reason FROM steadybeat.operations")
     assert noted == [("runs rerun", run, "the address was mended")]
 
@@ -46,3 +47,11 @@ def test_a_dead_letter_is_kept_until_it_is_rerun(shop: Shop, task: str, outcomes
     shop.settle()
     assert len(shop.effects("parcel")) == 1
     assert worker.status == "running"
+
+
+def test_a_run_with_wrong_arguments_is_a_dead_letter_at_once_and_says_so(shop: Shop) -> None:
+    assert shop.worker("orders").ready()
+    run = shop.send("orders.pack", "one", "too", "many", "arguments")
+    eventually(lambda: shop.run(run).state == "dead")
+    assert shop.outcomes(run) == ["failed"]
+    assert shop.run(run).reason.startswith("TypeError: ")

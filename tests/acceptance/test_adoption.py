@@ -217,4 +217,5 @@ def test_a_beat_that_is_told_to_fire_past_the_ledger_does_not_start(depot: Depot
     assert depot.celery("ledger", "upgrade").returncode == 0
     told = depot.celery("beat", "-S", "redbeat.RedBeatScheduler", "--max-interval", "1")
     assert told.returncode == 2
-    assert "Error: -S redbeat.schedulers:RedBeatScheduler: fires past the ledger" in told.stderr
+    assert "Error: -S redbeat.schedulers.RedBeatScheduler: fires past the ledger" in told.stderr
+    assert not depot.redis.keys("*")  # neither a lock nor an entry: it ended before it did anything

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
 from celery import Celery
+from celery.schedules import schedule
+from redbeat import RedBeatSchedulerEntry
 
 import steadybeat
 from steadybeat import every
 from steadybeat.beat import SteadyScheduler, definitions
 from tests.eventually import eventually
+
+
+def tick(scheduler: SteadyScheduler) -> bool:
+    scheduler.tick()
+    return True
 
 
 def app_of(name: str, database_url: str, redis_url: str, folder: Path) -> Any:
@@ -45,6 +52,24 @@ def test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older: An
     scheduler = SteadyScheduler(older, lazy=True)
     with redis_client.Redis.from_url(redis_url) as client:
         try:
-            eventually(lambda: scheduler.tick() >= 0 and client.llen("parcels"))
+            eventually(lambda: tick(scheduler) and client.llen("parcels"))
         finally:
             scheduler.close()
+
+
+def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
+    older: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    RedBeatSchedulerEntry("customer-42", "shop.parcels.track", schedule(60), app=older).save()
+
+    def warnings() -> list[str]:
+        return [record.schedule for record in caplog.records if "is not executed" in record.getMessage()]
+
+    scheduler = SteadyScheduler(older, lazy=True)
+    try:
+        eventually(lambda: tick(scheduler) and warnings())
+        scheduler._leader._look_at = datetime.min.replace(tzinfo=UTC)
+        scheduler.tick()
+    finally:
+        scheduler.close()
+    assert warnings() == ["customer-42"]

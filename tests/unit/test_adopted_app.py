@@ -87,6 +87,11 @@ def test_a_worker_takes_what_it_took_before_and_the_queues_of_services() -> None
     assert sorted(app.amqp.queues.consume_from) == ["fast", "reports"]
 
 
+def test_a_worker_that_is_told_to_take_a_queue_that_nobody_has_is_told_the_nearest() -> None:
+    with pytest.raises(UnknownQueue, match="Did you mean 'reports'"):
+        with_tasks(plain_app(task_routes={"shop.orders.add": "reports"})).amqp.queues.select(["report"])
+
+
 def test_queues_may_still_be_made_as_they_are_named() -> None:
     app = with_tasks(plain_app(task_create_missing_queues=True))
     assert app.amqp.router.route({"queue": "anything"}, "shop.orders.add")["queue"].name == "anything"

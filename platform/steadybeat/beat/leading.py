@@ -95,6 +95,7 @@ class Leader:
         self._unmarked: list[tuple[FireRow, str | None]] = []
         self._published: set[tuple[str, datetime]] = set()
         self._look_at = datetime.min.replace(tzinfo=UTC)
+        self._strangers: frozenset[str] = frozenset()
         self.term = term
 
     def tick(self, poll: timedelta) -> timedelta:
@@ -132,6 +133,17 @@ class Leader:
             if self._definitions and self._projection.lost():
                 logger.warning("redis was emptied: schedules are written again")
                 self._projection.write(self._definitions)
+            self._warn_of_strangers()
+
+    def _warn_of_strangers(self) -> None:
+        """Say, once for each, that what is saved with RedBeat's tools is not executed."""
+        strangers = self._projection.strangers()
+        for name in sorted(strangers - self._strangers):
+            logger.warning(
+                "an entry of redbeat is not executed: `schedules import --from redbeat` takes it over",
+                extra={"schedule": name},
+            )
+        self._strangers = strangers
 
     def _declare(self, services: Iterable[str]) -> None:
         """Know the queues of services that the ledger has and this code does not: a release applies them first."""

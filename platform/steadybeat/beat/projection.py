@@ -21,6 +21,7 @@ from redbeat.decoder import RedBeatJSONEncoder
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from redis.exceptions import RedisError
 
+from steadybeat.beat.definitions import time_zone
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import Rule, to_celery
 
@@ -51,7 +52,7 @@ class SteadyEntry(RedBeatSchedulerEntry):
         return cls(
             name=row.name,
             task=row.task,
-            schedule=_as_celery(definition.rule),
+            schedule=_as_celery(definition.rule, time_zone(app)),
             args=tuple(row.args),
             kwargs=dict(row.kwargs),
             options={**row.options, **options},
@@ -72,16 +73,30 @@ class Projection:
         except RedisError:
             return False
 
+    def strangers(self) -> frozenset[str]:
+        """Return the entries that RedBeat's own tools have made, which nothing executes; none if Redis is away."""
+        client, conf = get_redis(self._app), self._app.redbeat_conf
+        try:
+            ours = self._revisions(client, conf.schedule_key)
+        except RedisError:
+            return frozenset()
+        return frozenset(str(key).removeprefix(conf.key_prefix) for key, revision in ours.items() if not revision)
+
+    @staticmethod
+    def _revisions(client: Any, schedule_key: str) -> dict[Any, Any]:
+        """Return every entry's key and the revision that we have written there, or None."""
+        keys = client.zrange(schedule_key, 0, -1)
+        with client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(key, "steadybeat_revision")
+            return dict(zip(keys, pipe.execute(), strict=True))
+
     def write(self, definitions: Mapping[str, Definition]) -> None:
         """Write every schedule, and take away those that the ledger has no more."""
         client, key = get_redis(self._app), self._app.redbeat_conf.schedule_key
         now = datetime.now(UTC)
         try:
-            present = client.zrange(key, 0, -1)
-            with client.pipeline(transaction=False) as pipe:
-                for entry_key in present:
-                    pipe.hget(entry_key, "steadybeat_revision")
-                ours = {each for each, revision in zip(present, pipe.execute(), strict=True) if revision}
+            ours = {each for each, revision in self._revisions(client, key).items() if revision}
             with client.pipeline(transaction=False) as pipe:
                 for definition in definitions.values():
                     ours.discard(self._put(pipe, definition, now))
@@ -134,9 +149,9 @@ def _score(rule: Rule, after: datetime) -> float:
     return -1.0 if following is None else following.timestamp()
 
 
-def _as_celery(rule: Rule) -> Any:
+def _as_celery(rule: Rule, tz: str) -> Any:
     """Return the nearest that RedBeat's encoder knows; the exact rule stands in ``steadybeat_spec``."""
-    exact = to_celery(rule)
+    exact = to_celery(rule, tz=tz)
     if exact is not None:
         return exact
     first = rule.next_after(datetime.now(UTC))

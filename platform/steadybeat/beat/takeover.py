@@ -136,6 +136,9 @@ def _judge(
         return Found(name=name, verdict=PRESENT)
     if not entry.get("enabled", True):
         return Found(name=name, verdict=LEFT, reason="it is disabled")
+    if str(entry["task"]).startswith("celery.") and name not in code:
+        reason = "it is Celery's own; if your result backend keeps what has expired, write it into beat_schedule"
+        return Found(name=name, verdict=LEFT, reason=reason)
     if name in statics and name not in code:
         reason = "it came from a beat_schedule that this program does not have; `schedules apply` of the one that has"
         return Found(name=name, verdict=LEFT, reason=f"{reason} brings it in")

@@ -30,7 +30,7 @@ _MARKS = {"taken over": "+", "in the ledger": "", "left": "!", "well": "", "refu
 def import_(ctx: click.Context, source: str, dry_run: bool, reason: str, as_json: bool) -> None:
     """Take over the schedules that RedBeat has in Redis.
 
-    Each continues where RedBeat's last fire left off, and stays until somebody removes it: `schedules apply` does not
+    Each continues where RedBeat's last fire left off, and stays until `schedules remove`: `schedules apply` does not
     retire it. What means something else from now on is said entry by entry. What is left stays in Redis as it is;
     nothing fires it. Stop RedBeat's own Beat first.
 

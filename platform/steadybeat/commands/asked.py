@@ -10,7 +10,7 @@ from uuid import UUID
 from steadybeat.commands.output import length
 from steadybeat.commands.schedules import due_at, unknown_schedule
 from steadybeat.commands.why import Facts, neighbours
-from steadybeat.errors import ConfigurationError
+from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule, fire_key, from_json, run_id
 
@@ -48,6 +48,22 @@ def schedule_of(book: Ledger, name: str) -> dict[str, Any]:
     if found is None:
         raise unknown_schedule(name, [row.name for row in book.schedules.all()])
     return found
+
+
+def must_be_known(app: Any, book: Ledger, *, task: str | None, service: str | None) -> None:
+    """Refuse a task or a service that this program has not, that no schedule has, and that never had a run.
+
+    Raises:
+        ConfigurationError: Names the nearest.
+    """
+    app.loader.import_default_modules()
+    rows = book.schedules.all()
+    tasks = {*(row.task for row in rows), *(name for name in app.tasks if not name.startswith("celery."))}
+    services = {*(row.service for row in rows), *app.steadybeat.own_services(), *app.steadybeat.settings.services}
+    for option, name, known in (("task", task, tasks), ("service", service, services)):
+        if name is not None and name not in known and not book.story.runs(**{option: name}, limit=1):
+            near = did_you_mean(name, known) or f" Known are: {', '.join(sorted(known))}."
+            raise ConfigurationError(f"--{option} {name!r}: there is no such {option}.{near}", name=option)
 
 
 def gather(book: Ledger, row: Mapping[str, Any], at: datetime, now: datetime) -> Facts:

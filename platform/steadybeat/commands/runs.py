@@ -10,8 +10,7 @@ from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option, nominal
 from steadybeat.commands.output import as_json as plain
-from steadybeat.commands.usage import Group
-from steadybeat.errors import ConfigurationError
+from steadybeat.commands.usage import Group, reason_given
 
 
 @click.group(cls=Group, epilog="Example: celery -A tasks runs why tasks.royalties.settle last")
@@ -42,15 +41,18 @@ def list_(
     --json: [{"id", "task", "service", "state", "reason", "schedule", "scheduled_for", "attempt_count",
               "enqueued_at", "started_at", "finished_at", "error"}]
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    from steadybeat.commands.asked import schedule_of
+    from steadybeat.commands.asked import must_be_known, schedule_of
     from steadybeat.commands.shown import LIST_COLUMNS
     from steadybeat.ledger import Ledger
     from steadybeat.telemetry.redaction import redact
 
-    book = Ledger.of(installed(ctx))
+    app = installed(ctx)
+    book = Ledger.of(app)
     if schedule is not None:
         schedule_of(book, schedule)
     found = book.story.runs(task=task, service=service, schedule=schedule, state=state, limit=limit)
+    if not found:
+        must_be_known(app, book, task=task, service=service)
     out = Output(ctx)
     if as_json:
         out.json(redact(plain(found)))
@@ -177,8 +179,7 @@ def rerun(ctx: click.Context, run: str, reason: str, again: bool, force: bool, a
     from steadybeat.commands.asked import run_of
     from steadybeat.ledger import Ledger
 
-    if not reason.strip():
-        raise ConfigurationError("--reason='': must say why, such as --reason 'the bank is back'.")
+    reason = reason_given(reason, "the bank is back")
     app = installed(ctx, tasks=True)
     story = Ledger.of(app).story
     old = run_of(Ledger.of(app), run)
@@ -186,7 +187,7 @@ def rerun(ctx: click.Context, run: str, reason: str, again: bool, force: bool, a
     found, new, key = again_.standing(story, old, again=again), None, old["idempotency_key"]
     if found is None:
         key = again_.key_of(story, old, again=again)
-        new = again_.send(app, old, key=key, reason=reason.strip())
+        new = again_.send(app, old, key=key, reason=reason)
         found = again_.Standing("sent", f"Run {new} is on its way to queue {old['queue']}.")
     out = Output(ctx)
     if as_json:

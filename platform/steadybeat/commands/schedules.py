@@ -15,7 +15,7 @@ from steadybeat.commands import completion
 from steadybeat.commands.adoption import check, import_
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, distance, json_option, length, moment, nominal
-from steadybeat.commands.usage import Group
+from steadybeat.commands.usage import Group, reason_given
 from steadybeat.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MARKS = {"added": "+", "changed": "~", "retired": "-"}
 
 @click.group(cls=Group, epilog="Example: celery -A tasks schedules next")
 def schedules() -> None:
-    """Show and apply schedules, take over RedBeat's."""
+    """Show, apply and remove schedules, take over RedBeat's."""
 
 
 schedules.add_command(import_)
@@ -255,6 +255,41 @@ def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> No
         out.table(columns, fires)
     else:
         out.say("No schedules yet. `celery -A … schedules apply` brings in those of the code.")
+
+
+@schedules.command(epilog="Example: celery -A tasks schedules remove customer-42 --reason 'they have left'")
+@click.argument("name", shell_complete=completion.schedule_names)
+@click.option("--reason", required=True, help="Why; it is written down with your name.")
+@json_option
+@click.pass_context
+def remove(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
+    """Retire a schedule that no code defines.
+
+    NAME is one taken over from RedBeat, or one of a service that is gone. Fires that are not sent yet are superseded;
+    runs go on. What this program's code defines is refused: take it out there, and apply.
+
+    \b
+    --json: {"removed": text, "reason": text}
+    """  # noqa: D301
+    from steadybeat.beat.definitions import definitions
+    from steadybeat.commands.rerun import who
+    from steadybeat.ledger import Ledger
+
+    app = installed(ctx, tasks=True)
+    reason = reason_given(reason, "the customer has left")
+    if any(row.name == name for row in definitions(app)):
+        raise ConfigurationError(
+            f"schedule {name!r}: this program's code defines it; take it out there, and run `schedules apply`.",
+            schedule=name,
+        )
+    book = Ledger.of(app).schedules
+    if not book.remove(name, who=who(), reason=reason):
+        raise unknown_schedule(name, [row.name for row in book.all()])
+    out = Output(ctx)
+    if as_json:
+        out.json({"removed": name, "reason": reason})
+    else:
+        out.say(f"Removed: {name}. Fires that were not sent yet are superseded.")
 
 
 def _delay(fire: dict[str, Any]) -> str:

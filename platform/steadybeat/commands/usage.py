@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from steadybeat.errors import did_you_mean
+from steadybeat.errors import ConfigurationError, did_you_mean
 
 EXAMPLE = "Example: "
 """An epilog that begins so stands in the help as one line, however narrow the terminal, so that it can be copied."""
@@ -43,6 +43,21 @@ def _in_one_line(error: click.UsageError, ctx: click.Context | None) -> WrongUsa
         said = " ".join(error.format_message().split())
         said = said if said.endswith((".", "?", "!")) else f"{said}."
     return WrongUsage(f"{said} Help: {path} --help", ctx)
+
+
+def reason_given(reason: str, example: str) -> str:
+    """Return the reason that a person gave for a change.
+
+    Args:
+        reason: What stands behind ``--reason``.
+        example: One that would do.
+
+    Raises:
+        ConfigurationError: It is empty.
+    """
+    if not reason.strip():
+        raise ConfigurationError(f"--reason={reason!r}: must say why, such as --reason {example!r}.")
+    return reason.strip()
 
 
 class Command(click.Command):

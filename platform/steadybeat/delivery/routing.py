@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
+from celery.app.amqp import Queues
 from celery.app.routes import Router
 from kombu import Queue
+from kombu.utils.functional import maybe_list
 
 from steadybeat.errors import UnknownQueue, did_you_mean
 
@@ -67,6 +69,34 @@ def keeps_default_queue(app: Any) -> bool:
     return said or conf.task_default_queue in names
 
 
+def unknown_queue(app: Any, name: str, declared: Iterable[str]) -> UnknownQueue:
+    """Return the error that names a queue nobody has, the nearest, and the way out."""
+    known = sorted({*services_of(app), *declared})
+    return UnknownQueue(
+        f"queue={name!r}: there is no such queue.{did_you_mean(name, known)} Known are: {', '.join(known)}."
+        " A service whose tasks this program does not import is named in steadybeat_services.",
+        queue=name,
+        known=known,
+    )
+
+
+class SteadyQueues(Queues):
+    """Celery's queues, which name the known ones when a worker is told (``-Q``) to consume another."""
+
+    app: Any = None
+
+    def select(self, include: Any) -> None:
+        """Consume these queues only.
+
+        Raises:
+            UnknownQueue: One of them is not there.
+        """
+        for name in maybe_list(include) or ():
+            if name not in self and not self.create_missing:
+                raise unknown_queue(self.app, name, self)
+        super().select(include)
+
+
 class SteadyRouter(Router):
     """Celery's router, which knows every service's queue and names the known ones when asked for another."""
 
@@ -115,14 +145,7 @@ class SteadyRouter(Router):
         name = route if isinstance(route, str) else route.get("queue")
         if isinstance(name, str) and name not in self.queues and not self.create_missing:
             self._import_tasks()
-            services = services_of(self.app)
-            if name not in services and name not in queues_named(self.app):
-                known = sorted({*services, *self.queues})
-                raise UnknownQueue(
-                    f"queue={name!r}: there is no such queue.{did_you_mean(name, known)} Known are: {', '.join(known)}."
-                    " A service whose tasks this program does not import is named in steadybeat_services.",
-                    queue=name,
-                    known=known,
-                )
+            if name not in {*services_of(self.app), *queues_named(self.app)}:
+                raise unknown_queue(self.app, name, self.queues)
             self.queues.add(Queue(name, routing_key=name))
         return super().expand_destination(route)

@@ -24,7 +24,7 @@ from kombu.exceptions import EncodeError, OperationalError
 from kombu.serialization import dumps
 
 from steadybeat import channel, telemetry
-from steadybeat.delivery.routing import SteadyRouter, queues_named, service_of, services_of
+from steadybeat.delivery.routing import SteadyQueues, SteadyRouter, queues_named, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
@@ -53,6 +53,8 @@ _diversion: ContextVar[Diversion | None] = ContextVar("steadybeat_diversion", de
 class SteadyAMQP(AMQP):
     """Celery's message factory, which records what it sends."""
 
+    queues_cls = SteadyQueues
+
     @cached_property
     def Connection(self) -> type[channel.Connection]:  # noqa: N802 - Celery's name
         """The class of this app's connections."""
@@ -61,6 +63,7 @@ class SteadyAMQP(AMQP):
     def Queues(self, queues: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 - Celery's name
         """Return the queues that the configuration declares, and one for each service."""
         declared = super().Queues(queues, *args, **kwargs)
+        declared.app = self.app
         for service in services_of(self.app):
             if service not in declared:
                 declared.add(Queue(service, routing_key=service))

@@ -131,6 +131,25 @@ class Schedules:
                 connection.execute(insert(operations).values(**noted))
         return names
 
+    def remove(self, name: str, *, who: str, reason: str) -> bool:
+        """Retire a schedule by hand, and return whether there was one; noted in `operations`, in one transaction.
+
+        Args:
+            name: Of the schedule.
+            who: Who does it.
+            reason: Why.
+        """
+        with self._database.transaction() as connection:
+            connection.execute(_ONE_APPLY_AT_A_TIME)
+            row = next((row for row in connection.execute(_ALL) if row.name == name), None)
+            if row is None:
+                return False
+            _carry_out(connection, Change(name, "retired"), None, connection.execute(_GENERATION).scalar_one())
+            details = {"task": row.task, "spec": row.spec, "source": row.source}
+            noted = {"who": who, "what": "schedules remove", "target": name, "reason": reason, "details": details}
+            connection.execute(insert(operations).values(**noted))
+        return True
+
 
 _COMPARED = ("task", "service", "spec", "policies", "args", "kwargs", "options")
 

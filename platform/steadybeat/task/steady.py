@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.options import OPTIONS, check
+
+logger = logging.getLogger(__name__)
 
 
 class SteadyTask(Task):
@@ -112,6 +115,8 @@ class SteadyTask(Task):
                 except Retry as retry:
                     attempt.try_again(retry, diverted, error)
                     raise
+                except Reject as refused:  # it cannot be sent again: wrong arguments, for one
+                    logger.warning("not tried again", extra={"error": str(refused.reason)})
                 except Exception as last:  # noqa: BLE001 - retry() raises this once the retries are used up
                     error = last
         attempt.die(error)

@@ -142,6 +142,41 @@ def test_the_keys_of_what_is_taken_over_become_the_ledgers_projection(
     assert set(client.zrange("redbeat::schedule", 0, -1)) == {entry.key, left.key}
 
 
+def test_redbeats_own_beat_reads_a_crontab_back_as_it_was(
+    riga: Any, run: Run, save: Save, plain: Any, client: redis_client.Redis
+) -> None:
+    entry = save("nightly", crontab(0, 3, "mon", "13"))
+    imported(run, riga)
+    assert client.hget(entry.key, "steadybeat_revision")
+    assert RedBeatSchedulerEntry.from_key(entry.key, app=plain).schedule == entry.schedule
+
+
+def test_what_is_taken_over_stays_until_it_is_removed_by_hand_with_a_reason(
+    riga: Any, run: Run, save: Save, book: Ledger
+) -> None:
+    save("nightly", crontab(0, 3))
+    imported(run, riga)
+    assert "must say why" in refusal(run("schedules", "remove", "nightly", "--reason", " ", app=riga))
+    answer = said(run("schedules", "remove", "nightly", "--reason", "they left", "--json", app=riga))
+    assert answer == {"removed": "nightly", "reason": "they left"}
+    assert not book.schedules.all()
+    noted = book.database.execute(sa.text("SELECT what, target, reason FROM steadybeat.operations ORDER BY at"))
+    assert tuple(noted[-1]) == ("schedules remove", "nightly", "they left")
+    assert "there is no such schedule" in refusal(run("schedules", "remove", "nightly", "--reason", "x", app=riga))
+
+
+def test_what_the_code_defines_is_not_removed_by_hand(riga: Any, run: Run, book: Ledger) -> None:
+    run("schedules", "apply", app=riga)
+    assert "code defines it" in refusal(run("schedules", "remove", "shop.mail.digest", "--reason", "x", app=riga))
+    assert [row.name for row in book.schedules.all()] == ["shop.mail.digest"]
+
+
+def test_celerys_own_clean_up_is_left(riga: Any, run: Run, save: Save) -> None:
+    save("celery.backend_cleanup", crontab("0", "4"), task="celery.backend_cleanup")
+    entry = imported(run, riga)["celery.backend_cleanup"]
+    assert (entry["verdict"], entry["needs_person"]) == ("left", False)
+
+
 def test_what_cannot_be_taken_over_is_left_with_its_reason_and_the_rest_goes_on(
     riga: Any, run: Run, save: Save, client: redis_client.Redis
 ) -> None:

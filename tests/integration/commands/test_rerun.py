@@ -79,7 +79,7 @@ def test_a_rerun_needs_a_reason(run: Run) -> None:
     result = run("runs", "rerun", UNKNOWN)
     assert result.exit_code == 2
     assert "Missing option '--reason'" in result.stderr
-    assert refusal(run("runs", "rerun", UNKNOWN, "--reason", " ")).startswith("--reason='': must say why")
+    assert refusal(run("runs", "rerun", UNKNOWN, "--reason", " ")).startswith("--reason=' ': must say why")
 
 
 def test_a_run_of_a_task_that_is_gone_is_not_run_again(app: Any, book: Ledger, run: Run, instance: str) -> None:

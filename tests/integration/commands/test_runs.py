@@ -24,7 +24,12 @@ def test_runs_are_listed_last_sent_first_and_filtered(app: Any, run: Run, instan
     lines = run("runs", "list", "--state", "dead").stdout.splitlines()
     assert lines[0].split() == ["RUN", "TASK", "STATE", "FIRE", "SENT", "TOOK", "ATTEMPTS", "REASON"]
     assert lines[1].startswith(f"{first}  shop.billing.charge  dead")
-    assert run("runs", "list", "--task", "shop.none").stdout == "No such runs.\n"
+    assert run("runs", "list", "--state", "dead", "--service", "mail").stdout == "No such runs.\n"
+
+
+def test_a_task_or_a_service_that_nobody_has_is_refused_with_the_nearest(run: Run) -> None:
+    assert "Did you mean 'shop.billing.charge'?" in refusal(run("runs", "list", "--task", "shop.billing.charg"))
+    assert "Did you mean 'billing'?" in refusal(run("runs", "list", "--service", "biling"))
 
 
 def test_show_tells_everything_but_secrets(app: Any, run: Run, instance: str) -> None:
