@@ -22,7 +22,7 @@ PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: up demo test bench lint fmt docs picture lock clean help
 
-up: $(INSTALLED) ## run everything on this machine: Redis, Postgres, two Beats, workers, Flower
+up: $(INSTALLED) ## run everything on this machine: Redis, Postgres, two Beats, a watchdog, workers, Flower
 	@exec $(BIN)/celery -A tasks dev
 
 demo: $(INSTALLED) ## kill schedulers, workers and Redis for a minute, then count the effects

@@ -37,8 +37,8 @@ def dev(
 ) -> None:
     """Run the whole platform on this machine, until Ctrl-C.
 
-    That is Redis, Postgres, two Beats, a worker for each service, and Flower, kept running; data and logs stay in the
-    folder.
+    That is Redis, Postgres, two Beats, a watchdog, a worker for each service, and Flower, kept running; data and logs
+    stay in the folder.
 
     Exits with 0 when it was told to stop, with 1 when the stack does not come up or one is running already, and
     with 2 when it was given something wrong.

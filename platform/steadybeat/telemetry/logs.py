@@ -90,6 +90,7 @@ def configure(
     multiprocessing.handlers = [handler]
     multiprocessing.setLevel(logging.ERROR)
     logging.captureWarnings(True)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # it names each of its parts at each start
     if not structlog.is_configured():
         structlog.configure(
             processors=_processors(),
