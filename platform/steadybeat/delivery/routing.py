@@ -13,7 +13,7 @@ from celery.app.routes import Router
 from kombu import Queue
 from kombu.utils.functional import maybe_list
 
-from steadybeat.errors import UnknownQueue, did_you_mean
+from steadybeat.errors import ConfigurationError, UnknownQueue, did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +89,11 @@ class SteadyQueues(Queues):
         """Consume these queues only.
 
         Raises:
-            UnknownQueue: One of them is not there.
+            ConfigurationError: One of them is not there; no `UnknownQueue`, which Celery would take for a KeyError.
         """
         for name in maybe_list(include) or ():
             if name not in self and not self.create_missing:
-                raise unknown_queue(self.app, name, self)
+                raise ConfigurationError(unknown_queue(self.app, name, self).message, queue=name)
         super().select(include)
 
 
