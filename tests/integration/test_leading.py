@@ -57,6 +57,11 @@ def test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older: An
             scheduler.close()
 
 
+def test_a_beat_without_a_time_zone_of_its_own_leads_all_the_same(older: Any, redis_url: str) -> None:
+    older.conf.update(enable_utc=False, timezone=None)
+    test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older, redis_url)
+
+
 def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     older: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -68,7 +73,7 @@ def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     scheduler = SteadyScheduler(older, lazy=True)
     try:
         eventually(lambda: tick(scheduler) and warnings())
-        scheduler._leader._look_at = datetime.min.replace(tzinfo=UTC)
+        scheduler._leader._look_at = scheduler._leader._warn_at = datetime.min.replace(tzinfo=UTC)
         scheduler.tick()
     finally:
         scheduler.close()

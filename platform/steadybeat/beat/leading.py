@@ -95,6 +95,7 @@ class Leader:
         self._unmarked: list[tuple[FireRow, str | None]] = []
         self._published: set[tuple[str, datetime]] = set()
         self._look_at = datetime.min.replace(tzinfo=UTC)
+        self._warn_at = self._look_at
         self._strangers: frozenset[str] = frozenset()
         self.term = term
 
@@ -133,7 +134,9 @@ class Leader:
             if self._definitions and self._projection.lost():
                 logger.warning("redis was emptied: schedules are written again")
                 self._projection.write(self._definitions)
-            self._warn_of_strangers()
+            if now >= self._warn_at:
+                self._warn_at = now + timedelta(minutes=1)
+                self._warn_of_strangers()
 
     def _warn_of_strangers(self) -> None:
         """Say, once for each, that what is saved with RedBeat's tools is not executed."""

@@ -21,7 +21,6 @@ from redbeat.decoder import RedBeatJSONEncoder
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from redis.exceptions import RedisError
 
-from steadybeat.beat.definitions import time_zone
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import Rule, to_celery
 
@@ -52,7 +51,7 @@ class SteadyEntry(RedBeatSchedulerEntry):
         return cls(
             name=row.name,
             task=row.task,
-            schedule=_as_celery(definition.rule, time_zone(app)),
+            schedule=_as_celery(definition.rule, str(app.timezone)),
             args=tuple(row.args),
             kwargs=dict(row.kwargs),
             options={**row.options, **options},

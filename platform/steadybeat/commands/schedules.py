@@ -266,7 +266,8 @@ def remove(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
     """Retire a schedule that no code defines.
 
     NAME is one taken over from RedBeat, or one of a service that is gone. Fires that are not sent yet are superseded;
-    runs go on. What this program's code defines is refused: take it out there, and apply.
+    runs go on. What this program's code defines is refused: take it out there, and apply. What another program's code
+    defines comes back when that one applies.
 
     \b
     --json: {"removed": text, "reason": text}

@@ -1,4 +1,7 @@
-"""Schedules: what is defined. Code brings its definitions in by `apply`, RedBeat's come in by `take_over`."""
+"""Schedules: what is defined. Code brings its definitions in by `apply`, RedBeat's come in by `take_over`.
+
+What a person changes is noted in `operations`, in the same transaction.
+"""
 
 from __future__ import annotations
 
@@ -109,8 +112,7 @@ class Schedules:
     def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
         """Bring in schedules that another scheduler had, and return the names of those that were not here yet.
 
-        Each is written down in `operations`, in the same transaction. `apply` retires none whose source is
-        ``operator``.
+        `apply` retires none whose source is ``operator``.
 
         Args:
             given: By name, the schedule and the instant after which its fires are expected.
@@ -126,13 +128,11 @@ class Schedules:
             for name in names:
                 row, since = given[name]
                 _put(connection, row, generation, source=row.source, since=since)
-                details = {"task": row.task, "spec": row.spec, "since": since.isoformat()}
-                noted = {"who": who, "what": "schedules import", "target": name, "reason": reason, "details": details}
-                connection.execute(insert(operations).values(**noted))
+                _note(connection, "schedules import", row, who, reason, since=since.isoformat())
         return names
 
     def remove(self, name: str, *, who: str, reason: str) -> bool:
-        """Retire a schedule by hand, and return whether there was one; noted in `operations`, in one transaction.
+        """Retire a schedule by hand, and return whether there was one.
 
         Args:
             name: Of the schedule.
@@ -141,13 +141,11 @@ class Schedules:
         """
         with self._database.transaction() as connection:
             connection.execute(_ONE_APPLY_AT_A_TIME)
-            row = next((row for row in connection.execute(_ALL) if row.name == name), None)
+            row = next((ScheduleRow(**row._mapping) for row in connection.execute(_ALL) if row.name == name), None)
             if row is None:
                 return False
             _carry_out(connection, Change(name, "retired"), None, connection.execute(_GENERATION).scalar_one())
-            details = {"task": row.task, "spec": row.spec, "source": row.source}
-            noted = {"who": who, "what": "schedules remove", "target": name, "reason": reason, "details": details}
-            connection.execute(insert(operations).values(**noted))
+            _note(connection, "schedules remove", row, who, reason, source=row.source)
         return True
 
 
@@ -195,6 +193,12 @@ def _put(
     }
     values |= {name: _json(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
     connection.execute(_PUT, values)
+
+
+def _note(connection: Connection, what: str, row: ScheduleRow, who: str, reason: str, **details: str) -> None:
+    told = {"task": row.task, "spec": row.spec, **details}
+    noted = {"who": who, "what": what, "target": row.name, "reason": reason, "details": told}
+    connection.execute(insert(operations).values(**noted))
 
 
 def _json(value: Any) -> str:
