@@ -20,7 +20,7 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
-    from steadybeat.delivery import Relay, Rescuer
+    from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
     from steadybeat.telemetry.pulse import Pulse
 
@@ -61,6 +61,16 @@ class Steadybeat:
         from steadybeat.delivery import Rescuer
 
         return Rescuer(self._app)
+
+    def ahead(self, timeout_seconds: float) -> Ahead:
+        """Return what builds messages and sends them later.
+
+        Args:
+            timeout_seconds: How long Redis may take to answer.
+        """
+        from steadybeat.delivery import Ahead
+
+        return Ahead(self._app, timeout_seconds)
 
     def service(self, task: str) -> str:
         """Return the service that owns a task."""

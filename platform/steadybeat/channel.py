@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import functools
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import kombu
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 TRANSPORT = f"{__name__}:Transport"
 KeepForeign = Callable[[str, bytes, str], None]
+Command = tuple[str, tuple[Any, ...]]
+"""A method of redis-py's client and its arguments."""
+
 _TAKES_AN_ITEM = ("BRPOP", "RPOP")
 
 
@@ -49,14 +54,54 @@ class _PrefixedClient(_Reader, kombu_redis.PrefixedStrictRedis):
     pass
 
 
+class Kept:
+    """The commands of a message that is built and not sent; kombu takes it for one of its own batches."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+
+    def add(self, name: str, *args: Any) -> None:
+        """Keep one command."""
+        self.commands.append((name, args))
+
+
 class Channel(kombu_redis.Channel):
-    """kombu's Redis channel, which sets unreadable items aside.
+    """kombu's Redis channel, which sets unreadable items aside, and can build messages that are sent later.
 
     The connection's ``keep_foreign`` is called with the queue, the raw bytes and the reason. When it raises, the
     item goes back to the end of its queue. Without it the channel is kombu's.
     """
 
     _shared: Any = None
+    _kept: Kept | None = None
+
+    @contextmanager
+    def keeping(self) -> Iterator[Kept]:
+        """Keep the commands of what is published while the block runs, instead of sending them."""
+        self._kept = Kept()
+        try:
+            yield self._kept
+        finally:
+            self._kept = None
+
+    def basic_publish(self, message: Any, exchange: Any, routing_key: Any, **options: Any) -> Any:
+        """Publish a message, or keep what would."""
+        if self._kept is not None:
+            options["_publish_batch"] = self._kept
+        return super().basic_publish(message, exchange, routing_key, **options)
+
+    def execute(self, commands: Sequence[Command]) -> None:
+        """Send commands that were kept, in one go; messages for one queue stay in their order."""
+        pushed: dict[str, list[Any]] = defaultdict(list)
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for name, args in commands:
+                if name == "lpush":
+                    pushed[args[0]].append(args[1])
+                else:
+                    getattr(pipe, name)(*args)
+            for key, items in pushed.items():
+                pipe.lpush(key, *items)
+            pipe.execute()
 
     @property
     def keep_foreign(self) -> KeepForeign | None:

@@ -4,7 +4,9 @@
     ├── ConfigurationError        a setting, an option or an argument is wrong
     │   ├── UnknownSetting        `steadybeat_*` key that does not exist
     │   ├── ScheduleError         a rule of time that cannot be
+    │   ├── UnknownSchedule       no schedule has this name
     │   └── UnknownQueue          a queue nobody declared
+    ├── EditConflict              somebody else has changed it since
     ├── LedgerError
     │   ├── LedgerUnavailable     Postgres does not answer
     │   └── SchemaTooOld          migrations are missing
@@ -53,6 +55,16 @@ class UnknownSetting(ConfigurationError):
 
 class ScheduleError(ConfigurationError):
     """This schedule can never be due as written."""
+
+
+class UnknownSchedule(ConfigurationError):
+    """No schedule has this name."""
+
+
+class EditConflict(SteadybeatError):
+    """Somebody else has changed it since."""
+
+    exit_code = 1
 
 
 class UnknownQueue(ConfigurationError, QueueNotFound):

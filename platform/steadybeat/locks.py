@@ -27,6 +27,10 @@ class Leadership:
         key: RedBeat's lock key.
         lock_seconds: How long the lock lasts without a renewal.
         clock: Seconds of a clock that never jumps.
+
+    Attributes:
+        acquired_count: How often the lock was taken; between two takings somebody else may have led.
+        error: Why the last `hold` could not ask.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Leadership:
         self._lock_seconds = lock_seconds
         self._clock = clock
         self._until = 0.0
+        self.acquired_count = 0
         self.error: Exception | None = None
 
     @property
@@ -53,7 +58,7 @@ class Leadership:
         asked_at = self._clock()
         self.error = None
         try:
-            mine = self._renewed() or bool(self._lock.acquire(blocking=False))
+            mine = self._renewed() or self._acquired()
         except RedisError as error:
             self.error = error
             return self.held
@@ -69,6 +74,11 @@ class Leadership:
                 self._lock.release()
         except (LockError, RedisError):
             pass  # it lapsed, or it will
+
+    def _acquired(self) -> bool:
+        mine = bool(self._lock.acquire(blocking=False))
+        self.acquired_count += mine
+        return mine
 
     def _renewed(self) -> bool:
         if self._lock.local.token is None:

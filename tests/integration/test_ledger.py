@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 
 from steadybeat.errors import ConfigurationError, LedgerUnavailable, SchemaTooOld
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.fires import Expected
 from steadybeat.ledger.rows import Claim, Envelope, FireRow, NewRun, ScheduleRow
 from steadybeat.ledger.tables import metadata
 from steadybeat.settings import Settings
@@ -71,7 +72,7 @@ def test_a_schema_that_is_too_old_names_the_command_that_mends_it(postgres_url: 
     ledger = Ledger(Settings(database_url=postgres_url))
     with pytest.raises(SchemaTooOld, match="run `celery -A … ledger upgrade` first"):
         ledger.require_schema()
-    assert ledger.upgrade().pending == ("0001",)
+    assert ledger.upgrade().pending == ("0001", "0002")
     ledger.require_schema()
     assert ledger.upgrade().pending == ()
     ledger.database.close()
@@ -306,13 +307,13 @@ def test_a_change_supersedes_the_fires_that_are_not_dispatched(ledger: Ledger) -
     ledger.schedules.apply([a_schedule()], ["orders"])
     (row,) = ledger.schedules.all()
     later = datetime.now(UTC) + timedelta(minutes=1)
-    ledger.fires.expect("s", row.revision, later, fires_of(ledger, "s", later))
+    ledger.fires.expect([Expected("s", row.revision, later, fires_of(ledger, "s", later))])
     ledger.schedules.apply([a_schedule(spec={"every": 2})], ["orders"])
     assert state_of(ledger, later) == ("superseded", "the schedule was changed")
-    ledger.fires.expect("s", row.revision, later + timedelta(hours=1), fires_of(ledger, "s", later))
+    ledger.fires.expect([Expected("s", row.revision, later + timedelta(hours=1), fires_of(ledger, "s", later))])
     assert state_of(ledger, later)[0] == "superseded", "an old revision expects nothing any more"
     (row,) = ledger.schedules.all()
-    ledger.fires.expect("s", row.revision, later, fires_of(ledger, "s", later))
+    ledger.fires.expect([Expected("s", row.revision, later, fires_of(ledger, "s", later))])
     assert state_of(ledger, later) == ("expected", None), "a higher revision may expect it again"
 
 
@@ -328,9 +329,9 @@ def test_fires_of_a_retired_schedule_that_no_scheduler_wrote_can_still_be_accoun
     (row,) = ledger.schedules.left_over()
     assert row.retired_at is not None
     missed = FireRow(schedule="s", scheduled_for=row.retired_at, due_at=row.retired_at, state="missed", reason="why")
-    ledger.fires.expect("s", row.revision, row.retired_at + timedelta(seconds=1), [])
+    ledger.fires.expect([Expected("s", row.revision, row.retired_at + timedelta(seconds=1), [])])
     assert ledger.schedules.left_over() == [row], "no fire is written past the retirement"
-    ledger.fires.expect("s", row.revision, row.retired_at, [missed])
+    ledger.fires.expect([Expected("s", row.revision, row.retired_at, [missed])])
     assert ledger.schedules.left_over() == []
     assert state_of(ledger, row.retired_at) == ("missed", "why")
 
@@ -340,7 +341,7 @@ def test_a_fire_is_expected_once_however_many_beats_write_it(ledger: Ledger) -> 
     (row,) = ledger.schedules.all()
     at = datetime.now(UTC)
     for _ in range(2):
-        ledger.fires.expect("s", row.revision, at, fires_of(ledger, "s", at))
+        ledger.fires.expect([Expected("s", row.revision, at, fires_of(ledger, "s", at))])
     assert len(ledger.fires.due(at, 10)) == 1
 
 
@@ -348,7 +349,7 @@ def test_the_claim_of_a_run_dispatches_its_fire(ledger: Ledger, worker: str) -> 
     ledger.schedules.apply([a_schedule()], ["orders"])
     (row,) = ledger.schedules.all()
     at = datetime.now(UTC)
-    ledger.fires.expect("s", row.revision, at, fires_of(ledger, "s", at))
+    ledger.fires.expect([Expected("s", row.revision, at, fires_of(ledger, "s", at))])
     run = recorded(ledger, schedule="s", scheduled_for=at)
     assert claim(ledger, run, worker).verdict == "claimed"
     assert state_of(ledger, at) == ("dispatched", None)
@@ -360,7 +361,7 @@ def test_a_fire_that_is_not_to_run_is_refused_by_the_claim(ledger: Ledger, worke
     (row,) = ledger.schedules.all()
     at = datetime.now(UTC)
     (fire,) = fires_of(ledger, "s", at)
-    ledger.fires.expect("s", row.revision, at, [fire])
+    ledger.fires.expect([Expected("s", row.revision, at, [fire])])
     ledger.fires.mark(1, [(FireRow(schedule="s", scheduled_for=at, due_at=at, state=state, reason="why"), None)])
     run = recorded(ledger, schedule="s", scheduled_for=at)
     found = claim(ledger, run, worker)

@@ -2,7 +2,12 @@
 
 definitions  the schedules that the code of an app defines
 scheduler    SteadyScheduler: who leads, and what every Beat does at each tick
-leading      what the Beat that leads does: expect, decide, dispatch, mark
+leading      what the Beat that leads does at each tick
+learning     what the ledger's schedules are now
+expecting    fires are written ahead
+herd         the fires of the next seconds, their messages built ahead
+deciding     what becomes of a fire that is due
+edits        what RedBeat's tools change becomes an operator's change
 projection   the schedules in RedBeat's keys, for RedBeat's tools
 takeover     what RedBeat has in Redis, and what becomes of it in the ledger
 meaning      what an entry of plain Celery or RedBeat means something else by here

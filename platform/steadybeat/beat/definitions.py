@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from celery.beat import BeatLazyFunc
@@ -12,10 +11,8 @@ from celery.beat import BeatLazyFunc
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import as_rule
+from steadybeat.schedule.policies import POLICIES, policies
 
-CATCH_UP = ("latest", "all", "none")
-OVERLAP = ("skip", "allow")
-POLICIES = ("jitter", "catch_up", "catch_up_window", "overlap")
 _ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "options", "relative", "enabled", *POLICIES)
 _KEPT_BY_BEAT = ("app", "name", "last_run_at", "total_run_count")
 
@@ -46,12 +43,13 @@ def entries(app: Any) -> Iterator[tuple[str, Any]]:
     for task_name, task in sorted(app.tasks.items()):
         if task_name.startswith("celery."):
             continue
-        rules = {f"{task_name}:{part}": rule for part, rule in (getattr(task, "schedules", None) or {}).items()}
+        several = {f"{task_name}:{part}": rule for part, rule in (getattr(task, "schedules", None) or {}).items()}
         if getattr(task, "schedule", None) is not None:
-            rules[task_name] = task.schedule
-        policies = {policy: getattr(task, policy, None) for policy in POLICIES}
-        for name, rule in rules.items():
-            yield name, {"task": task_name, "schedule": rule, **policies}
+            several[task_name] = task.schedule
+        of_task = {policy: getattr(task, policy, None) for policy in POLICIES}
+        for name, written in several.items():
+            own = written if isinstance(written, Mapping) else {"schedule": written}
+            yield name, {**of_task, **own, "task": task_name}
     yield from app.conf.beat_schedule.items()
 
 
@@ -79,7 +77,8 @@ def definition(app: Any, name: str, written: Any) -> ScheduleRow | None:
         )
     options = _json(name, "options", dict(entry.get("options") or {}))
     try:
-        rule = as_rule(entry["schedule"], tz=time_zone(app))
+        rule = as_rule(entry["schedule"], tz=time_zone(app)).named(name)
+        rules = policies(entry)
         _check_options(app, options)
     except ConfigurationError as error:
         raise type(error)(f"schedule {name!r}: {error}", **error.facts) from error
@@ -88,7 +87,7 @@ def definition(app: Any, name: str, written: Any) -> ScheduleRow | None:
         task=task,
         service=service,
         spec=rule.to_json(),
-        policies=_policies(name, entry),
+        policies=rules.to_json(),
         args=_json(name, "args", list(entry.get("args") or ())),
         kwargs=_json(name, "kwargs", dict(entry.get("kwargs") or {})),
         options=options,
@@ -135,39 +134,6 @@ def _check_options(app: Any, options: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"serializer={options['serializer']!r}: must be json: the ledger keeps messages as text.", name="serializer"
         )
-
-
-def _policies(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "jitter_seconds": _seconds(name, "jitter", entry.get("jitter"), timedelta()),
-        "catch_up": _word(name, "catch_up", entry.get("catch_up"), CATCH_UP),
-        "catch_up_window_seconds": _seconds(name, "catch_up_window", entry.get("catch_up_window"), timedelta(hours=1)),
-        "overlap": _word(name, "overlap", entry.get("overlap"), OVERLAP),
-    }
-
-
-def _seconds(name: str, policy: str, value: Any, default: timedelta) -> float:
-    value = default if value is None else value
-    if not isinstance(value, timedelta) or value < timedelta():
-        raise ConfigurationError(
-            f"schedule {name!r}: {policy}={value!r}: must be a timedelta of zero or more,"
-            " such as timedelta(minutes=1).",
-            option=policy,
-            value=value,
-        )
-    return value.total_seconds()
-
-
-def _word(name: str, policy: str, value: Any, words: tuple[str, ...]) -> str:
-    value = words[0] if value is None else value
-    if value not in words:
-        raise ConfigurationError(
-            f"schedule {name!r}: {policy}={value!r}: must be one of {', '.join(words)}."
-            f"{did_you_mean(str(value), words)}",
-            option=policy,
-            value=value,
-        )
-    return str(value)
 
 
 def _json(name: str, option: str, value: Any) -> Any:

@@ -1,76 +1,52 @@
-"""Leading: what the Beat that leads does. Expect fires, decide what becomes of them, dispatch, mark."""
+"""Leading: what the Beat that leads does. Learn, expect, build ahead, decide, send, mark."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from kombu import Queue
-
-from steadybeat.beat.projection import Definition, Projection, SteadyEntry
-from steadybeat.errors import LedgerUnavailable
+from steadybeat.beat.deciding import DISPATCH, Decision, Standing, decide
+from steadybeat.beat.expecting import Expectations
+from steadybeat.beat.herd import Coming, Herd, Identity
+from steadybeat.beat.learning import Learner
+from steadybeat.beat.projection import Definition, SteadyEntry
+from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
 from steadybeat.locks import Leadership
-from steadybeat.schedule import fire_key, from_json, jitter, run_id
+from steadybeat.schedule import fire_key, run_id
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 500
-_LATE = timedelta(seconds=10)
-"""A fire later than this was missed by every scheduler, and is made up for as its schedule says. Sooner is on time:
-a failover takes less."""
+BATCH = 500
+_MARK_BATCH = 1000
+_SLICE = timedelta(milliseconds=80)
+"""How long one step of a tick may take that can be gone on with at the next tick."""
+
+
+def _nothing(_point: str) -> None:
+    """Do nothing at a named point."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of a fire: ``dispatched``, or a state with its reason."""
+class Hooks:
+    """What a leader is given from outside.
 
-    state: str
-    reason: str | None = None
-
-
-_DISPATCH = Decision("dispatched")
-
-
-def decide(fire: FireRow, definition: Definition, now: datetime, under_way: Collection[datetime]) -> Decision:
-    """Return what becomes of a due fire. Pure.
-
-    Args:
-        fire: The fire.
-        definition: Its schedule.
-        now: Aware.
-        under_way: The fires of the schedule whose runs have not ended. If this one is among them, an earlier leader
-            sent it and did not live to mark it: that is decided.
+    Attributes:
+        publish: Sends an entry through a producer, as RedBeat does.
+        ahead: Builds messages and sends them later.
+        clock: The wall clock.
+        passed: Is told of named points; a test that raises there ends the leader as a crash would.
     """
-    if fire.scheduled_for in under_way:
-        return _DISPATCH
-    policies = definition.row.policies
-    late = now - fire.due_at
-    if late > _LATE:
-        window = timedelta(seconds=policies["catch_up_window_seconds"])
-        if late > window:
-            return Decision("missed", f"no scheduler was there, and it is older than its catch-up window of {window}")
-        if policies["catch_up"] == "none":
-            return Decision("missed", "no scheduler was there, and it is not made up for (catch_up=none)")
-        if policies["catch_up"] == "latest":
-            following = definition.rule.next_after(fire.scheduled_for)
-            if following is not None and _due(definition, following) <= now:
-                return Decision(
-                    "coalesced", f"no scheduler was there, and the fire of {following.isoformat()} was due too"
-                )
-    if under_way and policies["overlap"] == "skip":
-        return Decision("skipped", "the run of an earlier fire has not ended (overlap=skip)")
-    return _DISPATCH
 
-
-def _due(definition: Definition, scheduled_for: datetime) -> datetime:
-    width = timedelta(seconds=definition.row.policies["jitter_seconds"])
-    return jitter(definition.row.name, scheduled_for, width, definition.rule) if width else scheduled_for
+    publish: Callable[[SteadyEntry, Any], Any]
+    ahead: Any
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    passed: Callable[[str], None] = _nothing
 
 
 class Leader:
@@ -79,24 +55,21 @@ class Leader:
     Args:
         app: The Celery app.
         term: Its number.
-        leadership: The lock; what it allows is asked before every publish.
-        publish: RedBeat's way of sending an entry.
+        leadership: The lock; what it allows is asked before every batch that is sent.
+        hooks: What it is given from outside.
     """
 
-    def __init__(self, app: Any, term: int, leadership: Leadership, publish: Callable[[SteadyEntry], Any]) -> None:
+    def __init__(self, app: Any, term: int, leadership: Leadership, hooks: Hooks) -> None:
         self._app = app
         self._ledger = Ledger.of(app)
         self._leadership = leadership
-        self._publish = publish
-        self._projection = Projection(app)
-        self._definitions: dict[str, Definition] = {}
-        self._revision: int | None = None
-        self._expected_until: dict[str, datetime] = {}
+        self._hooks = hooks
+        self._learner = Learner(app, hooks.clock)
+        self._definitions = self._learner.definitions
+        self._expectations = Expectations(self._ledger, self._definitions)
+        self._herd = Herd(self._ledger, self._definitions)
         self._unmarked: list[tuple[FireRow, str | None]] = []
-        self._published: set[tuple[str, datetime]] = set()
-        self._look_at = datetime.min.replace(tzinfo=UTC)
-        self._warn_at = self._look_at
-        self._strangers: frozenset[str] = frozenset()
+        self._handled: set[Identity] = set()
         self.term = term
 
     def tick(self, poll: timedelta) -> timedelta:
@@ -107,111 +80,84 @@ class Leader:
         """
         self._mark()
         self._learn()
-        now = datetime.now(UTC)
+        now = self._hooks.clock()
         self._expect(now)
-        due = self._ledger.fires.due(now + poll, _BATCH)
-        ready = [fire for fire in due if fire.due_at <= now]
-        self._dispatch(ready, now)
-        if len(ready) == _BATCH:
+        self._hooks.passed("after expect")
+        self._herd.read(now)
+        self._dispatch([Coming(fire) for fire in self._ledger.fires.whose_turn(now, BATCH)])
+        self._dispatch(self._herd.take_due(self._hooks.clock(), BATCH))
+        self._dispatch(self._overlooked())
+        self._build()
+        if self._still_leading():
+            self._learner.project(_SLICE)
+        return self._pause(poll)
+
+    def _pause(self, poll: timedelta) -> timedelta:
+        now = self._hooks.clock()
+        if self._unmarked or self._herd.has_unbuilt or self._expectations.is_due(now) or self._learner.busy:
             return timedelta()
-        coming = min((fire.due_at for fire in due if fire.due_at > now), default=now + poll)
-        return max(timedelta(), min(coming - datetime.now(UTC), poll))
+        due = self._herd.next_due
+        return poll if due is None else max(timedelta(), min(due - now, poll))
 
     def _learn(self) -> None:
-        """Read the schedules again if any was changed, and write RedBeat's keys if those are not in step."""
-        revision = self._ledger.schedules.revision()
-        now = datetime.now(UTC)
-        if revision != self._revision:
-            rows = self._ledger.schedules.all()
-            self._definitions = {row.name: Definition(row, from_json(row.spec)) for row in rows}
-            self._expected_until = {row.name: row.expected_until or now for row in rows}
-            self._revision = revision
-            self._declare(row.service for row in rows)
-            self._account_for_retired()
-            self._projection.write(self._definitions)
-        elif now >= self._look_at:
-            self._look_at = now + timedelta(seconds=5)
-            if self._definitions and self._projection.lost():
-                logger.warning("redis was emptied: schedules are written again")
-                self._projection.write(self._definitions)
-            if now >= self._warn_at:
-                self._warn_at = now + timedelta(minutes=1)
-                self._warn_of_strangers()
-
-    def _warn_of_strangers(self) -> None:
-        """Say, once for each, that what is saved with RedBeat's tools is not executed."""
-        strangers = self._projection.strangers()
-        for name in sorted(strangers - self._strangers):
-            logger.warning(
-                "an entry of redbeat is not executed: `schedules import --from redbeat` takes it over",
-                extra={"schedule": name},
-            )
-        self._strangers = strangers
-
-    def _declare(self, services: Iterable[str]) -> None:
-        """Know the queues of services that the ledger has and this code does not: a release applies them first."""
-        queues = self._app.amqp.queues
-        for service in {*services} - {*queues}:
-            queues.add(Queue(service, routing_key=service))
-
-    def _account_for_retired(self) -> None:
-        """Give a reason to the fires of retired schedules that were due while no scheduler wrote fires."""
-        reason = "no scheduler was there, and the schedule was retired since"
-        for row in self._ledger.schedules.left_over():
-            assert row.expected_until is not None and row.retired_at is not None
-            times = list(from_json(row.spec).between(row.expected_until, row.retired_at))
-            fires = [
-                FireRow(schedule=row.name, scheduled_for=at, due_at=at, state="missed", reason=reason) for at in times
-            ]
-            self._ledger.fires.expect(row.name, row.revision, row.retired_at, fires)
+        """Take in what was changed since the last tick."""
+        changed = self._learner.learn(self._still_leading)
+        for definition in changed.definitions:
+            until = definition.row.expected_until or self._hooks.clock()
+            self._expectations.add(definition, until)
+        if changed.names:
+            self._herd.forget(changed.names)
+            self._herd.look_again(self._hooks.clock())
 
     def _expect(self, now: datetime) -> None:
-        horizon = timedelta(seconds=self._ledger.settings.horizon_seconds)
-        for name, definition in self._definitions.items():
-            since = self._expected_until[name]
-            if since >= now + horizon / 2:
+        if self._expectations.is_due(now) and self._still_leading():
+            earliest = self._expectations.write(now, _SLICE)
+            if earliest is not None:
+                self._herd.look_again(max(earliest, now))
+
+    def _overlooked(self) -> list[Coming]:
+        """Return fires that are due and were not seen coming: those of an outage, and those that people ask for."""
+        now = self._hooks.clock()
+        found = self._ledger.fires.due(now, BATCH + len(self._handled))
+        new = [Coming(fire) for fire in found if (fire.schedule, fire.scheduled_for) not in self._handled]
+        return [each for each in new if each.identity not in self._herd][:BATCH]
+
+    # Building
+
+    def _build(self) -> None:
+        """Build messages that are not due yet, until something is."""
+        end = self._hooks.clock() + _SLICE
+        for batch in iter(lambda: [*islice(self._herd.unbuilt(), 50)], []):
+            if not self._still_leading():
+                return
+            self._make(batch)  # what cannot be built is tried, and accounted for, when it is due
+            now, due = self._hooks.clock(), self._herd.next_due
+            if now > end or (due is not None and due <= now):
+                return
+
+    def _make(self, batch: Sequence[Coming]) -> list[tuple[Coming, Exception]]:
+        """Build messages and put their runs on record; return those for which that was not possible, and why."""
+        made, failed = [], []
+        for each in batch:
+            if each.fire.schedule not in self._definitions:
                 continue
-            times, until = [], now + horizon
-            for scheduled_for in definition.rule.between(since, until):
-                times.append(scheduled_for)
-                if len(times) == _BATCH:
-                    until = scheduled_for
-                    break
-            fires = [FireRow(schedule=name, scheduled_for=at, due_at=_due(definition, at)) for at in times]
-            self._ledger.fires.expect(name, definition.row.revision, until, fires)
-            self._expected_until[name] = until
+            try:
+                made.append((each, self._hooks.ahead.build(self._sender(each))))
+            except (LedgerUnavailable, BrokerUnavailable):
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are sent
+                failed.append((each, error))
+        self._hooks.ahead.record([(built, each.fire.due_at) for each, built in made])
+        for each, built in made:
+            each.built = built
+        return failed
 
-    def _dispatch(self, ready: Sequence[FireRow], now: datetime) -> None:
-        under_way: dict[str, set[datetime]] = defaultdict(set)
-        for schedule, scheduled_for in self._ledger.fires.under_way(fire.schedule for fire in ready) if ready else ():
-            under_way[schedule].add(scheduled_for)
-        fired: list[tuple[Definition, datetime]] = []
-        try:
-            for fire in ready:
-                definition = self._definitions.get(fire.schedule)
-                if definition is None:
-                    continue  # its schedule was retired since; the same transaction superseded it
-                if not self._still_leading():
-                    return
-                decision = decide(fire, definition, now, under_way[fire.schedule])
-                if decision is _DISPATCH:
-                    decision = self._send(fire, definition)
-                    under_way[fire.schedule].add(fire.scheduled_for)
-                    fired.append((definition, fire.scheduled_for))
-                self._note(fire, decision)
-        finally:
-            self._mark()
-            if fired:
-                self._projection.fired(fired)
-
-    def _send(self, fire: FireRow, definition: Definition) -> Decision:
-        """Publish a fire, once per term."""
-        identity = (fire.schedule, fire.scheduled_for)
-        if identity in self._published:
-            return _DISPATCH
+    def _sender(self, coming: Coming) -> Callable[[Any], Any]:
+        fire, definition = coming.fire, self._definitions[coming.fire.schedule]
         options = {
-            "task_id": run_id(*identity),
-            "idempotency_key": fire_key(*identity),
+            "task_id": run_id(fire.schedule, fire.scheduled_for),
+            "idempotency_key": fire_key(fire.schedule, fire.scheduled_for),
+            "retry": False,
             "headers": {
                 **(definition.row.options.get("headers") or {}),
                 "steadybeat_schedule": fire.schedule,
@@ -219,30 +165,133 @@ class Leader:
                 "periodic_task_name": fire.schedule,
             },
         }
+        entry = SteadyEntry.of(self._app, definition, **options)
+        return lambda producer: self._hooks.publish(entry, producer)
+
+    # Dispatching
+
+    def _dispatch(self, due: Sequence[Coming]) -> None:
+        """Decide what becomes of fires that are due, send those that are to run, and mark them all."""
+        due = [each for each in due if each.fire.schedule in self._definitions]
+        if not due:
+            return
+        ready, sent = self._decided(due), []
         try:
-            self._publish(SteadyEntry.of(self._app, definition, **options))
-        except Exception as error:
-            cause = error.__context__ or error
-            if isinstance(cause, LedgerUnavailable):
-                raise cause from None
-            logger.exception("fire not sent", extra={"schedule": fire.schedule})
-            return Decision("missed", f"it could not be sent: {type(cause).__name__}: {cause}")
-        self._published.add(identity)
-        return _DISPATCH
+            for start in range(0, len(ready), BATCH):
+                if not self._still_leading():
+                    break
+                sent += self._send(ready[start : start + BATCH])
+        finally:
+            for each in sent:
+                self._note(each.fire, DISPATCH)
+            self._learner.projection.fired(each.identity for each in sent)
+            self._mark()
+
+    def _decided(self, due: Sequence[Coming]) -> list[Coming]:
+        """Return those of some fires that are to be sent; what becomes of the others is noted."""
+        standings, ready, now = self._standings(due), [], self._hooks.clock()
+        for each in due:
+            definition, tally = self._definitions[each.fire.schedule], standings[each.fire.schedule]
+            standing = tally.of(each.fire)
+            decision = decide(each.fire, definition, now, standing)
+            tally.count(each.fire, decision)
+            if decision is DISPATCH:
+                ready.append(each)
+                continue
+            self._note(each.fire, decision)
+            if decision.state == "waiting" and definition.policies.overlap == "cancel_running":
+                self._cancel(standing.under_way)
+        return ready
+
+    def _send(self, batch: Sequence[Coming]) -> list[Coming]:
+        """Send fires; return those that were."""
+        for each, error in self._make([each for each in batch if each.built is None]):
+            logger.error("fire not sent", extra={"schedule": each.fire.schedule}, exc_info=error)
+            reason = f"it could not be sent: {type(error).__name__}: {error}"
+            self._note(each.fire, Decision("missed", "unsendable", reason))
+        ready = [each for each in batch if each.built is not None]
+        self._hooks.ahead.send([each.built for each in ready])
+        self._hooks.passed("after publish")
+        return ready
+
+    def _standings(self, due: Sequence[Coming]) -> dict[str, Tally]:
+        """Return how the schedules of some fires stand; only those are asked for that it matters to."""
+        definitions = {each.fire.schedule: self._definitions[each.fire.schedule] for each in due}
+        tallies = {
+            name: Tally(definition.row.fire_count + self._learner.counted[name])
+            for name, definition in definitions.items()
+        }
+        names = [name for name, definition in definitions.items() if definition.policies.overlap != "allow"]
+        if names:
+            for name, scheduled_for, run in self._ledger.fires.under_way(names, self._hooks.clock()):
+                tallies[name].runs[run] = scheduled_for
+            for name, count in self._ledger.fires.queued(names).items():
+                tallies[name].queued_count = count
+        return tallies
+
+    def _cancel(self, runs: Collection[str]) -> None:
+        """Ask for the end of runs, so that a fire can take their turn."""
+        running = self._ledger.cancelling.request(list(runs), "a later fire takes its turn (overlap=cancel_running)")
+        if running:
+            self._hooks.ahead.revoke(running)
+
+    # Marking
 
     def _note(self, fire: FireRow, decision: Decision) -> None:
-        run = run_id(fire.schedule, fire.scheduled_for) if decision is _DISPATCH else None
-        self._unmarked.append((replace(fire, state=decision.state, reason=decision.reason), run))
-        log = logger.info if decision is _DISPATCH else logger.warning
+        run = run_id(fire.schedule, fire.scheduled_for) if decision is DISPATCH else None
+        marked = replace(fire, state=decision.state, cause=decision.cause, reason=decision.reason)
+        self._unmarked.append((marked, run))
+        self._handled.add((fire.schedule, fire.scheduled_for))
+        log = logger.info if decision is DISPATCH else logger.warning
         facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
         log(f"fire {decision.state}", extra={**facts, "reason": decision.reason, "run_id": run})
 
     def _mark(self) -> None:
         """Mark what was decided; what cannot be marked now is marked at the next tick, and not sent again."""
         if self._unmarked:
-            self._ledger.fires.mark(self.term, self._unmarked)
-            self._published -= {(fire.schedule, fire.scheduled_for) for fire, _ in self._unmarked}
-            self._unmarked = []
+            self._hooks.passed("before mark")
+        while self._unmarked:
+            batch = self._unmarked[:_MARK_BATCH]
+            counting = {fire.schedule for fire, _ in batch if self._counts(fire.schedule)}
+            self._ledger.fires.mark(self.term, batch, counting)
+            self._learner.counted.update(
+                fire.schedule for fire, run in batch if run is not None and fire.schedule in counting
+            )
+            del self._unmarked[: len(batch)]
+            self._handled -= {(fire.schedule, fire.scheduled_for) for fire, _ in batch}
+
+    def _counts(self, name: str) -> bool:
+        definition = self._definitions.get(name)
+        return definition is not None and definition.policies.fire_limit is not None
 
     def _still_leading(self) -> bool:
         return self._leadership.held and (self._leadership.fresh or self._leadership.hold())
+
+
+class Tally:
+    """How a schedule stands, kept up to date while its fires are decided.
+
+    Args:
+        fire_count: Its fires that were dispatched, where it counts them.
+    """
+
+    def __init__(self, fire_count: int) -> None:
+        self.runs: dict[str, datetime] = {}
+        self.queued_count = 0
+        self._fire_count = fire_count
+        self._decided: list[str] = []
+
+    def of(self, fire: FireRow) -> Standing:
+        """Return how the schedule stands for one of its fires."""
+        others = [run for run, scheduled_for in self.runs.items() if scheduled_for != fire.scheduled_for]
+        # One that waits already has its turn now.
+        queued = self.queued_count if fire.state == "expected" else 0
+        return Standing([*others, *self._decided], queued, self._fire_count)
+
+    def count(self, fire: FireRow, decision: Decision) -> None:
+        """Take a decision into account for the fires that follow."""
+        if decision is DISPATCH:
+            self._decided.append(f"{fire.scheduled_for}")
+            self._fire_count += 1
+        elif decision.state == "waiting" and fire.state == "expected":
+            self.queued_count += 1

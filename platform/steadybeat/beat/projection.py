@@ -1,30 +1,40 @@
 """Projection: the ledger's schedules in RedBeat's keys, where RedBeat's tools look for them. Nothing is decided by it.
 
-    redbeat:<name>      hash: ``definition`` and ``meta`` as RedBeat writes them, ``steadybeat_revision`` and
-                        ``steadybeat_spec`` (the exact rule, JSON); lives until the schedule is retired
-    redbeat::schedule   sorted set: the keys above by their next fire, seconds since 1970
+    redbeat:<name>        hash: ``definition`` and ``meta`` as RedBeat writes them; ``steadybeat_revision``;
+                          ``steadybeat_digest`` (of the definition that we wrote, to see whether a tool has edited it);
+                          ``steadybeat_spec`` (the exact rule, JSON); lives until the schedule is retired
+    redbeat::schedule     sorted set: the keys above by their next fire, seconds since 1970
+    redbeat::steadybeat   the newest revision that is written here; lives for ever
 
-Entries without ``steadybeat_revision`` are RedBeat's own and are left alone.
+Entries without ``steadybeat_revision`` are RedBeat's own and are left alone. What Redis has lost, or has in an older
+revision after a restore or a failover, is written again.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from celery.schedules import schedule as interval
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
 from redis.exceptions import RedisError
 
 from steadybeat.ledger.rows import ScheduleRow
-from steadybeat.schedule import Rule, to_celery
+from steadybeat.schedule import Rule, from_json, to_celery
+from steadybeat.schedule.policies import Policies, policies_from_json
 
 logger = logging.getLogger(__name__)
+
+_BATCH = 100
+LOOK_COUNT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,12 @@ class Definition:
 
     row: ScheduleRow
     rule: Rule
+    policies: Policies
+
+    @classmethod
+    def of(cls, row: ScheduleRow) -> Definition:
+        """Return a row of the ledger with its rule and its policies read."""
+        return cls(row, from_json(row.spec), policies_from_json(row.policies))
 
 
 class SteadyEntry(RedBeatSchedulerEntry):
@@ -55,96 +71,218 @@ class SteadyEntry(RedBeatSchedulerEntry):
             args=tuple(row.args),
             kwargs=dict(row.kwargs),
             options={**row.options, **options},
+            enabled=row.paused_at is None,
             app=app,
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """An entry that one of RedBeat's tools has changed since we wrote it."""
+
+    name: str
+    definition: str
+
+
 class Projection:
-    """Keeps RedBeat's keys in step with the ledger. A Redis that does not answer is no reason to stop."""
+    """Keeps RedBeat's keys in step with the ledger, a little at each tick.
+
+    A Redis that does not answer is no reason to stop: what could not be written is written later.
+    """
 
     def __init__(self, app: Any) -> None:
+        conf = ensure_conf(app)
         self._app = app
+        self._schedule_key = conf.schedule_key
+        self._revision_key = f"{conf.key_prefix}:steadybeat"
+        self._known: dict[str, Definition] = {}
+        self._unwritten: dict[str, Definition | None] = {}
+        self._fired: dict[str, datetime] = {}
+        self._revision = 0
+        self._sweep: Iterator[str] = iter(())
+        self._first = True
+        self._away = False
 
-    def lost(self) -> bool:
-        """Return whether Redis has none of the keys: it was emptied."""
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._unwritten or self._fired)
+
+    def change(self, definition: Definition) -> None:
+        """Have a schedule written that is new or has changed."""
+        name = definition.row.name
+        self._known[name] = self._unwritten[name] = definition
+        self._revision = max(self._revision, definition.row.revision)
+
+    def remove(self, row: ScheduleRow) -> None:
+        """Have a schedule taken away that was retired."""
+        self._known.pop(row.name, None)
+        self._unwritten[row.name] = None
+        self._revision = max(self._revision, row.revision)
+
+    def fired(self, fires: Iterable[tuple[str, datetime]]) -> None:
+        """Have it written when schedules fired last, and when they fire next."""
+        self._fired.update(fires)
+
+    def write(self, budget: timedelta = timedelta(days=1)) -> None:
+        """Write what is pending, as far as the time suffices."""
+        until = time.monotonic() + budget.total_seconds()
         try:
-            return not get_redis(self._app).exists(self._app.redbeat_conf.schedule_key)
+            if self._first:
+                self._take_away_what_nobody_has()
+            while self.pending and time.monotonic() < until:
+                self._write_some()
+        except RedisError as error:
+            if not self._away:
+                logger.warning("schedules not projected", extra={"error": str(error)})
+            self._away = True
+        else:
+            self._away = False
+
+    def restore(self) -> bool:
+        """Have everything written again if Redis has lost it, or has an older state; return whether that is so."""
+        if self._unwritten or not self._known:
+            return False
+        try:
+            stored = get_redis(self._app).get(self._revision_key)
         except RedisError:
             return False
+        if stored is not None and int(stored) >= self._revision:
+            return False
+        self._unwritten.update(self._known)
+        return True
+
+    def edited(self) -> list[Edited]:
+        """Look at some of the entries, the next ones at each call; return those that one of RedBeat's tools edited.
+
+        What is lost or older there is written again.
+        """
+        names = list(islice(self._sweep, LOOK_COUNT))
+        if not names:
+            self._sweep = iter([*self._known])
+            names = list(islice(self._sweep, LOOK_COUNT))
+        try:
+            found = self._stored(names)
+        except RedisError:
+            return []
+        edited = []
+        for name, (text, digest, revision) in zip(names, found, strict=True):
+            known = self._known.get(name)
+            if known is None or name in self._unwritten:
+                continue
+            current = revision is not None and int(revision) == known.row.revision
+            if text and current and digest != _digest(text):
+                edited.append(Edited(name, text))
+            elif not (text and current):
+                self._unwritten[name] = known
+        return edited
+
+    def forget_edit(self, name: str) -> None:
+        """Have an entry written as the ledger has it, whatever a tool made of it."""
+        if name in self._known:
+            self._unwritten[name] = self._known[name]
 
     def strangers(self) -> frozenset[str]:
         """Return the entries that RedBeat's own tools have made, which nothing executes; none if Redis is away."""
-        client, conf = get_redis(self._app), self._app.redbeat_conf
+        client = get_redis(self._app)
+        prefix = self._app.redbeat_conf.key_prefix
         try:
-            ours = self._revisions(client, conf.schedule_key)
+            if client.zcard(self._schedule_key) <= len(self._known):
+                return frozenset()
+            names = [str(key).removeprefix(prefix) for key, _ in client.zscan_iter(self._schedule_key, count=1000)]
+            unknown = [name for name in names if name not in self._known]
+            found = self._stored(unknown)
         except RedisError:
             return frozenset()
-        return frozenset(str(key).removeprefix(conf.key_prefix) for key, revision in ours.items() if not revision)
+        return frozenset(name for name, (_, _, revision) in zip(unknown, found, strict=True) if revision is None)
 
-    @staticmethod
-    def _revisions(client: Any, schedule_key: str) -> dict[Any, Any]:
-        """Return every entry's key and the revision that we have written there, or None."""
-        keys = client.zrange(schedule_key, 0, -1)
-        with client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hget(key, "steadybeat_revision")
-            return dict(zip(keys, pipe.execute(), strict=True))
+    def _stored(self, names: Sequence[str]) -> list[tuple[str | None, str | None, str | None]]:
+        """Return the definition, its digest and the revision that Redis has of each name."""
+        with get_redis(self._app).pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(self._key(name), "definition", "steadybeat_digest", "steadybeat_revision")
+            return [tuple(answer) for answer in pipe.execute()] if names else []
 
-    def write(self, definitions: Mapping[str, Definition]) -> None:
-        """Write every schedule, and take away those that the ledger has no more."""
-        client, key = get_redis(self._app), self._app.redbeat_conf.schedule_key
+    def _take_away_what_nobody_has(self) -> None:
+        """Find entries of ours whose schedules were retired while no Beat led."""
+        prefix = self._app.redbeat_conf.key_prefix
+        keys = [str(key) for key, _ in get_redis(self._app).zscan_iter(self._schedule_key, count=1000)]
+        unknown = [name for key in keys if (name := key.removeprefix(prefix)) not in self._known]
+        for start in range(0, len(unknown), _BATCH):
+            names = unknown[start : start + _BATCH]
+            for name, (_, _, revision) in zip(names, self._stored(names), strict=True):
+                if revision is not None:
+                    self._unwritten.setdefault(name, None)
+        self._first = False
+
+    def _write_some(self) -> None:
+        changed = list(islice(self._unwritten.items(), _BATCH))
+        fired = list(islice(self._fired.items(), _BATCH)) if not changed else []
         now = datetime.now(UTC)
-        try:
-            ours = {each for each, revision in self._revisions(client, key).items() if revision}
-            with client.pipeline(transaction=False) as pipe:
-                for definition in definitions.values():
-                    ours.discard(self._put(pipe, definition, now))
-                for entry_key in ours:
-                    pipe.zrem(key, entry_key)
-                    pipe.delete(entry_key)
-                pipe.execute()
-        except RedisError as error:
-            logger.warning("schedules not projected", extra={"error": str(error)})
+        with get_redis(self._app).pipeline(transaction=False) as pipe:
+            for name, definition in changed:
+                if definition is None:
+                    pipe.zrem(self._schedule_key, self._key(name))
+                    pipe.delete(self._key(name))
+                else:
+                    self._put(pipe, definition, now)
+            for name, scheduled_for in fired:
+                self._note_fire(pipe, name, scheduled_for)
+            if changed and len(changed) == len(self._unwritten):
+                pipe.set(self._revision_key, self._revision)
+            pipe.execute()
+        for name, definition in changed:
+            if self._unwritten.get(name) is definition:
+                del self._unwritten[name]
+        for name, scheduled_for in fired:
+            if self._fired.get(name) == scheduled_for:
+                del self._fired[name]
 
-    def fired(self, fires: Iterable[tuple[Definition, datetime]]) -> None:
-        """Write when schedules fired last, and when they fire next."""
-        key = self._app.redbeat_conf.schedule_key
-        try:
-            with get_redis(self._app).pipeline(transaction=False) as pipe:
-                for definition, scheduled_for in fires:
-                    entry_key = RedBeatSchedulerEntry.generate_key(self._app, definition.row.name)
-                    pipe.hset(entry_key, "meta", json.dumps({"last_run_at": scheduled_for}, cls=RedBeatJSONEncoder))
-                    pipe.zadd(key, {entry_key: _score(definition.rule, scheduled_for)})
-                pipe.execute()
-        except RedisError as error:
-            logger.warning("schedules not projected", extra={"error": str(error)})
-
-    def _put(self, pipe: Any, definition: Definition, now: datetime) -> str:
+    def _put(self, pipe: Any, definition: Definition, now: datetime) -> None:
         entry = SteadyEntry.of(self._app, definition)
-        written = {
-            "name": entry.name,
-            "task": entry.task,
-            "args": entry.args,
-            "kwargs": entry.kwargs,
-            "options": entry.options,
-            "schedule": entry.schedule,
-            "enabled": True,
-        }
+        text = definition_text(entry)
         pipe.hset(
             entry.key,
             mapping={
-                "definition": json.dumps(written, cls=RedBeatJSONEncoder),
+                "definition": text,
+                "steadybeat_digest": _digest(text),
                 "steadybeat_revision": definition.row.revision,
                 "steadybeat_spec": json.dumps(definition.row.spec),
             },
         )
         pipe.hsetnx(entry.key, "meta", json.dumps({"last_run_at": None}))
-        pipe.zadd(self._app.redbeat_conf.schedule_key, {entry.key: _score(definition.rule, now)})
-        return str(entry.key)
+        pipe.zadd(self._schedule_key, {entry.key: _score(definition, now)})
+
+    def _note_fire(self, pipe: Any, name: str, scheduled_for: datetime) -> None:
+        definition = self._known.get(name)
+        if definition is not None:
+            pipe.hset(self._key(name), "meta", json.dumps({"last_run_at": scheduled_for}, cls=RedBeatJSONEncoder))
+            pipe.zadd(self._schedule_key, {self._key(name): _score(definition, scheduled_for)})
+
+    def _key(self, name: str) -> str:
+        return str(RedBeatSchedulerEntry.generate_key(self._app, name))
 
 
-def _score(rule: Rule, after: datetime) -> float:
-    following = rule.next_after(after)
+def project(app: Any, definitions: Mapping[str, Definition]) -> None:
+    """Write schedules into RedBeat's keys, all at once; for programs that are no Beat."""
+    projection = Projection(app)
+    for definition in definitions.values():
+        projection.change(definition)
+    projection.write()
+
+
+def definition_text(entry: SteadyEntry) -> str:
+    """Return an entry as RedBeat stores it."""
+    names = ("name", "task", "args", "kwargs", "options", "schedule", "enabled")
+    return json.dumps({name: getattr(entry, name) for name in names}, cls=RedBeatJSONEncoder)
+
+
+def _digest(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def _score(definition: Definition, after: datetime) -> float:
+    following = definition.rule.next_after(after) if definition.row.paused_at is None else None
     return -1.0 if following is None else following.timestamp()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from datetime import timedelta
 from typing import Any
 
+from celery.beat import SchedulingError
 from celery.signals import beat_init
 from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
 from redis import Redis
@@ -14,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from steadybeat.beat.definitions import definitions
-from steadybeat.beat.leading import Leader
+from steadybeat.beat.leading import Hooks, Leader
 from steadybeat.beat.projection import SteadyEntry
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
@@ -45,15 +47,21 @@ class SteadyScheduler(RedBeatScheduler):
         self._troubled = False
         super().__init__(app, **options)
         self._leadership = self._new_leadership()
+        self._hooks = Hooks(publish=self._publish, ahead=app.steadybeat.ahead(self._timeout_seconds))
+        self._acquired = 0
         self._platform.become("beat")
         self._warn_of_other_code()
 
+    @property
+    def _timeout_seconds(self) -> float:
+        """How long Redis may take to answer: so long that a lock can still be renewed after it did not."""
+        return float(min(1.0, self._settings.leader_lock_seconds / 3))
+
     def _new_leadership(self) -> Leadership:
-        timeout = min(1.0, self._settings.leader_lock_seconds / 3)
         client = Redis.from_url(
             self.app.redbeat_conf.redis_url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
+            socket_timeout=self._timeout_seconds,
+            socket_connect_timeout=self._timeout_seconds,
             retry=Retry(NoBackoff(), 0),
         )
         return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
@@ -72,7 +80,8 @@ class SteadyScheduler(RedBeatScheduler):
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due, whatever goes wrong, and return the seconds until the next tick."""
-        poll = timedelta(seconds=self._settings.leader_poll_seconds)
+        # Beats that were started together do not all ask at the same moment.
+        poll = timedelta(seconds=self._settings.leader_poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
         pause = poll
         self._platform.beat(TICK)
         try:
@@ -93,6 +102,7 @@ class SteadyScheduler(RedBeatScheduler):
         """Give the lock back, so that another Beat leads at its next poll, and sign off."""
         self._leader = None
         self._leadership.release()
+        self._hooks.ahead.close()
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:
@@ -120,18 +130,22 @@ class SteadyScheduler(RedBeatScheduler):
         leads = self._clock_is_right and self._leadership.hold()
         if not self._clock_is_right:
             self._leadership.release()
-        if leads and self._leader is None:
-            term = Ledger.of(self.app).fires.next_term()
-            self._leader = Leader(self.app, term, self._leadership, self._publish)
-            logger.info("beat leads", extra={"term": term})
-        elif not leads and self._leader is not None:
+        if self._leader is not None and not (leads and self._leadership.acquired_count == self._acquired):
             logger.warning("beat stands by", extra={"term": self._leader.term, "error": str(self._leadership.error)})
             self._leader = None
+        if leads and self._leader is None:
+            self._acquired = self._leadership.acquired_count
+            term = Ledger.of(self.app).fires.next_term()
+            self._leader = Leader(self.app, term, self._leadership, self._hooks)
+            logger.info("beat leads", extra={"term": term})
         return self._leader
 
-    def _publish(self, entry: SteadyEntry) -> None:
+    def _publish(self, entry: SteadyEntry, producer: Any) -> None:
         self._platform.beat(TICK)  # a herd of fires may take longer than a tick should
-        self.apply_async(entry, advance=False)
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            raise error.__context__ or error from None
 
     def _trouble(self, error: Exception) -> None:
         if not self._troubled:

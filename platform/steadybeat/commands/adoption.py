@@ -77,10 +77,9 @@ def _running(app: Any, lock: timedelta) -> str:
 
 
 def _take_over(app: Any, found: Sequence[Found], reason: str) -> None:
-    from steadybeat.beat.projection import Definition, Projection
+    from steadybeat.beat.projection import Definition, project
     from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
-    from steadybeat.schedule import from_json
 
     ledger = Ledger.of(app)
     given = {each.name: (each.row, each.since) for each in found if each.row is not None and each.since is not None}
@@ -88,8 +87,7 @@ def _take_over(app: Any, found: Sequence[Found], reason: str) -> None:
         return
     ledger.schedules.take_over(given, who=who(), reason=reason)
     # From here on the keys in Redis are the ledger's projection, also before a Beat leads.
-    rows = ledger.schedules.all()
-    Projection(app).write({row.name: Definition(row, from_json(row.spec)) for row in rows})
+    project(app, {row.name: Definition.of(row) for row in ledger.schedules.all()})
 
 
 def _entry(found: Found, now: datetime) -> dict[str, Any]:

@@ -98,6 +98,10 @@ class SteadyAMQP(AMQP):
             if not _is_recorded(self.app, name):
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
+            ahead = getattr(producer, "ahead", None)
+            if ahead is not None:
+                ahead.take(run)
+                return None if run.not_before else publish(producer, name, message, **options)
             diversion = _diversion.get()
             if diversion is not None and diversion.takes(run.id):
                 diversion.runs.append(run)
@@ -111,7 +115,7 @@ class SteadyAMQP(AMQP):
                 return publish(producer, name, message, **options)
             except OperationalError as error:
                 logger.warning("message left to the relay", extra={"run_id": run.id, "task": name, "error": str(error)})
-                ledger.runs.send_through_outbox(run.id, "delayed")
+                ledger.runs.send_through_outbox([run.id], "delayed")
                 return None
 
         return send_task_message

@@ -5,6 +5,8 @@ tables          the tables
 connection      one engine per process, and telling "refused" from "does not answer"
 rows            what the ledger is given and gives back
 schedules       definitions: apply, retire, list
+interventions   what people do to schedules and fires
+cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
 outbox          what is to be sent, again or later
@@ -22,10 +24,12 @@ from typing import Any
 from sqlalchemy import text
 
 from steadybeat.ledger import schema
+from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.instances import Instance, Instances
+from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
@@ -49,8 +53,10 @@ class Ledger:
         self.settings = settings
         self.database = Database(settings.database_url, settings.ledger_timeout_seconds, settings.ledger_pool_count)
         self.schedules = Schedules(self.database)
+        self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)

@@ -17,10 +17,18 @@ ALIVE = """
 CLAIM = Prepared(
     sql(f"""
     WITH run AS MATERIALIZED (
-        SELECT r.*, f.state AS fire_state, f.reason AS fire_reason,
-               r.state = 'running' AND {ALIVE.format(run="r")} AS held
+        SELECT r.*, f.state AS fire_state, f.reason AS fire_reason, f.asked, f.due_at,
+               r.state = 'running' AND {ALIVE.format(run="r")} AS held,
+               r.rerun_of IS NULL AND r.attempt_count = 0 AS starting,
+               r.rerun_of IS NULL AND r.attempt_count = 0 AND s.name IS NOT NULL
+                   AND coalesce(s.policies->>'overlap', 'allow') <> 'allow'
+                   AND f.asked IS DISTINCT FROM 'backfill' AS in_turn,
+               CASE WHEN f.asked = 'resume' THEN 'queue_all' ELSE s.policies->>'overlap' END AS overlap, s.turn_run, s.paused_at, s.paused_by, s.paused_reason,
+               f.due_at + make_interval(secs => CAST(s.policies->>'start_deadline_seconds' AS double precision))
+                   AS start_by
           FROM steadybeat.runs r
           LEFT JOIN steadybeat.fires f ON f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for
+          LEFT JOIN steadybeat.schedules s ON s.name = r.schedule
          WHERE r.id = :run
            FOR UPDATE OF r
     ),
@@ -33,10 +41,24 @@ CLAIM = Prepared(
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
             WHEN deadline <= clock_timestamp() THEN 'late'
+            WHEN starting AND start_by <= clock_timestamp() THEN 'too_late'
+            WHEN starting AND asked IS NULL AND due_at > paused_at THEN 'paused'
+            WHEN in_turn AND EXISTS (
+                SELECT FROM steadybeat.runs o
+                 WHERE o.schedule = run.schedule AND o.id <> run.id AND o.finished_at IS NULL
+                   AND o.attempt_count > 0) THEN 'overlap'
             WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
             WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'
             ELSE 'claimed' END AS verdict
           FROM run
+    ),
+    -- where runs may not overlap, and nobody took the turn since this statement began
+    turn AS (
+        UPDATE steadybeat.schedules s SET turn_run = judged.id
+          FROM judged
+         WHERE judged.verdict = 'claimed' AND judged.in_turn AND s.name = judged.schedule
+           AND s.turn_run IS NOT DISTINCT FROM judged.turn_run
+        RETURNING s.name
     ),
     before AS MATERIALIZED (
         SELECT k.run, k.fence, k.state, k.changed_at
@@ -45,7 +67,8 @@ CLAIM = Prepared(
     ),
     key AS (
         INSERT INTO steadybeat.processed_keys AS k (task, key, run, fence, state)
-        SELECT task, idempotency_key, id, nextval('steadybeat.fences'), 'held' FROM judged WHERE verdict = 'claimed'
+        SELECT task, idempotency_key, id, nextval('steadybeat.fences'), 'held' FROM judged
+         WHERE verdict = 'claimed' AND (NOT in_turn OR EXISTS (SELECT FROM turn))
         ON CONFLICT (task, key, step) DO UPDATE
            SET run = excluded.run, fence = excluded.fence, changed_at = clock_timestamp(), expires_at = NULL,
                state = CASE WHEN k.run = excluded.run THEN k.state ELSE 'held' END
@@ -86,11 +109,13 @@ CLAIM = Prepared(
           FROM judged j, claimed
          WHERE f.schedule = j.schedule AND f.scheduled_for = j.scheduled_for AND f.state IN ('expected', 'waiting')
     )
-    SELECT j.verdict, j.state, j.reason, j.delivery_no, j.task, j.idempotency_key, j.schedule, j.scheduled_for,
+    SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
+               AS verdict,
+           j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no, j.task, j.idempotency_key, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
-      FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true
+      FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
 )
 
@@ -108,6 +133,7 @@ def judge(row: Any) -> Claim:
         scheduled_for=row.scheduled_for,
         correlation_id=row.correlation_id,
         effect_done=bool(row.effect_done),
+        overlap=row.overlap,
     )
     if row.verdict == "claimed":
         if row.attempt_count is not None:
@@ -126,6 +152,9 @@ def judge(row: Any) -> Claim:
         "cancelled": "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
+        "too_late": f"it could not start by {row.start_by} (start_deadline)",
+        "paused": f"paused by {row.paused_by}: {row.paused_reason}",
+        "overlap": f"the run of an earlier fire goes on (overlap={row.overlap})",
         "early": "it is not yet due",
         "poisonous": f"{row.crash_count} workers died under it",
     }.get(row.verdict, "")

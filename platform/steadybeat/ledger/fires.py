@@ -4,48 +4,117 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import FireRow
 
 _EXPECT = sql("""
-    WITH watermark AS (
-        UPDATE steadybeat.schedules SET expected_until = :until
-         WHERE name = :name AND revision = :revision AND expected_until < :until
-           AND (retired_at IS NULL OR retired_at >= :until)
-        RETURNING name, revision
+    WITH given AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(CAST(:watermarks AS jsonb))
+            AS given (name text, revision bigint, until timestamptz)
+    ),
+    watermark AS (
+        UPDATE steadybeat.schedules s SET expected_until = given.until
+          FROM given
+         WHERE s.name = given.name AND s.revision = given.revision AND s.expected_until < given.until
+           AND (s.retired_at IS NULL OR s.retired_at >= given.until)
+        RETURNING s.name, s.revision
     )
-    INSERT INTO steadybeat.fires AS f (schedule, scheduled_for, due_at, state, reason, revision)
-    SELECT watermark.name, given.scheduled_for, given.due_at, given.state, given.reason, watermark.revision
-      FROM watermark,
-           jsonb_to_recordset(CAST(:fires AS jsonb))
-           AS given (scheduled_for timestamptz, due_at timestamptz, state text, reason text)
+    INSERT INTO steadybeat.fires AS f (schedule, scheduled_for, due_at, state, reason, cause, revision)
+    SELECT watermark.name, fire.scheduled_for, fire.due_at, fire.state, fire.reason, fire.cause, watermark.revision
+      FROM watermark
+      JOIN jsonb_to_recordset(CAST(:fires AS jsonb))
+           AS fire (schedule text, scheduled_for timestamptz, due_at timestamptz, state text, reason text, cause text)
+        ON fire.schedule = watermark.name
     ON CONFLICT (schedule, scheduled_for) DO UPDATE
-       SET state = 'expected', reason = NULL, due_at = excluded.due_at, revision = excluded.revision
+       SET state = 'expected', reason = NULL, cause = NULL, asked = NULL, due_at = excluded.due_at,
+           revision = excluded.revision
      WHERE f.state = 'superseded' AND f.revision < excluded.revision
 """)
-_DUE = sql("""
-    SELECT f.schedule, f.scheduled_for, f.due_at, f.revision, f.state, f.reason
-      FROM steadybeat.fires f
-     WHERE f.state IN ('expected', 'waiting') AND f.due_at <= :until
-     ORDER BY f.due_at, f.schedule
+_FIRE = "f.schedule, f.scheduled_for, f.due_at, f.revision, f.state, f.reason, f.cause, f.asked"
+_DUE = sql(f"""
+    SELECT {_FIRE} FROM steadybeat.fires f
+     WHERE f.state = 'expected' AND f.due_at <= :until
+     ORDER BY f.due_at
      LIMIT CAST(:row_count AS integer)
 """)
-_UNDER_WAY = sql("""
-    SELECT schedule, scheduled_for FROM steadybeat.runs
-     WHERE schedule = ANY(:names) AND finished_at IS NULL
+_COMING = sql(f"""
+    SELECT {_FIRE} FROM steadybeat.fires f
+     WHERE f.state = 'expected' AND f.due_at <= :until
+       AND f.due_at >= :since
+       AND (f.due_at, f.schedule, f.scheduled_for) > (:since, :after_name, :after_fire)
+     ORDER BY f.due_at, f.schedule, f.scheduled_for
+     LIMIT CAST(:row_count AS integer)
 """)
+# The first in the queue of each schedule of which no run goes on.
+_TURN = sql(f"""
+    SELECT DISTINCT ON (f.schedule) {_FIRE}
+      FROM steadybeat.fires f JOIN steadybeat.schedules s ON s.name = f.schedule
+     WHERE f.state = 'waiting' AND (s.paused_at IS NULL OR f.asked IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM steadybeat.runs r
+                        WHERE r.schedule = f.schedule AND r.finished_at IS NULL
+                          AND (r.attempt_count > 0 OR r.enqueued_at <= :until))
+     ORDER BY f.schedule, f.scheduled_for
+     LIMIT CAST(:row_count AS integer)
+""")
+_QUEUED = sql("""
+    SELECT schedule, count(*) AS fire_count FROM steadybeat.fires
+     WHERE state = 'waiting' AND schedule = ANY(:names) GROUP BY schedule
+""")
+_UNDER_WAY = sql("""
+    SELECT schedule, scheduled_for, id FROM steadybeat.runs
+     WHERE schedule = ANY(:names) AND finished_at IS NULL
+       AND (attempt_count > 0 OR enqueued_at <= :until)
+""")
+# A run whose fire is not to run was built ahead, or its message is on the way to a claim that refuses it.
 _MARK = sql("""
-    UPDATE steadybeat.fires f
-       SET state = given.state, reason = given.reason, run_id = given.run_id, term = :term,
-           dispatched_at = CASE WHEN given.state = 'dispatched' THEN clock_timestamp() END
-      FROM jsonb_to_recordset(CAST(:fires AS jsonb))
-           AS given (schedule text, scheduled_for timestamptz, state text, reason text, run_id uuid)
-     WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
-       AND f.state IN ('expected', 'waiting')
+    WITH given AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(CAST(:fires AS jsonb))
+            AS given (schedule text, scheduled_for timestamptz, state text, reason text, cause text, run_id uuid)
+    ),
+    fire AS (
+        UPDATE steadybeat.fires f
+           SET state = given.state, reason = given.reason, cause = given.cause, run_id = given.run_id, term = :term,
+               dispatched_at = CASE WHEN given.state = 'dispatched' THEN clock_timestamp() END
+          FROM given
+         WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
+           AND f.state IN ('expected', 'waiting')
+        RETURNING f.schedule, f.scheduled_for, f.state, f.reason
+    ),
+    taken_back AS (
+        UPDATE steadybeat.runs r
+           SET state = 'cancelled', reason = 'its fire is ' || fire.state || ': ' || fire.reason,
+               finished_at = clock_timestamp()
+          FROM fire
+         WHERE fire.state <> 'dispatched' AND r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for
+           AND r.state = 'enqueued' AND r.attempt_count = 0 AND r.finished_at IS NULL
+    )
+    UPDATE steadybeat.schedules s SET fire_count = s.fire_count + counted.fire_count
+      FROM (SELECT schedule, count(*) AS fire_count FROM fire
+             WHERE state = 'dispatched' AND schedule = ANY(:names) GROUP BY schedule) counted
+     WHERE s.name = counted.schedule
 """)
 _TERM = sql("SELECT nextval('steadybeat.terms') AS term")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The fires of one schedule that are written ahead.
+
+    Attributes:
+        schedule: Its name.
+        revision: The definition that the fires were computed from.
+        until: Every fire up to and including this instant is in `fires`, or was written before.
+        fires: The fires after the former watermark.
+    """
+
+    schedule: str
+    revision: int
+    until: datetime
+    fires: Sequence[FireRow] = ()
 
 
 class Fires:
@@ -54,42 +123,73 @@ class Fires:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def expect(self, schedule: str, revision: int, until: datetime, fires: Iterable[FireRow]) -> None:
-        """Write fires ahead and move the schedule's watermark, together, unless its revision has moved on.
+    def expect(self, expected: Sequence[Expected]) -> None:
+        """Write fires ahead and move the watermarks of their schedules, together.
 
-        Args:
-            schedule: Its name.
-            revision: The definition that the fires were computed from.
-            until: Every fire up to and including this instant is in `fires`, or was written before.
-            fires: The fires after the former watermark.
+        What was computed from a definition that has changed since is left out.
         """
+        watermarks = [
+            {"name": each.schedule, "revision": each.revision, "until": each.until.isoformat()} for each in expected
+        ]
         rows = [
             {
+                "schedule": fire.schedule,
                 "scheduled_for": fire.scheduled_for.isoformat(),
                 "due_at": fire.due_at.isoformat(),
                 "state": fire.state,
                 "reason": fire.reason,
+                "cause": fire.cause,
             }
-            for fire in fires
+            for each in expected
+            for fire in each.fires
         ]
-        values = {"name": schedule, "revision": revision, "until": until, "fires": json.dumps(rows)}
-        self._database.execute(_EXPECT, values)
+        self._database.execute(_EXPECT, {"watermarks": json.dumps(watermarks), "fires": json.dumps(rows)})
 
     def due(self, until: datetime, limit: int) -> list[FireRow]:
         """Return the fires due by `until` that nothing has become of yet, earliest first."""
-        return [FireRow(**row._mapping) for row in self._database.execute(_DUE, {"until": until, "row_count": limit})]
+        return self._fires(_DUE, {"until": until, "row_count": limit})
 
-    def under_way(self, schedules: Iterable[str]) -> set[tuple[str, datetime]]:
-        """Return the fires of some schedules whose runs have not ended, as (schedule, scheduled_for)."""
-        rows = self._database.execute(_UNDER_WAY, {"names": sorted(set(schedules))})
-        return {(row.schedule, row.scheduled_for) for row in rows}
+    def coming(self, after: FireRow | datetime, until: datetime, limit: int) -> list[FireRow]:
+        """Return the fires due by `until` that nothing has become of yet and that come after another, in order.
 
-    def mark(self, term: int, marks: Sequence[tuple[FireRow, str | None]]) -> None:
-        """Write what became of fires, all in one statement; fires that were claimed meanwhile keep their state.
+        Args:
+            after: A fire that was returned before, or an instant.
+            until: See above.
+            limit: How many at the most.
+        """
+        fire = after if isinstance(after, FireRow) else FireRow(schedule="", scheduled_for=after, due_at=after)
+        values = {"since": fire.due_at, "after_name": fire.schedule, "after_fire": fire.scheduled_for}
+        return self._fires(_COMING, {**values, "until": until, "row_count": limit})
+
+    def whose_turn(self, now: datetime, limit: int) -> list[FireRow]:
+        """Return the waiting fires whose turn it is: of each schedule the first, where no run goes on."""
+        return self._fires(_TURN, {"until": now, "row_count": limit})
+
+    def queued(self, schedules: Iterable[str]) -> dict[str, int]:
+        """Return how many fires of some schedules wait for their turn, by name."""
+        rows = self._database.execute(_QUEUED, {"names": sorted(set(schedules))})
+        return {row.schedule: row.fire_count for row in rows}
+
+    def under_way(self, schedules: Iterable[str], until: datetime) -> list[tuple[str, datetime, str]]:
+        """Return the runs of some schedules that have not ended.
+
+        Args:
+            schedules: Their names.
+            until: Runs that have not started count if their message was sent, or is to be sent, by then.
+
+        Returns:
+            Schedule, nominal time and id of each.
+        """
+        rows = self._database.execute(_UNDER_WAY, {"names": sorted(set(schedules)), "until": until})
+        return [(row.schedule, row.scheduled_for, str(row.id)) for row in rows]
+
+    def mark(self, term: int, marks: Sequence[tuple[FireRow, str | None]], counted: Iterable[str] = ()) -> None:
+        """Write what became of fires; what was decided before is left as it is.
 
         Args:
             term: The leadership that decided.
             marks: Each fire, in the state and with the reason it is to have, and its run.
+            counted: The schedules whose fires are counted when they are dispatched.
         """
         rows = [
             {
@@ -97,12 +197,16 @@ class Fires:
                 "scheduled_for": fire.scheduled_for.isoformat(),
                 "state": fire.state,
                 "reason": fire.reason,
+                "cause": fire.cause,
                 "run_id": run,
             }
             for fire, run in marks
         ]
-        self._database.execute(_MARK, {"term": term, "fires": json.dumps(rows)})
+        self._database.execute(_MARK, {"term": term, "fires": json.dumps(rows), "names": sorted(counted)})
 
     def next_term(self) -> int:
         """Return the number of a new leadership."""
         return int(self._database.execute(_TERM)[0].term)
+
+    def _fires(self, statement: Any, values: dict[str, Any]) -> list[FireRow]:
+        return [FireRow(**row._mapping) for row in self._database.execute(statement, values)]

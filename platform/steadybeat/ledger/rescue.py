@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.runs import FAILED
 from steadybeat.settings import Settings
 
 _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"
@@ -29,7 +30,8 @@ _LOST = sql(f"""
                crash_count = r.crash_count + 1, rescue_count = r.rescue_count + 1,
                delivery_no = r.delivery_no + 1, instance = NULL, lease_until = NULL
           FROM gone WHERE r.id = gone.id
-        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count, poisonous
+        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count, poisonous,
+                  r.schedule, r.state, r.reason
     ),
     attempt AS (
         UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
@@ -45,7 +47,8 @@ _LOST = sql(f"""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE run.poisonous AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
-    )
+    ),
+    {FAILED}
     SELECT id, task, poisonous FROM run
 """)
 

@@ -18,6 +18,7 @@ class NewRun:
         body: JSON of args, kwargs and what follows.
         not_before: When it is to be sent; at once if None.
         deadline: It is not started after this.
+        enqueued_at: When its message is sent, where that is not now.
     """
 
     id: str
@@ -35,6 +36,7 @@ class NewRun:
     not_before: datetime | None = None
     deadline: datetime | None = None
     correlation_id: str | None = None
+    enqueued_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +46,13 @@ class Claim:
     Attributes:
         verdict: ``claimed``: go ahead. ``unknown``: no such run is recorded. ``ended``: it is over. ``superseded``:
             a later delivery was sent. ``running``: another attempt has a live lease. ``duplicate``: another run
-            holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``cancelled``,
-            ``late``, ``poisonous``: it must be ended so. ``early``: not yet due.
+            holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``paused``,
+            ``overlap``, ``too_late``: its schedule says by now that the fire is not to run. ``cancelled``, ``late``,
+            ``poisonous``: it must be ended so. ``early``: not yet due.
         detail: What stood in the way, in words, for the log.
         task: Whose processed key it is: the task that was sent, also where another has replaced it since.
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
+        overlap: Of its schedule.
     """
 
     verdict: str
@@ -62,11 +66,21 @@ class Claim:
     scheduled_for: datetime | None = None
     correlation_id: str | None = None
     effect_done: bool = False
+    overlap: str | None = None
+
+
+DEFINED = ("task", "service", "spec", "policies", "args", "kwargs", "options")
+"""What a definition says of a schedule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleRow:
-    """A schedule as the ledger has it; `spec` and `policies` are JSON."""
+    """A schedule as the ledger has it; `spec`, `policies` and `code` are JSON.
+
+    Attributes:
+        source: ``code`` or ``operator``: whose definition holds.
+        code: What the code defines, where it does: another thing than what holds where an operator has edited it.
+    """
 
     name: str
     task: str
@@ -81,11 +95,22 @@ class ScheduleRow:
     generation: int = 0
     expected_until: datetime | None = None
     retired_at: datetime | None = None
+    code: Mapping[str, Any] | None = None
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
+    consecutive_failures: int = 0
+    fire_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireRow:
-    """One expected occurrence of a schedule."""
+    """One expected occurrence of a schedule.
+
+    Attributes:
+        cause: The reason as one of few words, for counting.
+        asked: ``trigger``, ``backfill`` or ``resume``, where a person asked for it.
+    """
 
     schedule: str
     scheduled_for: datetime
@@ -93,6 +118,8 @@ class FireRow:
     revision: int = 0
     state: str = "expected"
     reason: str | None = None
+    cause: str | None = None
+    asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,19 +19,27 @@ from steadybeat.settings import Settings
 _NEW_RUN_COLUMNS = """
     id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
     scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
-    deadline timestamptz, correlation_id text"""
+    deadline timestamptz, correlation_id text, enqueued_at timestamptz"""
 
 _FIELDS = tuple(spec.name for spec in fields(NewRun))
 _NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))
 
+_GIVEN = _NAMES.replace("enqueued_at", "coalesce(enqueued_at, clock_timestamp())")
+
+# A run whose fire was taken back before it started is made again when the fire is due after all.
 _RECORD = f"""
     new AS (
-        INSERT INTO steadybeat.runs ({_NAMES}, state, reason)
-        SELECT {_NAMES}, CASE WHEN :through_outbox THEN 'waiting' ELSE 'enqueued' END, NULL
+        INSERT INTO steadybeat.runs AS r ({_NAMES}, state, reason)
+        SELECT {_GIVEN}, CASE WHEN :through_outbox THEN 'waiting' ELSE 'enqueued' END, NULL
           FROM jsonb_to_recordset(CAST(:runs AS jsonb)) AS given ({_NEW_RUN_COLUMNS})
          WHERE {{condition}}
-        ON CONFLICT (id) DO NOTHING
-        RETURNING id, not_before
+        ON CONFLICT (id) DO UPDATE
+           SET state = excluded.state, reason = NULL, finished_at = NULL, enqueued_at = excluded.enqueued_at,
+               message = excluded.message, body = excluded.body, queue = excluded.queue, priority = excluded.priority,
+               deadline = excluded.deadline, task = excluded.task, service = excluded.service
+         WHERE r.schedule IS NOT NULL AND r.state = 'cancelled' AND r.attempt_count = 0
+           AND r.cancel_requested_at IS NULL
+        RETURNING r.id, r.not_before
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
@@ -46,13 +54,32 @@ _MINE = """
     AND fence = coalesce(CAST(:fence AS bigint), fence)
     AND instance = coalesce(CAST(:instance AS uuid), instance)"""
 
+# Needs `run` with schedule, state and reason. A schedule whose runs fail so often in a row is paused.
+FAILED = """
+    failed AS (
+        UPDATE steadybeat.schedules s
+           SET consecutive_failures = s.consecutive_failures + 1,
+               paused_at = CASE WHEN judged.enough THEN clock_timestamp() ELSE s.paused_at END,
+               paused_by = CASE WHEN judged.enough THEN 'steadybeat' ELSE s.paused_by END,
+               paused_reason = CASE WHEN judged.enough
+                    THEN judged.failures || ' failures in a row; the last: ' || judged.reason
+                    ELSE s.paused_reason END,
+               revision = CASE WHEN judged.enough THEN nextval('steadybeat.revisions') ELSE s.revision END
+          FROM (SELECT o.name, run.reason, o.consecutive_failures + 1 AS failures,
+                       o.paused_at IS NULL
+                       AND o.consecutive_failures + 1 >= (o.policies->>'pause_after_failures')::integer AS enough
+                  FROM run JOIN steadybeat.schedules o ON o.name = run.schedule
+                 WHERE run.state = 'dead') judged
+         WHERE s.name = judged.name
+    )"""
+
 _END = f"""
     run AS (
         UPDATE steadybeat.runs
            SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
                finished_at = clock_timestamp(), lease_until = NULL, instance = NULL
          WHERE {_MINE}
-        RETURNING id, task, idempotency_key, attempt_count
+        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
@@ -67,6 +94,10 @@ SUCCEED = f"""
            SET state = 'done', changed_at = clock_timestamp(),
                expires_at = clock_timestamp() + make_interval(secs => CAST(:key_ttl_seconds AS double precision))
           FROM run WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+    ),
+    calm AS (
+        UPDATE steadybeat.schedules s SET consecutive_failures = 0
+          FROM run WHERE s.name = run.schedule AND s.consecutive_failures > 0
     )
 """
 FINISH = Prepared(sql(f"{SUCCEED} SELECT id FROM run"))
@@ -77,7 +108,8 @@ GIVE_UP = sql(f"""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
            AND k.state = 'held'
-    )
+    ),
+    {FAILED}
     SELECT id FROM run
 """)
 TRY_AGAIN = sql(f"""
@@ -104,12 +136,18 @@ TRY_AGAIN = sql(f"""
     )
     SELECT id FROM run
 """)
-END_UNSTARTED = sql("""
+END_UNSTARTED = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
            SET state = :state, reason = :reason, finished_at = clock_timestamp(), instance = NULL, lease_until = NULL
          WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
-        RETURNING id, task, idempotency_key
+        RETURNING id, task, idempotency_key, schedule, scheduled_for, state, reason
+    ),
+    fire AS (
+        UPDATE steadybeat.fires f SET state = :fire_state, cause = :cause, reason = run.reason
+          FROM run
+         WHERE CAST(:fire_state AS text) IS NOT NULL AND f.schedule = run.schedule
+           AND f.scheduled_for = run.scheduled_for AND f.state IN ('expected', 'waiting', 'dispatched')
     ),
     attempt AS (
         UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
@@ -120,7 +158,8 @@ END_UNSTARTED = sql("""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
            AND k.state = 'held'
-    )
+    ),
+    {FAILED}
     SELECT id FROM run
 """)
 COMMIT_EFFECT = sql("""
@@ -135,7 +174,7 @@ WAITS_FOR = sql("""
 SEND_THROUGH_OUTBOX = sql("""
     INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
     SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
-     WHERE id = :run AND state = 'enqueued' AND started_at IS NULL
+     WHERE id = ANY(CAST(:run_ids AS uuid[])) AND state = 'enqueued' AND started_at IS NULL
     ON CONFLICT (run, delivery_no) DO NOTHING
 """)
 
@@ -159,6 +198,11 @@ class Runs:
         """
         values = _recorded([run], outbox_reason)
         return bool(self._database.execute(RECORD, values))
+
+    def record_all(self, runs: Sequence[NewRun]) -> None:
+        """Write many runs, in one statement, before their messages are sent; those on record are left as they are."""
+        if runs:
+            self._database.execute(RECORD, _recorded(runs, None))
 
     def claim(self, run: str, *, delivery_no: int, instance: str, time_limit_seconds: float, crash_limit: int) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
@@ -271,9 +315,28 @@ class Runs:
         }
         return bool(self._database.execute(TRY_AGAIN, values))
 
-    def end_unstarted(self, run: str, *, delivery_no: int, state: str, reason: str) -> bool:
-        """End a run of which no attempt works: cancelled, past its deadline, poisonous, unknown, a duplicate."""
+    def end_unstarted(
+        self,
+        run: str,
+        *,
+        delivery_no: int,
+        state: str,
+        reason: str,
+        fire_state: str | None = None,
+        cause: str | None = None,
+    ) -> bool:
+        """End a run of which no attempt works: cancelled, past its deadline, poisonous, unknown, a duplicate.
+
+        Args:
+            run: Its id.
+            delivery_no: The delivery that brought it here.
+            state: ``cancelled`` or ``dead``.
+            reason: Why.
+            fire_state: What becomes of its fire, where that changes; in ``waiting`` it gets another turn.
+            cause: The reason as one word, for the fire.
+        """
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
+        values |= {"fire_state": fire_state, "cause": cause}
         return bool(self._database.execute(END_UNSTARTED, values))
 
     def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
@@ -289,9 +352,9 @@ class Runs:
         """Return whether a run still depends on a delivery: it has not ended, and no later one was sent."""
         return bool(self._database.execute(WAITS_FOR, {"run": run, "delivery_no": delivery_no}))
 
-    def send_through_outbox(self, run: str, reason: str) -> None:
-        """Leave a recorded run that could not be sent to the relay."""
-        self._database.execute(SEND_THROUGH_OUTBOX, {"run": run, "reason": reason})
+    def send_through_outbox(self, runs: Sequence[str], reason: str) -> None:
+        """Leave recorded runs that could not be sent to the relay."""
+        self._database.execute(SEND_THROUGH_OUTBOX, {"run_ids": list(runs), "reason": reason})
 
 
 def _recorded(runs: Sequence[NewRun], outbox_reason: str | None) -> dict[str, Any]:

@@ -1,64 +1,98 @@
 """Schedules: what is defined. Code brings its definitions in by `apply`, RedBeat's come in by `take_over`.
 
-What a person changes is noted in `operations`, in the same transaction.
+What a person changes beside that is in `interventions`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, insert
 
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.rows import ScheduleRow
+from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.tables import operations
 
+_PAGE = 2000
 _COLUMNS = """
-    name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until,
-    retired_at"""
+    name, task, service, spec::text, policies::text, args::text, kwargs::text, options::text, source, revision,
+    generation, expected_until, retired_at, code::text, paused_at, paused_by, paused_reason, consecutive_failures,
+    fire_count"""
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
+_ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
-_ONE_APPLY_AT_A_TIME = sql("LOCK TABLE steadybeat.schedules IN SHARE ROW EXCLUSIVE MODE")
-_REVISION = sql("SELECT coalesce(max(revision), 0) AS revision FROM steadybeat.schedules")
+_PAGE_OF_ALL = sql(f"""
+    SELECT {_COLUMNS} FROM steadybeat.schedules
+     WHERE retired_at IS NULL AND name > :after_name ORDER BY name LIMIT CAST(:row_count AS integer)
+""")
+# A transaction that has a number below the horizon has ended. One above it may yet commit what this did not see.
+_HORIZON = sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon")
+_CHANGED = sql(f"""
+    SELECT (pg_snapshot_xmin(pg_current_snapshot()))::text::bigint AS horizon, changed.*
+      FROM (VALUES (1)) one LEFT JOIN (
+           SELECT {_COLUMNS} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
+""")
+_ONE_APPLY_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7215436829)")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
     INSERT INTO steadybeat.schedules AS s
-           (name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until)
+           (name, task, service, spec, policies, args, kwargs, options, source, revision, generation, expected_until,
+            code)
     VALUES (:name, :task, :service, CAST(:spec AS jsonb), CAST(:policies AS jsonb), CAST(:args AS jsonb),
             CAST(:kwargs AS jsonb), CAST(:options AS jsonb), :source, nextval('steadybeat.revisions'), :generation,
-            coalesce(:since, clock_timestamp()))
+            coalesce(:since, clock_timestamp()), CAST(:code AS jsonb))
     ON CONFLICT (name) DO UPDATE
        SET task = excluded.task, service = excluded.service, spec = excluded.spec, policies = excluded.policies,
            args = excluded.args, kwargs = excluded.kwargs, options = excluded.options, source = excluded.source,
-           revision = excluded.revision, generation = excluded.generation, retired_at = NULL,
-           updated_at = clock_timestamp(),
+           revision = excluded.revision, generation = excluded.generation, code = excluded.code,
+           paused_at = CASE WHEN s.retired_at IS NULL THEN s.paused_at END,
+           consecutive_failures = CASE WHEN s.retired_at IS NULL THEN s.consecutive_failures ELSE 0 END,
+           fire_count = CASE WHEN s.retired_at IS NULL THEN s.fire_count ELSE 0 END,
+           retired_at = NULL, updated_at = clock_timestamp(),
            expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
                                  THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
 """)
+_NOTE_CODE = sql("""
+    UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
+""")
 _RETIRE = sql("""
     UPDATE steadybeat.schedules
-       SET retired_at = clock_timestamp(), updated_at = clock_timestamp(), generation = :generation,
-           revision = nextval('steadybeat.revisions')
+       SET retired_at = clock_timestamp(), updated_at = clock_timestamp(), revision = nextval('steadybeat.revisions'),
+           generation = coalesce(:generation, generation)
      WHERE name = :name
 """)
-_SUPERSEDE = sql("""
-    UPDATE steadybeat.fires SET state = 'superseded', reason = :reason
-     WHERE schedule = :name AND state IN ('expected', 'waiting') AND scheduled_for > clock_timestamp()
-""")
-_SUPERSEDE_ALL = sql("""
-    UPDATE steadybeat.fires SET state = 'superseded', reason = :reason
-     WHERE schedule = :name AND state IN ('expected', 'waiting')
-""")
+# A message may have been built for a fire already: its run is taken back with it.
+_SUPERSEDE = """
+    WITH fire AS (
+        UPDATE steadybeat.fires SET state = 'superseded', reason = :reason, cause = :cause
+         WHERE schedule = :name AND state IN ('expected', 'waiting') AND {which}
+        RETURNING schedule, scheduled_for
+    )
+    UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
+      FROM fire
+     WHERE r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for AND r.state = 'enqueued'
+       AND r.attempt_count = 0 AND r.finished_at IS NULL
+"""
+_SUPERSEDE_COMING = sql(_SUPERSEDE.format(which="scheduled_for > clock_timestamp()"))
+_SUPERSEDE_ALL = sql(_SUPERSEDE.format(which="true"))
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What `apply` does to one schedule: ``added``, ``changed`` or ``retired``, and which fields change."""
+    """What `apply` does to one schedule.
+
+    Attributes:
+        name: Of the schedule.
+        verb: ``added``, ``changed``, ``retired``; or ``kept``: the code has changed it, and an operator's edit holds.
+        fields: What changes.
+    """
 
     name: str
     verb: str
@@ -73,34 +107,59 @@ class Schedules:
 
     def all(self) -> list[ScheduleRow]:
         """Return every schedule that is not retired, by name."""
-        return [ScheduleRow(**row._mapping) for row in self._database.execute(_ALL)]
+        return [row_of(row) for row in self._database.execute(_ALL)]
+
+    def pages(self) -> Iterator[list[ScheduleRow]]:
+        """Yield every schedule that is not retired, by name, so many at a time that memory is not filled."""
+        after = ""
+        while True:
+            values = {"after_name": after, "row_count": _PAGE}
+            page = [row_of(row) for row in self._database.execute(_PAGE_OF_ALL, values)]
+            yield page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].name
+
+    def horizon(self) -> int:
+        """Return the number of the oldest transaction that has not ended: `changed` goes on from there."""
+        return int(self._database.execute(_HORIZON)[0].horizon)
+
+    def changed(self, since: int) -> tuple[list[ScheduleRow], int]:
+        """Return the schedules, retired ones included, that were changed in a transaction from `since` on.
+
+        Some may have been returned before; their revision says so.
+
+        Args:
+            since: What `horizon` or the last call returned.
+
+        Returns:
+            The schedules, and where the next call goes on.
+        """
+        rows = self._database.execute(_CHANGED, {"since_transaction": since})
+        return [row_of(row) for row in rows if row.name is not None], int(rows[0].horizon)
 
     def left_over(self) -> list[ScheduleRow]:
         """Return retired schedules that were due, before they were retired, at times no scheduler wrote down."""
-        return [ScheduleRow(**row._mapping) for row in self._database.execute(_LEFT_OVER)]
-
-    def revision(self) -> int:
-        """Return the newest revision of any schedule: when it moves, something was changed."""
-        return int(self._database.execute(_REVISION)[0].revision)
+        return [row_of(row) for row in self._database.execute(_LEFT_OVER)]
 
     def difference(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Return what `apply` would change."""
-        stored = {row.name: ScheduleRow(**row._mapping) for row in self._database.execute(_EVERY)}
+        stored = {row.name: row_of(row) for row in self._database.execute(_EVERY)}
         return _difference(stored, wanted, set(services))
 
     def apply(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Make the ledger's schedules of some services those that their code defines, and return what that changes.
 
         A changed schedule takes a new revision and its undispatched future fires are superseded, in the same
-        transaction; a schedule that the code no longer has is retired.
+        transaction; a schedule that the code no longer has is retired. What an operator has edited or paused stays
+        so; the code's definition is kept beside it.
 
         Args:
             wanted: The definitions in the code of `services`.
             services: Only schedules of these are retired.
         """
-        with self._database.transaction() as connection:
-            connection.execute(_ONE_APPLY_AT_A_TIME)
-            stored = {row.name: ScheduleRow(**row._mapping) for row in connection.execute(_EVERY)}
+        with one_at_a_time(self._database) as connection:
+            stored = {row.name: row_of(row) for row in connection.execute(_EVERY)}
             changes = _difference(stored, wanted, set(services))
             if changes:
                 generation = connection.execute(_GENERATION).scalar_one()
@@ -119,37 +178,47 @@ class Schedules:
             who: Who does it.
             reason: Why.
         """
-        with self._database.transaction() as connection:
-            connection.execute(_ONE_APPLY_AT_A_TIME)
+        with one_at_a_time(self._database) as connection:
             present = {row.name for row in connection.execute(_ALL)}
             names = [name for name in given if name not in present]
-            if names:
-                generation = connection.execute(_GENERATION).scalar_one()
             for name in names:
                 row, since = given[name]
-                _put(connection, row, generation, source=row.source, since=since)
-                _note(connection, "schedules import", row, who, reason, since=since.isoformat())
+                put(connection, row, source=row.source, since=since, code=row if row.source == "code" else None)
+                note(connection, "schedules import", row, who, reason, since=since.isoformat())
         return names
 
-    def remove(self, name: str, *, who: str, reason: str) -> bool:
-        """Retire a schedule by hand, and return whether there was one.
 
-        Args:
-            name: Of the schedule.
-            who: Who does it.
-            reason: Why.
-        """
-        with self._database.transaction() as connection:
-            connection.execute(_ONE_APPLY_AT_A_TIME)
-            row = next((ScheduleRow(**row._mapping) for row in connection.execute(_ALL) if row.name == name), None)
-            if row is None:
-                return False
-            _carry_out(connection, Change(name, "retired"), None, connection.execute(_GENERATION).scalar_one())
-            _note(connection, "schedules remove", row, who, reason, source=row.source)
-        return True
+@contextmanager
+def one_at_a_time(database: Database) -> Iterator[Connection]:
+    """Yield a connection in whose transaction nobody else applies or takes over schedules."""
+    with database.transaction() as connection:
+        connection.execute(_ONE_APPLY_AT_A_TIME)
+        yield connection
 
 
-_COMPARED = ("task", "service", "spec", "policies", "args", "kwargs", "options")
+def row_of(row: Any) -> ScheduleRow:
+    """Return a row of `schedules`; equal parts of many rows are one object."""
+    values = dict(row._mapping)
+    values.pop("horizon", None)
+    for name in ("spec", "policies", "args", "kwargs", "options", "code"):
+        values[name] = None if values[name] is None else _parsed(values[name])
+    return ScheduleRow(**values)
+
+
+@lru_cache(maxsize=65536)
+def _parsed(text: str) -> Any:
+    return json.loads(text)
+
+
+def one(connection: Connection, name: str) -> ScheduleRow | None:
+    """Return a schedule that is not retired, which nobody else changes until the transaction ends, or None."""
+    row = connection.execute(_ONE, {"name": name}).first()
+    return None if row is None else row_of(row)
+
+
+def defined(row: ScheduleRow | None) -> str | None:
+    """Return what a schedule is defined as, as JSON."""
+    return None if row is None else json_of({name: getattr(row, name) for name in DEFINED})
 
 
 def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], services: set[str]) -> list[Change]:
@@ -158,48 +227,77 @@ def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], s
         former = stored.get(row.name)
         if former is None or former.retired_at is not None:
             changes.append(Change(row.name, "added"))
-        else:
-            fields = tuple(name for name in _COMPARED if _json(getattr(row, name)) != _json(getattr(former, name)))
-            if fields:
-                changes.append(Change(row.name, "changed", fields))
+        elif former.source == "code":
+            fields = tuple(name for name in DEFINED if json_of(getattr(row, name)) != json_of(getattr(former, name)))
+            changes += [Change(row.name, "changed", fields)] if fields else []
+        elif defined(row) != (None if former.code is None else json_of(former.code)):
+            changes.append(Change(row.name, "kept"))
     names = {row.name for row in wanted}
     changes += [
         Change(name, "retired")
         for name, row in stored.items()
-        if name not in names and row.retired_at is None and row.service in services and row.source == "code"
+        if name not in names and row.retired_at is None and row.service in services and row.code is not None
     ]
     return changes
 
 
 def _carry_out(connection: Connection, change: Change, row: ScheduleRow | None, generation: int) -> None:
     if row is None:
-        connection.execute(_RETIRE, {"name": change.name, "generation": generation})
-        connection.execute(_SUPERSEDE_ALL, {"name": change.name, "reason": "the schedule was retired"})
-        return
-    connection.execute(_SUPERSEDE, {"name": row.name, "reason": "the schedule was changed"})
-    _put(connection, row, generation, source="code")
+        retire(connection, change.name, generation)
+    elif change.verb == "kept":
+        connection.execute(_NOTE_CODE, {"name": row.name, "code": defined(row), "generation": generation})
+    else:
+        put(connection, row, source="code", code=row, generation=generation)
 
 
-def _put(
-    connection: Connection, row: ScheduleRow, generation: int, *, source: str, since: datetime | None = None
+def put(
+    connection: Connection,
+    row: ScheduleRow,
+    *,
+    source: str,
+    code: ScheduleRow | Mapping[str, Any] | None,
+    generation: int | None = None,
+    since: datetime | None = None,
 ) -> None:
+    """Write a definition under the next revision; fires of the former one that are to come are superseded.
+
+    Args:
+        connection: In a transaction.
+        row: The definition.
+        source: ``code`` or ``operator``.
+        code: What the code defines, if it does.
+        generation: Of the service's apply; a new one unless given.
+        since: Fires after this instant are expected; from now on unless given.
+    """
     values: dict[str, Any] = {
         "name": row.name,
         "task": row.task,
         "service": row.service,
-        "generation": generation,
+        "generation": generation or connection.execute(_GENERATION).scalar_one(),
         "source": source,
         "since": since,
+        "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
     }
-    values |= {name: _json(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    connection.execute(
+        _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
+    )
     connection.execute(_PUT, values)
 
 
-def _note(connection: Connection, what: str, row: ScheduleRow, who: str, reason: str, **details: str) -> None:
+def retire(connection: Connection, name: str, generation: int | None = None) -> None:
+    """Retire a schedule; what was not dispatched is superseded."""
+    connection.execute(_RETIRE, {"name": name, "generation": generation})
+    connection.execute(_SUPERSEDE_ALL, {"name": name, "reason": "the schedule was retired", "cause": "superseded"})
+
+
+def note(connection: Connection, what: str, row: ScheduleRow, who: str, reason: str, **details: Any) -> None:
+    """Write down what a person did to a schedule, and why."""
     told = {"task": row.task, "spec": row.spec, **details}
     noted = {"who": who, "what": what, "target": row.name, "reason": reason, "details": told}
     connection.execute(insert(operations).values(**noted))
 
 
-def _json(value: Any) -> str:
+def json_of(value: Any) -> str:
+    """Return JSON that is the same text for the same value."""
     return json.dumps(value, sort_keys=True)

@@ -53,7 +53,7 @@ schedules = Table(
         "policies",
         JSONB,
         nullable=False,
-        comment="jitter_seconds, catch_up, catch_up_window_seconds, overlap",
+        comment="what is not at its default, and what always was here",
     ),
     Column("args", JSONB, nullable=False, server_default=text("'[]'")),
     Column("kwargs", JSONB, nullable=False, server_default=text("'{}'")),
@@ -73,11 +73,36 @@ schedules = Table(
         comment="fires up to and including this instant are written",
     ),
     Column("retired_at", _INSTANT, comment="the code no longer has it"),
+    Column("code", JSONB, comment="what the code defined last, where it does"),
+    Column("paused_at", _INSTANT, comment="fires due later are skipped"),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    Column(
+        "consecutive_failures",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="dead runs since the last that succeeded",
+    ),
+    Column(
+        "fire_count", BigInteger, nullable=False, server_default="0", comment="fires dispatched under a fire_limit"
+    ),
+    Column("turn_run", Uuid, comment="the run that started last, where runs may not overlap"),
+    Column(
+        "changed_in",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="the transaction that gave it its revision",
+    ),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
     _one_of("source", ("code", "operator")),
+    CheckConstraint(
+        "paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL", name="a_pause_has_a_reason"
+    ),
 )
-Index("schedules_revision", schedules.c.revision)
+Index("schedules_changed_in", schedules.c.changed_in)
 
 fires = Table(
     "fires",
@@ -91,10 +116,14 @@ fires = Table(
     Column("term", BigInteger, comment="the leadership that dispatched it"),
     Column("due_at", _INSTANT, nullable=False, comment="scheduled_for and its jitter"),
     Column("dispatched_at", _INSTANT),
+    Column("cause", Text, comment="the reason as one of few words, for counting"),
+    Column("asked", Text, comment="trigger, backfill or resume, where a person asked for it"),
     _one_of("state", FIRE_STATES),
+    _one_of("asked", ("trigger", "backfill", "resume")),
     CheckConstraint("state IN ('expected', 'dispatched') OR reason IS NOT NULL", name="a_reason_is_given"),
 )
-Index("fires_due", fires.c.due_at, postgresql_where=text("state IN ('expected', 'waiting')"))
+Index("fires_due", fires.c.due_at, postgresql_where=text("state = 'expected'"))
+Index("fires_waiting", fires.c.schedule, fires.c.scheduled_for, postgresql_where=text("state = 'waiting'"))
 
 runs = Table(
     "runs",
@@ -137,6 +166,11 @@ runs = Table(
 Index("runs_open", runs.c.state, runs.c.enqueued_at, postgresql_where=text("finished_at IS NULL"))
 Index("runs_recent", runs.c.enqueued_at)
 Index("runs_of_schedule", runs.c.schedule, runs.c.scheduled_for, postgresql_where=text("schedule IS NOT NULL"))
+Index(
+    "runs_open_of_schedule",
+    runs.c.schedule,
+    postgresql_where=text("finished_at IS NULL AND schedule IS NOT NULL"),
+)
 Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
 

@@ -26,6 +26,19 @@ from steadybeat.ledger.rows import Claim, NewRun
 logger = telemetry.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
+
+_ENDS = {
+    **dict.fromkeys(("duplicate", "cancelled", "late", "skipped", "too_late", "paused", "overlap"), "cancelled"),
+    "poisonous": "dead",
+}
+"""The verdicts that end a run of which no attempt works, and in which state."""
+
+_STATUS = {
+    **dict.fromkeys(("skipped", "late", "too_late", "paused", "overlap"), "skipped"),
+    "poisonous": "dead",
+    "cancelled": "cancelled",
+}
+_CAUSES = {"too_late": "deadline", "paused": "paused", "overlap": "overlap"}
 _RESULT_LIMIT = 65536
 _ERROR_LIMIT = 20000
 
@@ -69,21 +82,10 @@ class Attempt:
             self.claimed = found
             self._bind(found)
             return found
-        state = {"duplicate": "cancelled", "cancelled": "cancelled", "late": "cancelled", "skipped": "cancelled"}
-        state["poisonous"] = "dead"
-        if found.verdict in state:
-            end: dict[str, Any] = {
-                "delivery_no": self.delivery_no,
-                "state": state[found.verdict],
-                "reason": found.detail,
-            }
+        if found.verdict in _ENDS:
+            end = {"delivery_no": self.delivery_no, "reason": found.detail, **_ends(found)}
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, **end))
-        self._log(
-            {"poisonous": "dead", "skipped": "skipped", "cancelled": "cancelled", "late": "skipped"}.get(
-                found.verdict, "duplicate"
-            ),
-            reason=found.detail,
-        )
+        self._log(_STATUS.get(found.verdict, "duplicate"), reason=found.detail)
         if found.verdict == "poisonous":
             raise Permanent(found.detail)
         raise Ignore(found.detail)
@@ -366,6 +368,15 @@ class Attempt:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
         telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
+
+
+def _ends(claim: Claim) -> dict[str, Any]:
+    """Return how a run and its fire end by a verdict; a fire that waits for its turn gets another."""
+    found: dict[str, Any] = {"state": _ENDS[claim.verdict]}
+    if claim.verdict in _CAUSES:
+        waits = claim.verdict == "overlap" and claim.overlap != "skip"
+        found |= {"fire_state": "waiting" if waits else "skipped", "cause": _CAUSES[claim.verdict]}
+    return found
 
 
 def _json(value: Any, limit: int) -> str | None:

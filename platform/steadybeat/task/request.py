@@ -94,7 +94,7 @@ class SteadyRequest(Request):
             delay_seconds=min(pause, steadybeat.settings.retry_backoff_max_seconds) * random.uniform(0.5, 1.0),  # noqa: S311
         )
         if not landed and runs.waits_for(self.id, self._delivery_no):
-            runs.send_through_outbox(self.id, "rescue")  # it died before its claim
+            runs.send_through_outbox([self.id], "rescue")  # it died before its claim
         return True
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from click.testing import Result
 
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.fires import Expected
 from steadybeat.ledger.rows import FireRow
 
 UNKNOWN = "01920000-0000-7000-8000-000000000000"
@@ -56,5 +57,6 @@ def made_fire(book: Ledger, at: datetime, state: str = "expected", reason: str |
     """A fire of shop.mail.digest on record."""
     row = next(each for each in book.schedules.all() if each.name == "shop.mail.digest")
     fire = FireRow(schedule=row.name, scheduled_for=at, due_at=at, state=state, reason=reason)
-    book.fires.expect(row.name, row.revision, max(at, row.expected_until or at) + timedelta(microseconds=1), [fire])
+    until = max(at, row.expected_until or at) + timedelta(microseconds=1)
+    book.fires.expect([Expected(row.name, row.revision, until, [fire])])
     return fire
