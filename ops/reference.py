@@ -29,10 +29,11 @@ from celery import Celery
 
 import steadybeat
 from steadybeat import errors
-from steadybeat.beat.definitions import _ENTRY_KEYS, CATCH_UP, OVERLAP
+from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
 from steadybeat.commands.usage import EXAMPLE
 from steadybeat.errors import ConfigurationError
+from steadybeat.schedule.policies import CATCH_UP, OVERLAP
 from steadybeat.settings import PREFIX, Settings
 from steadybeat.task import SteadyTask, options
 

@@ -13,6 +13,7 @@
     ├── BrokerUnavailable         Redis does not answer
     ├── StaleAttempt              another attempt holds the run by now
     └── Permanent                 raised by a task: do not try again
+    ScheduleWarning               a UserWarning: a rule of time that may surprise
 
 The first line of a class's docstring is its default message; the facts are attributes. Each is a `ClickException`, so
 that one which leaves a `celery -A …` command is shown as one line and exits with 2.
@@ -65,6 +66,10 @@ class EditConflict(SteadybeatError):
     """Somebody else has changed it since."""
 
     exit_code = 1
+
+
+class ScheduleWarning(UserWarning):
+    """A rule of time that can be meant in two ways on some days."""
 
 
 class UnknownQueue(ConfigurationError, QueueNotFound):

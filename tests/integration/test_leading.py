@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     scheduler = SteadyScheduler(older, lazy=True)
     try:
         eventually(lambda: tick(scheduler) and warnings())
-        scheduler._leader._look_at = scheduler._leader._warn_at = datetime.min.replace(tzinfo=UTC)
+        scheduler._leader._learner._looked.clear()
         scheduler.tick()
     finally:
         scheduler.close()

@@ -61,7 +61,9 @@ class Expectations:
         """
         end, earliest = time.monotonic() + budget.total_seconds(), None
         while self.is_due(now):
-            taken, expected, count = [], [], 0
+            taken: list[tuple[datetime, str, int]] = []
+            expected: list[Expected] = []
+            count = 0
             while self.is_due(now) and len(taken) < _STATEMENT and count < 2 * _STATEMENT:
                 entry = heapq.heappop(self._heap)
                 taken.append(entry)

@@ -13,7 +13,7 @@ from steadybeat.beat.deciding import DISPATCH, Decision, Standing, decide
 from steadybeat.beat.expecting import Expectations
 from steadybeat.beat.herd import Coming, Herd, Identity
 from steadybeat.beat.learning import Learner
-from steadybeat.beat.projection import Definition, SteadyEntry
+from steadybeat.beat.projection import SteadyEntry
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow

@@ -140,10 +140,10 @@ class Learner:
             for edited in self.projection.edited():
                 take_in(self._app, self.definitions[edited.name], edited)
                 self.projection.forget_edit(edited.name)
-        if self._is_time("strangers", _STRANGERS_SECONDS):
-            self._warn_of_strangers()
         if self.projection.pending:
             self.projection.write(budget)
+        elif self._is_time("strangers", _STRANGERS_SECONDS):
+            self._warn_of_strangers()
 
     def _is_time(self, what: str, pause_seconds: float) -> bool:
         now = time.monotonic()

@@ -231,12 +231,8 @@ class Projection:
             if changed and len(changed) == len(self._unwritten):
                 pipe.set(self._revision_key, self._revision)
             pipe.execute()
-        for name, definition in changed:
-            if self._unwritten.get(name) is definition:
-                del self._unwritten[name]
-        for name, scheduled_for in fired:
-            if self._fired.get(name) == scheduled_for:
-                del self._fired[name]
+        _drop(self._unwritten, changed)
+        _drop(self._fired, fired)
 
     def _put(self, pipe: Any, definition: Definition, now: datetime) -> None:
         entry = SteadyEntry.of(self._app, definition)
@@ -261,6 +257,13 @@ class Projection:
 
     def _key(self, name: str) -> str:
         return str(RedBeatSchedulerEntry.generate_key(self._app, name))
+
+
+def _drop(pending: dict[str, Any], written: Iterable[tuple[str, Any]]) -> None:
+    """Take out what was written, unless it has changed since."""
+    for name, value in written:
+        if pending.get(name) is value:
+            pending.pop(name, None)
 
 
 def project(app: Any, definitions: Mapping[str, Definition]) -> None:

@@ -283,9 +283,7 @@ def remove(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
             f"schedule {name!r}: this program's code defines it; take it out there, and run `schedules apply`.",
             schedule=name,
         )
-    book = Ledger.of(app).schedules
-    if not book.remove(name, who=who(), reason=reason):
-        raise unknown_schedule(name, [row.name for row in book.all()])
+    Ledger.of(app).interventions.remove(name, who=who(), reason=reason)
     out = Output(ctx)
     if as_json:
         out.json({"removed": name, "reason": reason})

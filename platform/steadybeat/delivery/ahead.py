@@ -141,4 +141,3 @@ class Ahead:
             yield
         except (RedisError, OSError) as error:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-

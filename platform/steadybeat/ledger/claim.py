@@ -23,7 +23,8 @@ CLAIM = Prepared(
                r.rerun_of IS NULL AND r.attempt_count = 0 AND s.name IS NOT NULL
                    AND coalesce(s.policies->>'overlap', 'allow') <> 'allow'
                    AND f.asked IS DISTINCT FROM 'backfill' AS in_turn,
-               CASE WHEN f.asked = 'resume' THEN 'queue_all' ELSE s.policies->>'overlap' END AS overlap, s.turn_run, s.paused_at, s.paused_by, s.paused_reason,
+               CASE WHEN f.asked = 'resume' THEN 'queue_all' ELSE s.policies->>'overlap' END AS overlap,
+               s.turn_run, s.paused_at, s.paused_by, s.paused_reason,
                f.due_at + make_interval(secs => CAST(s.policies->>'start_deadline_seconds' AS double precision))
                    AS start_by
           FROM steadybeat.runs r
@@ -111,7 +112,8 @@ CLAIM = Prepared(
     )
     SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
                AS verdict,
-           j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no, j.task, j.idempotency_key, j.schedule, j.scheduled_for,
+           j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
+           j.task, j.idempotency_key, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at

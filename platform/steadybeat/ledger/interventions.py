@@ -113,10 +113,7 @@ class Interventions:
         with self._within(connection) as transaction:
             former = one(transaction, row.name)
             _check_revision(former or row, revision, present=former is not None)
-            if former is not None and all(
-                getattr(row, name) == getattr(former, name)
-                for name in DEFINED
-            ):
+            if former is not None and all(getattr(row, name) == getattr(former, name) for name in DEFINED):
                 return Edit("unchanged", former.revision)
             put(transaction, row, source="operator", code=former and former.code, since=since)
             note(transaction, "schedules put", row, who, reason, policies=row.policies, before=former and former.spec)

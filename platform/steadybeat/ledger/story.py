@@ -35,16 +35,24 @@ _ATTEMPTS = sql("""
 """)
 _RERUNS = sql("SELECT id, state FROM steadybeat.runs WHERE rerun_of = :run ORDER BY id")
 _FIRE = sql("""
-    SELECT schedule, scheduled_for, state, reason, run_id, revision, term, due_at, dispatched_at
+    SELECT schedule, scheduled_for, state, reason, cause, asked, run_id, revision, term, due_at, dispatched_at
       FROM steadybeat.fires WHERE schedule = :schedule AND scheduled_for = :scheduled_for
+""")
+_FIRE_BEFORE = sql("""
+    SELECT max(scheduled_for) AS at FROM steadybeat.fires WHERE schedule = :schedule AND scheduled_for < :scheduled_for
+""")
+_SUCCESS_BEFORE = sql("""
+    SELECT scheduled_for AS at FROM steadybeat.runs
+     WHERE schedule = :schedule AND scheduled_for < :scheduled_for AND state = 'succeeded'
+     ORDER BY scheduled_for DESC LIMIT 1
 """)
 _NEAREST = sql("""
     SELECT scheduled_for FROM steadybeat.fires WHERE schedule = :schedule
      ORDER BY abs(extract(epoch FROM scheduled_for - :scheduled_for)) LIMIT 3
 """)
 _SCHEDULE = sql("""
-    SELECT name, task, service, spec, policies, source, revision, expected_until, retired_at, created_at,
-           updated_at
+    SELECT name, task, service, spec, policies, args, kwargs, options, source, code, revision, expected_until,
+           retired_at, paused_at, paused_by, paused_reason, consecutive_failures, fire_count, created_at, updated_at
       FROM steadybeat.schedules WHERE name = :name
 """)
 _KEY = sql("""
@@ -91,6 +99,18 @@ class Story:
         """Return the fire of a schedule at exactly that instant, or None."""
         found = self._mappings(_FIRE, {"schedule": schedule, "scheduled_for": scheduled_for})
         return found[0] if found else None
+
+    def fire_before(self, schedule: str, scheduled_for: datetime, *, succeeded: bool) -> datetime | None:
+        """Return the nominal time of a schedule's fire before another, or None.
+
+        Args:
+            schedule: Its name.
+            scheduled_for: Nominal time of the other.
+            succeeded: Only fires whose runs succeeded count.
+        """
+        statement = _SUCCESS_BEFORE if succeeded else _FIRE_BEFORE
+        found = self._mappings(statement, {"schedule": schedule, "scheduled_for": scheduled_for})
+        return found[0]["at"] if found else None
 
     def nearest_fires(self, schedule: str, at: datetime) -> list[datetime]:
         """Return up to three fires on record nearest to an instant."""

@@ -84,9 +84,7 @@ schedules = Table(
         server_default="0",
         comment="dead runs since the last that succeeded",
     ),
-    Column(
-        "fire_count", BigInteger, nullable=False, server_default="0", comment="fires dispatched under a fire_limit"
-    ),
+    Column("fire_count", BigInteger, nullable=False, server_default="0", comment="fires dispatched under a fire_limit"),
     Column("turn_run", Uuid, comment="the run that started last, where runs may not overlap"),
     Column(
         "changed_in",

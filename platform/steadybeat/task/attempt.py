@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
@@ -22,23 +23,11 @@ from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import storable
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task.verdicts import STATUS, ending
 
 logger = telemetry.get_logger(__name__)
 
 _Answer = TypeVar("_Answer")
-
-_ENDS = {
-    **dict.fromkeys(("duplicate", "cancelled", "late", "skipped", "too_late", "paused", "overlap"), "cancelled"),
-    "poisonous": "dead",
-}
-"""The verdicts that end a run of which no attempt works, and in which state."""
-
-_STATUS = {
-    **dict.fromkeys(("skipped", "late", "too_late", "paused", "overlap"), "skipped"),
-    "poisonous": "dead",
-    "cancelled": "cancelled",
-}
-_CAUSES = {"too_late": "deadline", "paused": "paused", "overlap": "overlap"}
 _RESULT_LIMIT = 65536
 _ERROR_LIMIT = 20000
 
@@ -82,10 +71,10 @@ class Attempt:
             self.claimed = found
             self._bind(found)
             return found
-        if found.verdict in _ENDS:
-            end = {"delivery_no": self.delivery_no, "reason": found.detail, **_ends(found)}
-            self._insist(lambda: self._ledger.runs.end_unstarted(self.run, **end))
-        self._log(_STATUS.get(found.verdict, "duplicate"), reason=found.detail)
+        end = ending(found)
+        if end is not None:
+            self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
+        self._log(STATUS.get(found.verdict, "duplicate"), reason=found.detail)
         if found.verdict == "poisonous":
             raise Permanent(found.detail)
         raise Ignore(found.detail)
@@ -149,6 +138,13 @@ class Attempt:
         """Divert what the task sends under its own id (a retry, a replacement) while the block runs."""
         with self._app.amqp.diverting(self.run) as diverted:
             yield diverted
+
+    def before(self, *, succeeded: bool) -> datetime | None:
+        """Return the nominal time of the fire before this run's own, or of the latest that succeeded."""
+        schedule, at = self.claimed.schedule, self.claimed.scheduled_for
+        if schedule is None or at is None:
+            return None
+        return self._insist(lambda: self._ledger.story.fire_before(schedule, at, succeeded=succeeded))
 
     def guard(self, connection: Connection) -> None:
         """Prepare the transaction of an effect: long statements are allowed, a stopped process is not."""
@@ -368,15 +364,6 @@ class Attempt:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
         telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
-
-
-def _ends(claim: Claim) -> dict[str, Any]:
-    """Return how a run and its fire end by a verdict; a fire that waits for its turn gets another."""
-    found: dict[str, Any] = {"state": _ENDS[claim.verdict]}
-    if claim.verdict in _CAUSES:
-        waits = claim.verdict == "overlap" and claim.overlap != "skip"
-        found |= {"fire_state": "waiting" if waits else "skipped", "cause": _CAUSES[claim.verdict]}
-    return found
 
 
 def _json(value: Any, limit: int) -> str | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
 
 SEVERITIES = ("info", "warning", "error", "critical")
 OPTIONS = frozenset({
-    "service", "owner", "severity", "depends_on", "key_template", "recorded", "schedule", "schedules", "jitter",
-    "catch_up", "catch_up_window", "overlap",
+    "service", "owner", "severity", "depends_on", "key_template", "recorded", "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -35,6 +35,10 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
     if task.key_template is not None and not isinstance(task.key_template, str):
         raise _wrong(task, "key_template", task.key_template, "a text such as 'sale:{sale_id}'")
+    try:
+        policies({name: getattr(task, name, None) for name in POLICIES})
+    except ConfigurationError as error:
+        raise type(error)(f"{task.name}: {error}", **error.facts) from None
     _limit(task, settings)
 
 

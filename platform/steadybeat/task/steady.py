@@ -35,12 +35,19 @@ class SteadyTask(Task):
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
-        schedules: Several, by name; they are named ``<task>:<name>``.
+        schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
+            policies, ``args`` and ``kwargs`` of its own.
         jitter: A fire is due up to this much later, always the same for one fire.
         catch_up: Of the fires that no scheduler was there for: ``"all"`` are made up for, the ``"latest"`` (the
             default), or ``"none"``.
         catch_up_window: No fire older than this is made up for; one hour by default.
-        overlap: While a run of the schedule has not ended, ``"skip"`` its next fire (the default) or ``"allow"`` it.
+        catch_up_limit: No more than so many fires are made up for, the latest ones.
+        overlap: While a run of the schedule has not ended, its next fire is skipped (``"skip"``, the default), waits
+            for its turn unless another waits already (``"queue_one"``), waits (``"queue_all"``), takes its place
+            (``"cancel_running"``), or runs beside it (``"allow"``).
+        start_deadline: A fire that could not start within this after it was due is skipped.
+        pause_after_failures: After so many dead runs in a row the schedule is paused.
+        fire_limit: So many fires are dispatched, and then no more.
     """
 
     Request = "steadybeat.task.request:SteadyRequest"
@@ -53,11 +60,15 @@ class SteadyTask(Task):
     key_template: str | None = None
     recorded: bool = True
     schedule: Rule | None = None
-    schedules: Mapping[str, Rule] = {}
+    schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
     jitter: timedelta | None = None
     catch_up: str | None = None
     catch_up_window: timedelta | None = None
+    catch_up_limit: int | None = None
     overlap: str | None = None
+    start_deadline: timedelta | None = None
+    pause_after_failures: int | None = None
+    fire_limit: int | None = None
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
@@ -140,6 +151,22 @@ class SteadyTask(Task):
         """The nominal time of the fire that this run is for, aware and in UTC; None for any other run."""
         attempt = self._attempt
         return attempt.claimed.scheduled_for if attempt else None
+
+    @property
+    def previous_fire(self) -> datetime | None:
+        """The nominal time of the schedule's fire before this one, aware and in UTC, whatever became of that.
+
+        A run that works on "everything since last time" works on what lies between that and `scheduled_for`.
+        None for the first fire, and for a run that is no fire.
+        """
+        attempt = self._attempt
+        return attempt.before(succeeded=False) if attempt else None
+
+    @property
+    def last_success(self) -> datetime | None:
+        """The nominal time of the latest fire before this one whose run succeeded, aware and in UTC, or None."""
+        attempt = self._attempt
+        return attempt.before(succeeded=True) if attempt else None
 
     @contextmanager
     def exactly_once(self) -> Iterator[Connection]:

@@ -19,7 +19,8 @@ ALTER TABLE steadybeat.schedules
     ADD COLUMN fire_count           bigint NOT NULL DEFAULT 0,
     ADD COLUMN turn_run             uuid,
     ADD COLUMN changed_in           bigint NOT NULL DEFAULT 0,
-    ADD CONSTRAINT a_pause_has_a_reason CHECK (paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL);
+    ADD CONSTRAINT a_pause_has_a_reason CHECK (
+        paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL);
 COMMENT ON COLUMN steadybeat.schedules.policies IS 'what is not at its default, and what always was here';
 COMMENT ON COLUMN steadybeat.schedules.code IS 'what the code defined last, where it does';
 COMMENT ON COLUMN steadybeat.schedules.paused_at IS 'fires due later are skipped';

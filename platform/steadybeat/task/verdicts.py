@@ -1,0 +1,35 @@
+"""Verdicts: what becomes of a run, and of its fire, where a claim says that it is not to be worked on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from steadybeat.ledger.rows import Claim
+
+_ENDS = {
+    **dict.fromkeys(("duplicate", "cancelled", "late", "skipped", "too_late", "paused", "overlap"), "cancelled"),
+    "poisonous": "dead",
+}
+
+_CAUSES = {"too_late": "deadline", "paused": "paused", "overlap": "overlap"}
+
+STATUS = {
+    **dict.fromkeys(("skipped", "late", "too_late", "paused", "overlap"), "skipped"),
+    "poisonous": "dead",
+    "cancelled": "cancelled",
+}
+"""How the log says it; every other verdict is a ``duplicate``."""
+
+
+def ending(claim: Claim) -> dict[str, Any] | None:
+    """Return how a run ends by a verdict, as `Runs.end_unstarted` takes it, or None where it does not end.
+
+    A fire that waits for its turn gets another.
+    """
+    if claim.verdict not in _ENDS:
+        return None
+    found: dict[str, Any] = {"state": _ENDS[claim.verdict], "reason": claim.detail}
+    if claim.verdict in _CAUSES:
+        waits = claim.verdict == "overlap" and claim.overlap != "skip"
+        found |= {"fire_state": "waiting" if waits else "skipped", "cause": _CAUSES[claim.verdict]}
+    return found
