@@ -12,22 +12,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steadybeat.app import install
-    from steadybeat.errors import Permanent, SteadybeatError
-    from steadybeat.schedule import cron, every, rrule
+    from steadybeat.errors import Permanent, ScheduleWarning, SteadybeatError
+    from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
 
-__all__ = ["Permanent", "SteadyTask", "SteadybeatError", "cron", "every", "install", "rrule"]
+__all__ = [
+    "Permanent",
+    "ScheduleWarning",
+    "SteadyTask",
+    "SteadybeatError",
+    "any_of",
+    "cron",
+    "every",
+    "install",
+    "once",
+    "rrule",
+    "window",
+]
 
 # Rooms are opened when they are asked for: `celery` imports this package for every command, also for one that only
 # looks at a file (`celery health`), and Postgres' driver alone takes as long as all of that.
 _ROOMS = {
     "Permanent": "steadybeat.errors",
+    "ScheduleWarning": "steadybeat.errors",
     "SteadyTask": "steadybeat.task",
     "SteadybeatError": "steadybeat.errors",
+    "any_of": "steadybeat.schedule",
     "cron": "steadybeat.schedule",
     "every": "steadybeat.schedule",
     "install": "steadybeat.app",
+    "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
+    "window": "steadybeat.schedule",
 }
 
 

@@ -11,6 +11,7 @@
     ├── BrokerUnavailable         Redis does not answer
     ├── StaleAttempt              another attempt holds the run by now
     └── Permanent                 raised by a task: do not try again
+    ScheduleWarning               a UserWarning: a rule of time that may surprise
 
 The first line of a class's docstring is its default message; the facts are attributes. Each is a `ClickException`, so
 that one which leaves a `celery -A …` command is shown as one line and exits with 2.
@@ -53,6 +54,10 @@ class UnknownSetting(ConfigurationError):
 
 class ScheduleError(ConfigurationError):
     """This schedule can never be due as written."""
+
+
+class ScheduleWarning(UserWarning):
+    """A rule of time that can be meant in two ways on some days."""
 
 
 class UnknownQueue(ConfigurationError, QueueNotFound):

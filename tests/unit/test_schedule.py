@@ -109,7 +109,7 @@ def test_a_cron_rule_is_next_due_when_its_wall_clock_says(expression, tz, after,
     ],
 )
 def test_the_days_when_the_clocks_change(expression, tz, start, end, expected):
-    assert utc_times(cron(expression, tz=tz).between(at(start, tz), at(end, tz))) == expected
+    assert utc_times(cron(expression, tz=tz, dst="once").between(at(start, tz), at(end, tz))) == expected
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,9 @@ def test_every_real_quarter_hour_is_due_on_the_days_of_change_in_riga(start, end
 
 
 @pytest.mark.parametrize("expression", ["*/15 * * * *", "*/15 3 * * *", "0,30 3 * * *", "30 3,4 * * *"])
-def test_asked_inside_the_second_pass_of_a_repeated_hour_the_answer_lies_ahead(expression):
-    rule = cron(expression, tz=RIGA)
+@pytest.mark.parametrize("dst", ["once", "skip", "twice"])
+def test_asked_inside_the_second_pass_of_a_repeated_hour_the_answer_lies_ahead(expression, dst):
+    rule = cron(expression, tz=RIGA, dst=dst)
     fires = list(rule.between(at("2026-10-24", RIGA), at("2026-10-27", RIGA)))
     for minute in range(60):
         asked = at(f"2026-10-25T03:{minute:02}", RIGA).replace(fold=1)
@@ -182,7 +183,7 @@ def test_what_is_due_is_what_a_look_at_the_clock_every_minute_finds(minutes, hou
     start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(tz)).astimezone(UTC) - timedelta(hours=3)
     end = start + timedelta(hours=12)
     texts = [",".join(map(str, sorted(each))) if each else "*" for each in (minutes, hours)]
-    rule = cron(f"{texts[0]} {texts[1]} * * *", tz=tz)
+    rule = cron(f"{texts[0]} {texts[1]} * * *", tz=tz, dst="once")
     assert list(rule.between(start, end)) == by_hand(minutes, hours, tz, start, end)
 
 
@@ -202,11 +203,17 @@ dates = st.tuples(fields(1, 28, "L", "LW"), fields(1, 12, "JAN"), fields(0, 7, "
 )
 expressions = st.tuples(fields(0, 59), fields(0, 23), dates.map(" ".join)).map(" ".join)
 zones = st.sampled_from(["UTC", NEW_YORK, RIGA, KOLKATA, LORD_HOWE])
-crons = st.builds(lambda text, tz: cron(text, tz=tz), expressions, zones) | st.builds(
-    lambda day, weekday, tz: cron(f"15 2 {day} * {weekday}", tz=tz, mode="and"),
-    fields(1, 28),
-    fields(0, 6),
-    zones,
+choices = st.sampled_from(["once", "skip", "twice"])
+crons = (
+    st.builds(lambda text, tz, dst: cron(text, tz=tz, dst=dst), expressions, zones, choices)
+    | st.builds(lambda text, tz: cron(text, tz=tz), expressions, st.sampled_from(["UTC", KOLKATA]))
+    | st.builds(
+        lambda day, weekday, tz, dst: cron(f"15 2 {day} * {weekday}", tz=tz, mode="and", dst=dst),
+        fields(1, 28),
+        fields(0, 6),
+        zones,
+        choices,
+    )
 )
 instants = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 everys = st.builds(
@@ -219,7 +226,7 @@ rules = crons | everys
 
 @quick
 @given(rules, instants)
-@example(cron("30 3 * * *", tz=RIGA), at("2026-10-24"))
+@example(cron("30 3 * * *", tz=RIGA, dst="once"), at("2026-10-24"))
 @example(cron("*/30 * * * *", tz=RIGA), at("2026-10-25"))
 def test_between_equals_repeated_next_after_and_strictly_increases(rule, start):
     repeated = [start]
@@ -283,13 +290,13 @@ def test_where_one_day_field_is_free_the_mode_means_nothing():
     [("UTC", ["13 02:30", "13 02:30", "13 02:30"]), (NEW_YORK, ["13 07:30", "13 06:30", "13 07:30"])],
 )
 def test_with_and_a_day_must_fit_both_fields(tz, expected):
-    fires = list(cron("30 2 13 * FRI", tz=tz, mode="and").between(at("2026-01-15"), at("2027-01-15")))
+    fires = list(cron("30 2 13 * FRI", tz=tz, mode="and", dst="once").between(at("2026-01-15"), at("2027-01-15")))
     assert utc_times(fires) == expected
     assert [fire.month for fire in fires] == [2, 3, 11]
 
 
 def test_with_and_a_time_in_the_gap_is_made_up_for_on_its_day_alone():
-    rule = cron("30 2 8 3 SUN", tz=NEW_YORK, mode="and")
+    rule = cron("30 2 8 3 SUN", tz=NEW_YORK, mode="and", dst="once")
     assert utc_times(rule.between(at("2026-01-01"), at("2027-01-01"))) == ["08 07:00"]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from steadybeat.errors import ConfigurationError, ScheduleError
 from steadybeat.schedule import (
+    Cron,
     Every,
     as_rule,
     cron,
@@ -31,7 +32,7 @@ quick = settings(deadline=None, derandomize=True, database=None, max_examples=40
 RIGA = "Europe/Riga"
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 instants = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
-rules = st.sampled_from([cron("* * * * *"), cron("30 3 * * *", tz=RIGA), cron("0 0 29 2 *")]) | st.builds(
+rules = st.sampled_from([cron("* * * * *"), cron("30 3 * * *", tz=RIGA, dst="once"), cron("0 0 29 2 *")]) | st.builds(
     every, st.timedeltas(timedelta(seconds=1), timedelta(days=500_000))
 )
 
@@ -105,7 +106,7 @@ def test_jitter_spreads_schedules_over_its_width():
         (crontab(minute=0, hour=6), cron("0 6 * * *", tz=RIGA)),
         (crontab(minute="*/15", hour="9-17"), cron("*/15 9-17 * * *", tz=RIGA)),
         (crontab(minute={30, 0}, hour=[22, 23]), cron("0,30 22,23 * * *", tz=RIGA)),
-        (crontab(minute="0, 30", hour="22-2"), cron("0,30 0,1,2,22,23 * * *", tz=RIGA)),
+        (crontab(minute="0, 30", hour="22-2"), Cron("0,30 0,1,2,22,23 * * *", RIGA)),
         (crontab(0, 0, day_of_week="monday,fri"), cron("0 0 * * 1,5", tz=RIGA)),
         (crontab(0, 0, day_of_week="mon", day_of_month="1-31"), cron("0 0 * * MON", tz=RIGA)),
         (crontab(0, 0, day_of_week="mon", day_of_month="*/2"), cron("0 0 */2 * MON", tz=RIGA)),
@@ -198,6 +199,7 @@ class clocked(BaseSchedule):
 NAIVE = datetime(2026, 1, 15, 12)
 DAILY = cron("@daily")
 NO_ZONE = "=datetime.datetime(2026, 1, 15, 12, 0): has no time zone; write datetime(…, tzinfo=timezone.utc)."
+KINDS = "type must be 'cron', 'every', 'once', 'rrule', 'any_of', 'excluding', 'limited', 'starting' or 'until'."
 FORMS = "also as *, 1,5, 1-5 or */5."
 
 
@@ -285,8 +287,8 @@ FORMS = "also as *, 1,5, 1-5 or */5."
             lambda: jitter("s", NOON, timedelta(-1), DAILY),
             "jitter=datetime.timedelta(days=-1): must be a timedelta of zero or more, such as timedelta(minutes=1).",
         ),
-        (lambda: from_json([]), "rule=[]: type must be 'cron', 'every' or 'rrule'."),
-        (lambda: from_json({"type": "corn"}), "rule={'type': 'corn'}: type must be 'cron', 'every' or 'rrule'."),
+        (lambda: from_json([]), f"rule=[]: {KINDS}"),
+        (lambda: from_json({"type": "corn"}), f"rule={{'type': 'corn'}}: {KINDS}"),
         (lambda: from_json({"type": "every"}), "rule={'type': 'every'}: 'seconds' is missing."),
         (
             lambda: from_json({"type": "every", "seconds": 5, "ancor": None}),
@@ -303,14 +305,14 @@ FORMS = "also as *, 1,5, 1-5 or */5."
             lambda: as_rule("0 6 * * *"),
             (
                 "schedule='0 6 * * *': a str is no schedule; "
-                "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
+                "write cron(…), every(…), once(…), rrule(…), a timedelta or a number of seconds."
             ),
         ),
         (
             lambda: as_rule(True),
             (
                 "schedule=True: a bool is no schedule; "
-                "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
+                "write cron(…), every(…), once(…), rrule(…), a timedelta or a number of seconds."
             ),
         ),
         (lambda: as_rule(float("inf")), "schedule=inf: must be a number of seconds, one or more."),
@@ -349,7 +351,10 @@ FORMS = "also as *, 1,5, 1-5 or */5."
         ),
         (
             lambda: as_rule(clocked()),
-            "schedule=<once>: a clocked is not supported: it is due once; send the task with apply_async(eta=…).",
+            (
+                "schedule=<once>: a clocked is not supported: it has no clocked_time; "
+                "write once(datetime(…, tzinfo=timezone.utc))."
+            ),
         ),
     ],
 )

@@ -1,66 +1,33 @@
-"""Rules in other forms: JSON, Celery's own schedules, and whatever a `schedule` option may hold."""
+"""Rules in other forms: Celery's own schedules, and whatever a `schedule` option may hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import schedules as celery_schedules
 from dateutil.rrule import rrule as dateutil_rrule
 
-from steadybeat.errors import did_you_mean
+from steadybeat.schedule.fields import FIELDS, Field, both_days_restricted
 from steadybeat.schedule.interval import Every, every
-from steadybeat.schedule.recurrence import of_dateutil, rrule, zone_of
+from steadybeat.schedule.moment import once
+from steadybeat.schedule.recurrence import of_dateutil
 from steadybeat.schedule.rule import SECOND, Rule, refused
-from steadybeat.schedule.wallclock import FIELDS, Cron, Field, both_days_restricted, cron
+from steadybeat.schedule.wallclock import Cron, make
 
 _NOT_TAKEN = {
     "solar": "the sun keeps no rule of the clock, and Celery finds its times by asking what time it is now; write"
     " every(timedelta(minutes=5)) and let the task look whether it is time",
-    "clocked": "it is due once; send the task with apply_async(eta=…)",
+    "clocked": "it has no clocked_time; write once(datetime(…, tzinfo=timezone.utc))",
 }
-
-
-def from_json(data: Mapping[str, Any]) -> Rule:
-    """Return the rule that `Rule.to_json` wrote.
-
-    Raises:
-        ScheduleError: The type is unknown, a key is missing or unknown, or a value is wrong.
-    """
-    kind = data.get("type") if isinstance(data, Mapping) else None
-    if kind == "cron":
-        _check_keys(data, required=("expression", "tz"), optional=("mode",))
-        return cron(data["expression"], tz=data["tz"], mode=data.get("mode", "or"))
-    if kind == "every":
-        _check_keys(data, required=("seconds",), optional=("microseconds", "anchor"))
-        anchor = data.get("anchor")
-        try:
-            interval = timedelta(seconds=data["seconds"], microseconds=data.get("microseconds", 0))
-            since = None if anchor is None else datetime.fromisoformat(anchor)
-        except (TypeError, ValueError, OverflowError) as error:
-            allowed = "seconds must be a number, anchor null or a time such as '2026-01-01T00:00:00Z'."
-            raise refused("rule", data, allowed) from error
-        return every(interval, anchor=since)
-    if kind == "rrule":
-        _check_keys(data, required=("rule", "dtstart", "tz"))
-        return _rrule(data)
-    raise refused("rule", data, "type must be 'cron', 'every' or 'rrule'.")
-
-
-def _rrule(data: Mapping[str, Any]) -> Rule:
-    try:
-        start = datetime.fromisoformat(data["dtstart"])
-    except (TypeError, ValueError) as error:
-        raise refused("rule", data, "dtstart must be a time such as '2026-01-05T06:00:00'.") from error
-    return rrule(data["rule"], dtstart=start.replace(tzinfo=zone_of(data["tz"])))
 
 
 def as_rule(value: object, tz: str = "UTC") -> Rule:
     """Return the rule that a `schedule` option means.
 
     Args:
-        value: A rule, a timedelta, a number of seconds, Celery's crontab or schedule, or RedBeat's rrule.
+        value: A rule, a timedelta, a number of seconds, an aware datetime (due once), Celery's crontab or schedule,
+            RedBeat's rrule, or django-celery-beat's clocked.
         tz: Time zone of a crontab, which has none of its own: that of the Celery app.
 
     Raises:
@@ -70,6 +37,8 @@ def as_rule(value: object, tz: str = "UTC") -> Rule:
         return value
     if isinstance(value, celery_schedules.BaseSchedule):
         return from_celery(value, tz)
+    if isinstance(value, datetime):
+        return once(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             value = timedelta(seconds=value)
@@ -77,7 +46,7 @@ def as_rule(value: object, tz: str = "UTC") -> Rule:
             raise refused("schedule", value, "must be a number of seconds, one or more.") from error
     if isinstance(value, timedelta):
         return _every(value, value)
-    way_out = "write cron(…), every(…), rrule(…), a timedelta or a number of seconds."
+    way_out = "write cron(…), every(…), once(…), rrule(…), a timedelta or a number of seconds."
     raise refused("schedule", value, f"a {type(value).__name__} is no schedule; {way_out}")
 
 
@@ -89,12 +58,13 @@ def _every(interval: timedelta, written: object) -> Rule:
 
 
 def from_celery(obj: Any, tz: str) -> Rule:
-    """Return the rule that Celery's crontab or schedule means, or RedBeat's rrule.
+    """Return the rule that Celery's crontab or schedule means, RedBeat's rrule, or django-celery-beat's clocked.
 
     A crontab that restricts both day fields wants both to fit, as in Celery: ``mode="and"``.
 
     Args:
-        obj: `celery.schedules.crontab`, `celery.schedules.schedule` or `redbeat.schedules.rrule`.
+        obj: `celery.schedules.crontab`, `celery.schedules.schedule`, `redbeat.schedules.rrule`, or
+            `django_celery_beat.clockedschedule.clocked`.
         tz: Time zone of a crontab, which has none of its own: that of the Celery app.
 
     Raises:
@@ -103,13 +73,15 @@ def from_celery(obj: Any, tz: str) -> Rule:
     if type(obj) is celery_schedules.schedule:
         return _every(obj.run_every, obj)
     if type(obj) is celery_schedules.crontab:
-        return cron(" ".join(_from_celery(field, obj) for field in FIELDS), tz=tz, mode="and")
+        return make(" ".join(_from_celery(field, obj) for field in FIELDS), tz, "and")
     if isinstance(getattr(obj, "rrule", None), dateutil_rrule):
         if obj.dtstart.microsecond:
             why = "it has no dtstart, and would count from the moment at which each program was started"
             raise refused("schedule", obj, f"{why}; write dtstart=datetime(…).")
         return of_dateutil(obj.rrule)
     name = type(obj).__name__
+    if name == "clocked" and isinstance(getattr(obj, "clocked_time", None), datetime):
+        return once(obj.clocked_time)
     why = _NOT_TAKEN.get(name, "nobody can tell its times but its own code; write cron(…), every(…) or rrule(…)")
     raise refused("schedule", obj, f"a {name} is not supported: {why}.")
 
@@ -125,12 +97,12 @@ def to_celery(rule: Rule, *, tz: str = "UTC") -> celery_schedules.BaseSchedule |
         tz: Time zone of the Celery app that reads it, since a crontab has none of its own.
 
     Returns:
-        None where Celery has no words for the rule: another time zone than `tz`, ``L`` or ``#``, either of two
-        restricted day fields, or a recurrence rule.
+        None where Celery has no words for the rule: another time zone than `tz`, ``L``, ``#`` or ``H``, either of
+        two restricted day fields, a recurrence rule, a single instant, or a rule that was narrowed or combined.
     """
     if isinstance(rule, Every):
         return celery_schedules.schedule(rule.interval)
-    if not isinstance(rule, Cron) or rule.tz != tz:
+    if not isinstance(rule, Cron) or rule.tz != tz or rule.unbound:
         return None
     parts = rule.expression.split()
     if both_days_restricted(parts) and rule.mode == "or":
@@ -162,13 +134,3 @@ def _to_celery(field: Field, written: str) -> str | None:
     except (ValueError, celery_schedules.ParseException):
         read = None
     return written if read == wanted else ",".join(str(number) for number in sorted(wanted))
-
-
-def _check_keys(data: Mapping[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-    for key in required:
-        if key not in data:
-            raise refused("rule", data, f"{key!r} is missing.")
-    known = ("type", *required, *optional)
-    for key in data:
-        if key not in known:
-            raise refused("rule", data, f"{key!r} is not known.{did_you_mean(key, known)}")

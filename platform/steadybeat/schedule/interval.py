@@ -31,7 +31,7 @@ class Every(Rule):
     def explain(self) -> str:
         """Return the rule in words, such as ``Every 5 seconds``."""
         anchor = "" if self.anchor == EPOCH else f", counted from {iso(self.anchor)}"
-        return f"Every {_words(self.interval)}{anchor}"
+        return f"Every {words(self.interval)}{anchor}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the rule as JSON data; whole numbers, so that nothing is rounded."""
@@ -69,7 +69,7 @@ def every(interval: timedelta, *, anchor: datetime | None = None) -> Every:
     return Every(interval, EPOCH if anchor is None else utc("anchor", anchor))
 
 
-def _words(interval: timedelta) -> str:
+def words(interval: timedelta) -> str:
     """Return an interval in words: ``minute``, ``5 seconds``, ``1 hour 30 minutes``."""
     counts: list[tuple[str, str]] = []
     rest = interval

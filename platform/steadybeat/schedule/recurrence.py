@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from dateutil import rrule as dateutil_rrule
 
 from steadybeat.schedule.rule import Rule, refused, utc
-from steadybeat.schedule.wallclock import zone_name
+from steadybeat.schedule.zones import offset_name, zone_of
 
 FREQUENCIES = ("year", "month", "week", "day", "hour", "minute", "second")
 STEPS = {
@@ -62,6 +62,16 @@ class RRule(Rule):
     def first(self) -> datetime:
         """The instant of its start, which is due where it fits the rule."""
         return self.start.replace(tzinfo=zone_of(self.tz)).astimezone(UTC)
+
+    @property
+    def beginning(self) -> datetime:
+        """An instant before which nothing is due; a skipped hour can bring a fire in front of the start."""
+        return self.first - APART
+
+    @property
+    def zones(self) -> frozenset[str]:
+        """The time zone of its start."""
+        return frozenset([self.tz])
 
     def explain(self) -> str:
         """Return the rule in words, such as ``Every 2 weeks, BYDAY=MO, from 2026-01-05 06:00:00 (Europe/Riga)``."""
@@ -132,7 +142,7 @@ def _checked(found: Any, dtstart: datetime) -> RRule:
     if until is not None and until.tzinfo is not None:
         until = until.astimezone(dtstart.tzinfo).replace(tzinfo=None)
     text = str(found.replace(dtstart=start, until=until)).rpartition("RRULE:")[2]
-    rule = RRule(text, start, _tz_name(dtstart))
+    rule = RRule(text, start, offset_name(dtstart))
     read = _read(rule.text, rule.start)
     if read._freq > dateutil_rrule.DAILY and isinstance(zone_of(rule.tz), ZoneInfo):
         way_out = "write dtstart in UTC, or cron('…', tz=…)"
@@ -173,22 +183,3 @@ def _in_order(walls: Any, zone: tzinfo) -> Iterator[datetime]:
         while coming and coming[0].replace(tzinfo=None) < wall - APART:
             yield heapq.heappop(coming)
     yield from sorted(coming)
-
-
-def zone_of(name: str) -> tzinfo:
-    """Return the time zone of a name, or of an offset such as ``+02:00``."""
-    if isinstance(name, str) and name.startswith(("+", "-")):
-        try:
-            return datetime.strptime(name, "%z").tzinfo or UTC
-        except ValueError as error:
-            raise refused("tz", name, "must be an offset such as '+02:00', or the name of a time zone.") from error
-    return UTC if zone_name(name) == "UTC" else ZoneInfo(name)
-
-
-def _tz_name(instant: datetime) -> str:
-    zone = instant.tzinfo
-    offset = instant.utcoffset()
-    if isinstance(zone, timezone) and offset:
-        sign, rest = ("-", -offset) if offset < timedelta(0) else ("+", offset)
-        return f"{sign}{str(rest).zfill(8)}".removesuffix(":00")
-    return zone_name("UTC" if isinstance(zone, timezone) else zone)

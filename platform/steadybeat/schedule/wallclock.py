@@ -4,46 +4,46 @@ cronsim reads the expression and decides which days fit. The walk over the clock
 after a change of half an hour, makes up for a whole day that a country skipped, answers with instants before the
 one asked inside a repeated hour, and is slow over a year of minutes.
 
-Time is cut into spans of one UTC offset. Inside a span wall clock and real time differ by a constant, so that
-only the seams need rules. A *wall* is a reading of the wall clock, held as a datetime that is labelled UTC.
+Inside a span of one UTC offset wall clock and real time differ by a constant, so that only the seams need rules.
+A *wall* is a reading of the wall clock, held as a datetime that is labelled UTC. What is read of an expression is
+shared by all rules that have the same days or the same times of day.
 """
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from calendar import monthrange
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from cronsim.explain import Expression
+from cronsim.explain import Day, Expression, Hour, Minute, Month, Weekday
 
-from steadybeat.errors import did_you_mean
-from steadybeat.schedule.rule import EPOCH, SECOND, Rule, refused
-
-DAY = timedelta(days=1)
-CORRECTION = timedelta(hours=3)
-"""A change of the wall clock this large is a correction, not daylight saving: cron(8) of Debian."""
-
-SPAN = timedelta(days=6)
-"""No wall clock has changed twice within this (America/Recife, October 2000: seven days)."""
-
-END = datetime(9999, 12, 1, tzinfo=UTC)
-"""Where the calendar ends; one more span must fit behind it."""
+from steadybeat.errors import ScheduleWarning, did_you_mean
+from steadybeat.schedule.fields import FIELDS, allowed, both_days_restricted, of_fixed_time, written_out
+from steadybeat.schedule.hashing import bound, has_hash, readable, words
+from steadybeat.schedule.rule import EPOCH, SECOND, Rule, not_named, refused
+from steadybeat.schedule.zones import BEGIN, CORRECTION, Span, changes, spans, zone_name
 
 MODES = ("or", "and")
+DST = ("once", "skip", "twice")
 
-MACROS = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
+REFERENCE_YEARS = range(2026, 2036)
+"""A wall clock counts as one that is changed if it is in one of these years, as tzdata foresees them."""
+
+USUAL_HOURS = range(60, 180)
+"""The minutes of a day, 01:00 to 02:59, at which most clocks are changed."""
+
+_MINUTES = tuple(timedelta(minutes=number) for number in range(24 * 60))
+_IN_WORDS = {
+    "once": "once where the clocks skip or repeat it",
+    "skip": "left out where the clocks skip it",
+    "twice": "twice where the clocks repeat it",
 }
 
 
@@ -55,62 +55,122 @@ class Cron(Rule):
         expression: Five fields in capitals, single spaces between them.
         tz: Name of a time zone.
         mode: ``or``, or ``and`` where that means something else: with two restricted day fields.
+        dst: As it was said, where it means something: with a fixed time.
     """
 
     expression: str
     tz: str
     mode: str = "or"
+    dst: str | None = None
 
     def __repr__(self) -> str:
         mode = "" if self.mode == "or" else f", mode={self.mode!r}"
-        return f"cron({self.expression!r}, tz={self.tz!r}{mode})"
+        dst = "" if self.dst is None else f", dst={self.dst!r}"
+        return f"cron({self.expression!r}, tz={self.tz!r}{mode}{dst})"
 
     def explain(self) -> str:
         """Return the rule in words, such as ``At 06:00 every day (UTC)``."""
-        words = Expression(self.expression.split())
-        words.day_and = words.day_and or self.mode == "and"
-        return f"{words.explain()} ({self.tz})"
+        dst = "" if self.dst is None else f", {_IN_WORDS[self.dst]}"
+        if self.unbound:
+            return f"{_hashed_words(self.expression, self.mode)} ({self.tz}){dst}"
+        said = Expression(self.expression.split())
+        said.day_and = said.day_and or self.mode == "and"
+        return f"{said.explain()} ({self.tz}){dst}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the rule as JSON data; the mode only where it is ``and``."""
+    def to_json(self) -> dict[str, str]:
+        """Return the rule as JSON data; the mode only where it is ``and``, dst only where it is said."""
         data = {"type": "cron", "expression": self.expression, "tz": self.tz}
-        return data if self.mode == "or" else data | {"mode": self.mode}
+        if self.mode != "or":
+            data["mode"] = self.mode
+        return data if self.dst is None else data | {"dst": self.dst}
+
+    @property
+    def unbound(self) -> bool:
+        """Whether it has an ``H`` that stands for a number still."""
+        return has_hash(self.expression)
+
+    @property
+    def zones(self) -> frozenset[str]:
+        """Its time zone."""
+        return frozenset([self.tz])
+
+    def cautions(self) -> list[str]:
+        """Return a sentence if the rule has a time at which clocks are changed and does not say what it means then."""
+        parts = self.expression.split()
+        if self.dst is not None or not of_fixed_time(parts) or has_hash(parts[1]) or not (risky := _risky(self.tz)):
+            return []
+        minutes = range(60) if has_hash(parts[0]) else sorted(FIELDS[0].numbers(parts[0]) or ())
+        for hour in sorted(FIELDS[1].numbers(parts[1]) or ()):
+            for minute in minutes:
+                if hour * 60 + minute in risky:
+                    text = f"{self!r}: {hour:02}:{minute:02} lies in the hours in which clocks are changed"
+                    way_out = "dst='once' (as it is done now), 'skip' or 'twice'; or take another hour"
+                    return [f"{text}; say what is meant on those days: {way_out}."]
+        return []
+
+    def _named(self, name: str) -> Rule:
+        return make(bound(self.expression, name), self.tz, self.mode, self.dst)
 
     def _fires(self, after: datetime) -> Iterator[datetime]:
-        clock, zone = _read(self.expression, self.mode), ZoneInfo(self.tz)
-        begin = after.replace(microsecond=0)
-        if clock.fixed and after.astimezone(zone).fold:
+        clock = _read(self.expression, self.mode)
+        if clock is None:
+            raise not_named(self)
+        begin = max(after.replace(microsecond=0), BEGIN)
+        if clock.fixed and self.tz != "UTC" and begin.astimezone(ZoneInfo(self.tz)).fold:
             begin -= CORRECTION  # what the first pass of a repeated hour had must be known in the second
-        for fire in clock.fires(_spans(zone, begin)):
+        for fire in clock.fires(spans(self.tz, begin), self.dst):
             if fire > after:
                 yield fire
 
 
-def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC", mode: str = "or") -> Cron:
+def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC", mode: str = "or", dst: str | None = None) -> Cron:
     """Return the rule of a cron expression, read as Debian's cron reads it.
 
     Where both day of month and day of week are restricted, a day that fits *either* is meant, with ``mode="and"``
     one that fits *both*; a field that starts with ``*`` restricts nothing by itself. ``L`` is the last day of the
     month, ``LW`` its last weekday, ``5L`` its last Friday, ``5#2`` its second Friday; Sunday is 0 or 7.
 
+    ``H`` is a number that the schedule's name chooses, so that a fleet of schedules spreads by itself: ``H`` any of
+    the field (1-28 of the days of a month), ``H(0-29)`` one of a range, ``H/15`` every 15th from a chosen one on,
+    ``H(0-29)/10`` both. It is the SHA-256 of the field and the name, each field by itself, the same for ever; what
+    it becomes is read as if the numbers had been written. A rule with ``H`` has instants once it is `named`.
+
     On the days when the clocks change, fixed times (neither minute nor hour starts with ``*``) that fall into the
-    gap are due once right after it, and those in a repeated hour once; all others follow real time. A change of
-    three hours or more is a correction: nothing is made up for.
+    gap are due once right after it, and those in a repeated hour once; all others follow real time. `dst` says it
+    otherwise: ``skip`` leaves out what the gap swallows, ``twice`` is due in both passes of a repeated hour. A change
+    of three hours or more is a correction: nothing is made up for. A fixed time between 01:00 and 02:59, or in an
+    hour that the zone itself skips or repeats, is a `ScheduleWarning` until `dst` is said, in every zone whose
+    clocks are changed in the years 2026 to 2035.
 
     Args:
         expression: Minute, hour, day of month, month, day of week; or ``@hourly``, ``@daily``, ``@weekly``,
             ``@monthly``, ``@yearly``.
         tz: Time zone whose wall clock is meant: a name, or a ZoneInfo.
         mode: ``or``, as Debian's cron, or ``and``, as Celery's crontab.
+        dst: ``once``, as Debian's cron and as without it, ``skip`` or ``twice``; of fixed times only.
 
     Raises:
         ScheduleError: A field is wrong, no date can ever match, or the time zone is unknown.
 
-    Source: cron(8) and crontab(5) of Debian; celery.schedules.crontab for ``and``.
+    Source: cron(8) and crontab(5) of Debian; celery.schedules.crontab for ``and``; Jenkins for ``H``.
+    """
+    rule = make(expression, tz, mode, dst)
+    for text in rule.cautions():
+        warnings.warn(text, ScheduleWarning, stacklevel=2)
+    return rule
+
+
+def make(expression: object, tz: object, mode: str = "or", dst: str | None = None) -> Cron:
+    """Return what `cron` returns, and warn of nothing: of a rule that was stored or converted.
+
+    Raises:
+        ScheduleError: As `cron`.
     """
     if mode not in MODES:
         raise refused("mode", mode, f"must be one of {', '.join(MODES)}.{did_you_mean(str(mode), MODES)}")
-    parts = _written_out(expression).upper().split()
+    if dst is not None and dst not in DST:
+        raise refused("dst", dst, f"must be one of {', '.join(DST)}, or left out.{did_you_mean(str(dst), DST)}")
+    parts = written_out(expression).upper().split()
     if len(parts) != len(FIELDS):
         raise refused(
             "expression",
@@ -118,107 +178,87 @@ def cron(expression: str, *, tz: str | ZoneInfo | timezone = "UTC", mode: str = 
             f"has {len(parts)} fields instead of five: minute, hour, day of month, month, day of week. "
             "For seconds write every(timedelta(seconds=…)).",
         )
-    for field, part in zip(FIELDS, parts, strict=True):
-        if field.numbers(part) is None:
-            forms = f"{field.values}, also as *, 1,5, 1-5 or */5"
-            raise refused(field.name, part, f"not allowed in cron({expression!r}); write {forms}.")
+    _check_fields(expression, parts)
     canonical, mode = " ".join(parts), mode if both_days_restricted(parts) else "or"
-    if not _possible(canonical, mode):
+    if not has_hash(canonical) and not _possible(canonical, mode):
         day, month, weekday = parts[2:]
         dates = f"day of month {day!r}, month {month!r} and day of week {weekday!r}"
         way_out = "write one that exists (L is the last day of a month)"
         raise refused("expression", expression, f"no date has {dates}; {way_out}.")
-    return Cron(canonical, zone_name(tz), mode)
+    return Cron(canonical, zone_name(tz), mode, dst if of_fixed_time(parts) else None)
 
 
-def _written_out(expression: object) -> str:
-    """Return an expression with its short form written out."""
-    if not isinstance(expression, str):
-        raise refused("expression", expression, "must be a text such as '0 6 * * *'.")
-    written = expression.strip()
-    if written.startswith("@"):
-        if written.lower() not in MACROS:
-            nearest = did_you_mean(written.lower(), MACROS) or f" Write one of {', '.join(MACROS)}."
-            raise refused("expression", expression, f"there is no such short form.{nearest}")
-        written = MACROS[written.lower()]
-    return written
+def _check_fields(expression: object, parts: list[str]) -> None:
+    for field, part in zip(FIELDS, parts, strict=True):
+        plain = ",".join(term for term in part.split(",") if not has_hash(term))
+        if has_hash(part) and not readable(field, part):
+            forms = f"H, H({field.hashed}), H/2 or H({field.hashed})/2"
+            raise refused(field.name, part, f"not allowed in cron({expression!r}); H is written as {forms}.")
+        if (plain or not has_hash(part)) and not allowed(field, plain):
+            forms = f"{field.values}, also as *, 1,5, 1-5 or */5"
+            raise refused(field.name, part, f"not allowed in cron({expression!r}); write {forms}.")
 
 
-def both_days_restricted(fields: Sequence[str]) -> bool:
-    """Return whether the five fields restrict both day of month and day of week, so that the mode matters."""
-    return not fields[2].startswith("*") and not fields[4].startswith("*")
+class Days:
+    """Which days fit the three fields of the date; shared by every expression that has the same ones."""
 
+    __slots__ = ("_found", "_months", "_sim")
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One of the five fields: its name, its values, and where cronsim and Celery keep them."""
+    def __init__(self, fields: str, both: bool) -> None:
+        self._sim = CronSim(f"0 0 {fields}", EPOCH)
+        self._sim.day_and = self._sim.day_and or both
+        self._months = frozenset(self._sim.months)
+        self._found: dict[int, tuple[int, ...]] = {}
 
-    name: str
-    cronsim: str
-    celery: str
-    low: int
-    count: int
-    values: str
-
-    def numbers(self, text: str) -> set[Any] | None:
-        """Return what cronsim reads in a field, or None if it refuses; ``L`` and ``#`` are no whole numbers."""
-        parts = ["*"] * len(FIELDS)
-        parts[FIELDS.index(self)] = text
-        try:
-            found = getattr(CronSim(" ".join(parts), EPOCH), self.cronsim)
-        except CronSimError:
-            return None
-        if self.celery == "day_of_week":
-            return {number % 7 if isinstance(number, int) else number for number in found}
-        return {number if number >= 0 else str(number) for number in found}
-
-
-FIELDS = (
-    Field("minute", "minutes", "minute", 0, 60, "0-59"),
-    Field("hour", "hours", "hour", 0, 24, "0-23"),
-    Field("day of month", "days", "day_of_month", 1, 31, "1-31, L (last day), LW (last weekday)"),
-    Field("month", "months", "month_of_year", 1, 12, "1-12, JAN-DEC"),
-    Field("day of week", "weekdays", "day_of_week", 0, 7, "0-7, SUN-SAT, 5L (last Friday), 5#2 (second Friday)"),
-)
-
-
-class Span(NamedTuple):
-    """A stretch of time, `stop` excluded, in which the wall clock is ahead of UTC by a constant."""
-
-    start: datetime
-    stop: datetime
-    shift: timedelta
+    def of(self, year: int, month: int) -> tuple[int, ...]:
+        """Return the days of a month that fit."""
+        if month not in self._months:
+            return ()
+        first, length = monthrange(year, month)
+        key = month * 1000 + first * 100 + length  # what fits depends on nothing else
+        found = self._found.get(key)
+        if found is None:
+            fits = self._sim.match_day
+            found = tuple(day for day in range(1, length + 1) if fits(date(year, month, day)))
+            self._found[key] = found
+        return found
 
 
 class Clock(NamedTuple):
     """A cron expression, read."""
 
-    sim: CronSim
+    days: Days
     times: tuple[timedelta, ...]
     fixed: bool
 
     def walls(self, low: datetime, high: datetime) -> Iterator[datetime]:
         """Yield every matching wall with ``low <= wall < high``."""
-        day = low.date()
-        while (midnight := datetime.combine(day, time(), UTC)) < high:
-            if day.month in self.sim.months and self.sim.match_day(day):
-                for since_midnight in self.times[bisect_left(self.times, low - midnight) :]:
+        year, month, first_day, times = low.year, low.month, low.day, self.times
+        while True:
+            days = self.days.of(year, month)
+            for day in days[bisect_left(days, first_day) :]:
+                midnight = datetime(year, month, day, tzinfo=UTC)
+                for since_midnight in times if midnight >= low else times[bisect_left(times, low - midnight) :]:
                     wall = midnight + since_midnight
                     if wall >= high:
                         return
                     yield wall
-            day += DAY
+            first_day, month = 1, month + 1
+            if month > 12:
+                year, month = year + 1, 1
+            if (year, month) > (high.year, high.month):
+                return
 
-    def fires(self, spans: Iterable[Span]) -> Iterator[datetime]:
+    def fires(self, stretches: Iterable[Span], dst: str | None) -> Iterator[datetime]:
         """Yield every matching instant of spans that follow each other, strictly increasing."""
         last_shift: timedelta | None = None
-        for start, stop, shift in spans:
+        for start, stop, shift in stretches:
             low = start + shift
             change = shift - (shift if last_shift is None else last_shift)
-            if self.fixed and abs(change) < CORRECTION:
+            if change and self.fixed and abs(change) < CORRECTION:
                 if change < timedelta(0):
-                    low -= change  # what is repeated has had its turn
-                elif next(self.walls(low - change, low), None):
+                    low -= change if dst != "twice" else timedelta(0)  # what is repeated has had its turn
+                elif dst != "skip" and next(self.walls(low - change, low), None):
                     yield start  # what the gap swallowed, once, right after it
                     low += SECOND
             for wall in self.walls(low, stop + shift):
@@ -227,49 +267,60 @@ class Clock(NamedTuple):
 
 
 @lru_cache(maxsize=16384)
-def _read(expression: str, mode: str) -> Clock:
-    sim = CronSim(expression, EPOCH)
-    sim.day_and = sim.day_and or mode == "and"
-    times = tuple(timedelta(hours=hour, minutes=minute) for hour in sorted(sim.hours) for minute in sorted(sim.minutes))
-    minute, hour = expression.split()[:2]
-    return Clock(sim, times, fixed=not minute.startswith("*") and not hour.startswith("*"))
+def _read(expression: str, mode: str) -> Clock | None:
+    """Return an expression as it is walked along, or None if it has an ``H``."""
+    if has_hash(expression):
+        return None
+    minute, hour, dates = expression.split(maxsplit=2)
+    return Clock(_days(dates, mode == "and"), _times(minute, hour), of_fixed_time((minute, hour)))
+
+
+@lru_cache(maxsize=4096)
+def _days(fields: str, both: bool) -> Days:
+    return Days(fields, both)
+
+
+@lru_cache(maxsize=4096)
+def _times(minute: str, hour: str) -> tuple[timedelta, ...]:
+    sim = CronSim(f"{minute} {hour} * * *", EPOCH)
+    return tuple(_MINUTES[hour * 60 + minute] for hour in sorted(sim.hours) for minute in sorted(sim.minutes))
 
 
 def _possible(expression: str, mode: str) -> bool:
     """Tell whether any date fits; the calendar of 50 years holds every pair of date and day of week."""
     try:
-        walls = _read(expression, mode).walls(datetime(2000, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC))
+        days = _days(expression.split(maxsplit=2)[2], mode == "and")
     except CronSimError:
         return False
-    return next(walls, None) is not None
+    return any(days.of(year, month) for year in range(2000, 2050) for month in range(1, 13))
 
 
-def _spans(zone: ZoneInfo, begin: datetime) -> Iterator[Span]:
-    """Yield the spans from `begin` on; each starts where the last one stopped."""
-    start, shift = begin, _shift(zone, begin)
-    while start < END:
-        stop = start + SPAN
-        next_shift = _shift(zone, stop)
-        if next_shift != shift:
-            seconds = range(SPAN // SECOND)
-            changed = bisect_left(seconds, True, key=lambda n: _shift(zone, start + n * SECOND) != shift)
-            stop = start + changed * SECOND
-        yield Span(start, stop, shift)
-        start, shift = stop, next_shift
+@lru_cache(maxsize=1024)
+def _risky(tz: str) -> frozenset[int]:
+    """Return the minutes of a day at which the clocks of a zone may be changed; none if they are not."""
+    found: set[int] = set()
+    for year in REFERENCE_YEARS:
+        for at, before, after in changes(tz, year):
+            if abs(after - before) < CORRECTION:
+                early, late = sorted([at + before, at + after])
+                first, length = early.hour * 60 + early.minute, (late - early) // timedelta(minutes=1)
+                found.update(minute % len(_MINUTES) for minute in range(first, first + length))
+    return frozenset(found | {*USUAL_HOURS}) if found else frozenset()
 
 
-def _shift(zone: ZoneInfo, instant: datetime) -> timedelta:
-    return instant.astimezone(zone).utcoffset() or timedelta(0)
-
-
-def zone_name(tz: object) -> str:
-    """Return the name of a time zone, or refuse the argument ``tz``."""
-    name = tz.key if isinstance(tz, ZoneInfo) else "UTC" if tz == UTC else tz
-    if not isinstance(name, str):
-        raise refused("tz", tz, "must be the name of a time zone, such as 'Europe/Riga', or a ZoneInfo.")
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        nearest = did_you_mean(name, available_timezones()) or " Write one such as 'Europe/Riga' or 'UTC'."
-        raise refused("tz", tz, f"there is no such time zone.{nearest}") from error
-    return name
+def _hashed_words(expression: str, mode: str) -> str:
+    """Return an expression with ``H`` in words, such as ``At a minute of 0-59 past hour 6; …``."""
+    parts = expression.split()
+    said, chosen = [], []
+    plain = (Minute, Hour, Day, Month, Weekday)
+    before = ("at", "past", "on", "in", "on")
+    for field, part, word, theirs in zip(FIELDS, parts, before, plain, strict=True):
+        if has_hash(part):
+            chosen.append(f"the {field.name}")
+            said.append(f"{word} {words(field, part)}")
+        elif field.name in ("minute", "hour") or part != "*":
+            said.append(str(theirs(part)))
+    if both_days_restricted(parts):
+        said[-1] = f"{'if it is' if mode == 'and' else 'or'} {said[-1]}"
+    text, names = " ".join(said), " and ".join(", ".join(chosen).rsplit(", ", 1))
+    return f"{text[0].upper()}{text[1:]}; {names} {'are' if len(chosen) > 1 else 'is'} chosen by the schedule's name"
