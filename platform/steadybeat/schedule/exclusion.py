@@ -16,11 +16,15 @@ from steadybeat.schedule.zones import END, zone_name, zone_of
 FAR = timedelta(hours=1)
 """Over distances longer than this a sequence is asked anew instead of being walked along."""
 
-PATIENCE = 600_000
+MOST = 600_000
 """So many fires in a row are looked at in vain, more than a year of minutes, before a rule is taken to have ended."""
 
+CENTURY = timedelta(days=36525)
+LEAST = 100
+"""A rule is taken to have ended as well where nothing is left of a hundred fires, and of a century."""
+
 LEAP = 100
-"""What asking anew costs of that patience."""
+"""What asking anew counts as."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,27 +72,28 @@ class Excluding(Narrowed):
         return without(self.rule.named(name), tuple(each.named(name) for each in self.what))
 
     def _fires(self, after: datetime) -> Iterator[datetime]:
-        coming = self.rule._fires(after)
-        gone, patience = self._stretches(after), PATIENCE
+        if after >= END:
+            return
+        coming, gone = self.rule._fires(after), self._stretches(after)
         begin, end = next(gone)
-        covered = after
+        covered, last, looked, cost = after, after, 0, 0
         while (fire := next(coming, None)) is not None and fire < END:
             if fire - begin > FAR:
-                patience -= LEAP
+                cost += LEAP
                 gone = self._stretches(just_before(fire))
                 begin, end = next(gone)
             while begin <= fire:
                 covered = max(covered, end)
                 begin, end = next(gone)
             if fire >= covered:
-                patience = PATIENCE
+                last, looked, cost = fire, 0, 0
                 yield fire
                 continue
-            patience -= 1
+            looked, cost = looked + 1, cost + 1
             if covered - fire > FAR:
-                patience -= LEAP
+                cost += LEAP
                 coming = self.rule._fires(just_before(covered))
-            if patience < 0:
+            if cost > MOST or (looked > LEAST and fire - last > CENTURY):
                 return
 
     def _stretches(self, after: datetime) -> Iterator[Stretch]:
@@ -101,7 +106,7 @@ class Excluding(Narrowed):
 def _stretches(what: Window | Rule, after: datetime) -> Iterator[Stretch]:
     if isinstance(what, Window):
         return what.stretches(after)
-    return ((fire, fire + MICROSECOND) for fire in what._fires(just_before(after)))
+    return ((fire, fire + MICROSECOND) for fire in what._window(just_before(after), END))
 
 
 def excluding(rule: Rule, what: Iterable[object], tz: object) -> Rule:
