@@ -97,9 +97,10 @@ RULE = cron("0 6 * * *", tz=RIGA)
         (
             RULE.excluding(window(NOON, NOON + DAY), window(every(DAY), HOUR)),
             (
-                "cron('0 6 * * *', tz='Europe/Riga').excluding(window(datetime(2026, 1, 15, 12, 0, tzinfo=timezone.utc), "
-                "datetime(2026, 1, 16, 12, 0, tzinfo=timezone.utc)), window(every(timedelta(days=1)), "
-                "timedelta(seconds=3600)))"
+                "cron('0 6 * * *', tz='Europe/Riga').excluding("
+                "window(datetime(2026, 1, 15, 12, 0, tzinfo=timezone.utc), "
+                "datetime(2026, 1, 16, 12, 0, tzinfo=timezone.utc)), "
+                "window(every(timedelta(days=1)), timedelta(seconds=3600)))"
             ),
             {
                 "type": "excluding",
@@ -110,8 +111,8 @@ RULE = cron("0 6 * * *", tz=RIGA)
                 ],
             },
             (
-                "At 06:00 every day (Europe/Riga), but not between 2026-01-15T12:00:00Z and 2026-01-16T12:00:00Z, and not "
-                "for 1 hour from: every day"
+                "At 06:00 every day (Europe/Riga), but not between 2026-01-15T12:00:00Z and 2026-01-16T12:00:00Z, "
+                "and not for 1 hour from: every day"
             ),
         ),
     ],
