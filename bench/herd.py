@@ -13,7 +13,6 @@ steadybeat the runs are ended as workers would, since by default a schedule whos
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import threading
 import time
