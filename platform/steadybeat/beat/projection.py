@@ -17,10 +17,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.schedules import schedule as interval
+from redbeat import schedulers as redbeat
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
+from redbeat.schedulers import RedBeatSchedulerEntry
 from redis.exceptions import RedisError
 
+from steadybeat.address import REDBEAT_SENTINEL
+from steadybeat.channel import client_of_schedules
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import Rule, to_celery
 
@@ -57,6 +60,19 @@ class SteadyEntry(RedBeatSchedulerEntry):
             options={**row.options, **options},
             app=app,
         )
+
+
+def get_redis(app: Any) -> Any:
+    """Return RedBeat's client of Redis.
+
+    Of sentinels RedBeat would ask a new one at each call, without a limit to how long connecting may take. It uses
+    the one that is there.
+    """
+    redbeat.ensure_conf(app)
+    known = getattr(app, redbeat.REDBEAT_REDIS_KEY, None)
+    if known is None and app.redbeat_conf.redis_url.startswith(REDBEAT_SENTINEL):
+        setattr(app, redbeat.REDBEAT_REDIS_KEY, client_of_schedules(app, timeout_seconds=2.0, decode_responses=True))
+    return redbeat.get_redis(app)
 
 
 class Projection:

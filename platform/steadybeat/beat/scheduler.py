@@ -9,13 +9,11 @@ from typing import Any
 
 from celery.signals import beat_init
 from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from steadybeat.beat.definitions import definitions
 from steadybeat.beat.leading import Leader
 from steadybeat.beat.projection import SteadyEntry
+from steadybeat.channel import client_of_schedules
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
@@ -50,12 +48,7 @@ class SteadyScheduler(RedBeatScheduler):
 
     def _new_leadership(self) -> Leadership:
         timeout = min(1.0, self._settings.leader_lock_seconds / 3)
-        client = Redis.from_url(
-            self.app.redbeat_conf.redis_url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = client_of_schedules(self.app, timeout_seconds=timeout)
         return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
 
     def _warn_of_other_code(self) -> None:

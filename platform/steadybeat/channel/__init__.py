@@ -1,0 +1,32 @@
+"""Channel: how messages cross Redis, and how every client of Redis is made.
+
+`transport` is kombu's transport, unable to choke on a message; `clients` opens Redis wherever something other than a
+message is wanted of it; `server` says whether a Redis may be used at all.
+"""
+
+from steadybeat.channel.clients import Sentinels, client, client_of_schedules
+from steadybeat.channel.server import refuse_unfit, refuse_unfit_schedules
+from steadybeat.channel.transport import (
+    TRANSPORT,
+    Channel,
+    Connection,
+    KeepForeign,
+    SentinelChannel,
+    Transport,
+    why_unreadable,
+)
+
+__all__ = [
+    "TRANSPORT",
+    "Channel",
+    "Connection",
+    "KeepForeign",
+    "SentinelChannel",
+    "Sentinels",
+    "Transport",
+    "client",
+    "client_of_schedules",
+    "refuse_unfit",
+    "refuse_unfit_schedules",
+    "why_unreadable",
+]
