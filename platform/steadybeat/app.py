@@ -138,8 +138,9 @@ class Steadybeat:
         from steadybeat.channel import refuse_unfit, refuse_unfit_schedules
 
         self.ledger.require_schema()
+        conf = self._app.conf
+        shown = Address.read(conf.broker_url, "broker_url", conf.broker_transport_options).shown
         with self._app.connection_for_write() as connection:
-            shown = connection.as_uri()
             try:
                 connection.ensure_connection(max_retries=1, timeout=5)
                 refuse_unfit(connection.default_channel.client, shown)

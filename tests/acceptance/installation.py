@@ -146,6 +146,11 @@ class Shop:
         )
         return done.returncode, done.stdout if done.returncode in {0, 1} else done.stdout + done.stderr
 
+    def answering(self, *options: str) -> set[str]:
+        """Return which workers and Beats answer `celery inspect ping`."""
+        code, said = self.run_celery("inspect", "ping", "--json", *options)
+        return {*json.loads(said)} if code == 0 else set()
+
     def deploy(self, *schedules: str) -> datetime:
         """Apply a release that has these schedules, and return an instant after which all of their fires count.
 

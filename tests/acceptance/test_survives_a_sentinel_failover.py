@@ -32,11 +32,11 @@ def shop(ledger_url: str, watched: WatchedRedis, open_shop: Callable[..., Shop])
 
 def working(shop: Shop) -> tuple[datetime, list[LocalNode]]:
     """Start a worker and two Beats; return, once fires have effects, since when they count."""
-    nodes: list[LocalNode] = [shop.worker(), shop.beat(), shop.beat()]
+    nodes: list[LocalNode] = [shop.worker(), shop.beat("-n", "first@%h"), shop.beat("-n", "second@%h")]
     since = shop.deploy("tick")
     for node in nodes:
         assert node.ready()
-    eventually(lambda: shop.fired("tick", since))
+    eventually(lambda: shop.fired("tick", since) and len(shop.answering()) == 3)
     return since, nodes
 
 
@@ -61,6 +61,8 @@ def test_no_fire_is_lost_and_no_process_ends_when_the_master_changes(
     shop.leader()
     so_far = len(shop.fired("tick", since))
     eventually(lambda: len(shop.fired("tick", since)) >= so_far + 3)
+
+    eventually(lambda: len(shop.answering()) == 3)
 
     shop.keeps_its_promise({"tick": TICK}, since)
     assert [(node.pid, node.status) for node in nodes] == [(pid, "running") for pid in pids]
