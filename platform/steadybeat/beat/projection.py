@@ -23,10 +23,13 @@ from itertools import islice
 from typing import Any
 
 from celery.schedules import schedule as interval
+from redbeat import schedulers as redbeat
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
+from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf
 from redis.exceptions import RedisError
 
+from steadybeat.address import REDBEAT_SENTINEL
+from steadybeat.channel import client_of_schedules
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import Rule, from_json, to_celery
 from steadybeat.schedule.policies import Policies, policies_from_json
@@ -74,6 +77,19 @@ class SteadyEntry(RedBeatSchedulerEntry):
             enabled=row.paused_at is None,
             app=app,
         )
+
+
+def get_redis(app: Any) -> Any:
+    """Return RedBeat's client of Redis.
+
+    Of sentinels RedBeat would ask a new one at each call, without a limit to how long connecting may take. It uses
+    the one that is there.
+    """
+    ensure_conf(app)
+    known = getattr(app, redbeat.REDBEAT_REDIS_KEY, None)
+    if known is None and app.redbeat_conf.redis_url.startswith(REDBEAT_SENTINEL):
+        setattr(app, redbeat.REDBEAT_REDIS_KEY, client_of_schedules(app, timeout_seconds=2.0, decode_responses=True))
+    return redbeat.get_redis(app)
 
 
 @dataclass(frozen=True, slots=True)

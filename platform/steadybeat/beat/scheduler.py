@@ -11,13 +11,11 @@ from typing import Any
 from celery.beat import SchedulingError
 from celery.signals import beat_init
 from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from steadybeat.beat.definitions import definitions
 from steadybeat.beat.leading import Hooks, Leader
 from steadybeat.beat.projection import SteadyEntry
+from steadybeat.channel import client_of_schedules
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
@@ -58,12 +56,7 @@ class SteadyScheduler(RedBeatScheduler):
         return float(min(1.0, self._settings.leader_lock_seconds / 3))
 
     def _new_leadership(self) -> Leadership:
-        client = Redis.from_url(
-            self.app.redbeat_conf.redis_url,
-            socket_timeout=self._timeout_seconds,
-            socket_connect_timeout=self._timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = client_of_schedules(self.app, timeout_seconds=self._timeout_seconds)
         return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
 
     def _warn_of_other_code(self) -> None:
