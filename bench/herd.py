@@ -75,8 +75,7 @@ class Queues:
                     found[name] = (now - boundary).total_seconds()
             if now > end:
                 raise RuntimeError(f"{count} of {total} messages {PATIENCE.total_seconds():g} s after the boundary")
-            if not count:
-                threading.Event().wait(0.002)
+            threading.Event().wait(0.005)
         return found
 
 
@@ -98,6 +97,7 @@ def rounds_of(
         before = sum(process.cpu_times()[:2])
         threading.Event().wait(max(0.0, boundary.timestamp() - time.time() - 0.5))
         between()
+        queues.empty()
         found = queues.watch(boundary, count)
         figures["cpu"].append(sum(process.cpu_times()[:2]) - before)
         figures["per_second"].append(count / max(found["last"] - found["first"], 0.001))

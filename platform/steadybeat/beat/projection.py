@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -36,7 +37,7 @@ from steadybeat.schedule.policies import Policies, policies_from_json
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 100
+_BATCH = 50
 LOOK_COUNT = 200
 
 
@@ -305,6 +306,7 @@ def _score(definition: Definition, after: datetime) -> float:
     return -1.0 if following is None else following.timestamp()
 
 
+@lru_cache(maxsize=4096)
 def _as_celery(rule: Rule, tz: str) -> Any:
     """Return the nearest that RedBeat's encoder knows; the exact rule stands in ``steadybeat_spec``."""
     exact = to_celery(rule, tz=tz)

@@ -77,19 +77,18 @@ _MARK = sql("""
     ),
     fire AS (
         UPDATE steadybeat.fires f
-           SET state = given.state, reason = given.reason, cause = given.cause, run_id = given.run_id, term = :term,
+           SET state = given.state, reason = given.reason, cause = given.cause, term = :term,
+               run_id = CASE WHEN given.state = 'dispatched' THEN given.run_id END,
                dispatched_at = CASE WHEN given.state = 'dispatched' THEN clock_timestamp() END
           FROM given
          WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
            AND f.state IN ('expected', 'waiting')
-        RETURNING f.schedule, f.scheduled_for, f.state, f.reason
+        RETURNING f.schedule, f.state, given.run_id
     ),
     taken_back AS (
         UPDATE steadybeat.runs r
-           SET state = 'cancelled', reason = 'its fire is ' || fire.state || ': ' || fire.reason,
-               finished_at = clock_timestamp()
-          FROM fire
-         WHERE fire.state <> 'dispatched' AND r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for
+           SET state = 'cancelled', reason = 'its fire was not to run', finished_at = clock_timestamp()
+         WHERE r.id = ANY(ARRAY(SELECT run_id FROM fire WHERE state <> 'dispatched'))
            AND r.state = 'enqueued' AND r.attempt_count = 0 AND r.finished_at IS NULL
     )
     UPDATE steadybeat.schedules s SET fire_count = s.fire_count + counted.fire_count
@@ -188,7 +187,8 @@ class Fires:
 
         Args:
             term: The leadership that decided.
-            marks: Each fire, in the state and with the reason it is to have, and its run.
+            marks: Each fire, in the state and with the reason it is to have, and the run that is its own; one that
+                was built ahead and is not to run is taken back.
             counted: The schedules whose fires are counted when they are dispatched.
         """
         rows = [
