@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import FireRow
 
 _EXPECT = sql("""
@@ -35,13 +36,16 @@ _EXPECT = sql("""
      WHERE f.state = 'superseded' AND f.revision < excluded.revision
 """)
 _FIRE = "f.schedule, f.scheduled_for, f.due_at, f.revision, f.state, f.reason, f.cause, f.asked"
-_DUE = sql(f"""
+_DUE = Prepared(
+    sql(f"""
     SELECT {_FIRE} FROM steadybeat.fires f
      WHERE f.state = 'expected' AND f.due_at <= :until
      ORDER BY f.due_at
      LIMIT CAST(:row_count AS integer)
 """)
-_COMING = sql(f"""
+)
+_COMING = Prepared(
+    sql(f"""
     SELECT {_FIRE} FROM steadybeat.fires f
      WHERE f.state = 'expected' AND f.due_at <= :until
        AND f.due_at >= :since
@@ -49,8 +53,10 @@ _COMING = sql(f"""
      ORDER BY f.due_at, f.schedule, f.scheduled_for
      LIMIT CAST(:row_count AS integer)
 """)
+)
 # The first in the queue of each schedule of which no run goes on.
-_TURN = sql(f"""
+_TURN = Prepared(
+    sql(f"""
     SELECT DISTINCT ON (f.schedule) {_FIRE}
       FROM steadybeat.fires f JOIN steadybeat.schedules s ON s.name = f.schedule
      WHERE f.state = 'waiting' AND (s.paused_at IS NULL OR f.asked IS NOT NULL)
@@ -60,6 +66,7 @@ _TURN = sql(f"""
      ORDER BY f.schedule, f.scheduled_for
      LIMIT CAST(:row_count AS integer)
 """)
+)
 _QUEUED = sql("""
     SELECT schedule, count(*) AS fire_count FROM steadybeat.fires
      WHERE state = 'waiting' AND schedule = ANY(:names) GROUP BY schedule
@@ -209,4 +216,4 @@ class Fires:
         return int(self._database.execute(_TERM)[0].term)
 
     def _fires(self, statement: Any, values: dict[str, Any]) -> list[FireRow]:
-        return [FireRow(**row._mapping) for row in self._database.execute(statement, values)]
+        return [FireRow(**row._asdict()) for row in self._database.execute(statement, values)]

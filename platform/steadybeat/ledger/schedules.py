@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.tables import operations
 
@@ -24,21 +25,25 @@ _COLUMNS = """
     name, task, service, spec::text, policies::text, args::text, kwargs::text, options::text, source, revision,
     generation, expected_until, retired_at, code::text, paused_at, paused_by, paused_reason, consecutive_failures,
     fire_count"""
+# Without what only people and `apply` ask for: a Beat has a hundred thousand of them in memory.
+_LEAN = _COLUMNS.replace("code::text", "NULL::text AS code")
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
 _PAGE_OF_ALL = sql(f"""
-    SELECT {_COLUMNS} FROM steadybeat.schedules
+    SELECT {_LEAN} FROM steadybeat.schedules
      WHERE retired_at IS NULL AND name > :after_name ORDER BY name LIMIT CAST(:row_count AS integer)
 """)
 # A transaction that has a number below the horizon has ended. One above it may yet commit what this did not see.
 _HORIZON = sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon")
-_CHANGED = sql(f"""
+_CHANGED = Prepared(
+    sql(f"""
     SELECT (pg_snapshot_xmin(pg_current_snapshot()))::text::bigint AS horizon, changed.*
       FROM (VALUES (1)) one LEFT JOIN (
-           SELECT {_COLUMNS} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
+           SELECT {_LEAN} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
 """)
+)
 _ONE_APPLY_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7215436829)")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
@@ -110,7 +115,10 @@ class Schedules:
         return [row_of(row) for row in self._database.execute(_ALL)]
 
     def pages(self) -> Iterator[list[ScheduleRow]]:
-        """Yield every schedule that is not retired, by name, so many at a time that memory is not filled."""
+        """Yield every schedule that is not retired, by name, so many at a time that memory is not filled.
+
+        They come without `code`, as those of `changed` do.
+        """
         after = ""
         while True:
             values = {"after_name": after, "row_count": _PAGE}
@@ -163,9 +171,7 @@ class Schedules:
             changes = _difference(stored, wanted, set(services))
             if changes:
                 generation = connection.execute(_GENERATION).scalar_one()
-                by_name = {row.name: row for row in wanted}
-                for change in changes:
-                    _carry_out(connection, change, by_name.get(change.name), generation)
+                _carry_out(connection, changes, {row.name: row for row in wanted}, generation)
         return changes
 
     def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
@@ -198,7 +204,7 @@ def one_at_a_time(database: Database) -> Iterator[Connection]:
 
 def row_of(row: Any) -> ScheduleRow:
     """Return a row of `schedules`; equal parts of many rows are one object."""
-    values = dict(row._mapping)
+    values = row._asdict()
     values.pop("horizon", None)
     for name in ("spec", "policies", "args", "kwargs", "options", "code"):
         values[name] = None if values[name] is None else _parsed(values[name])
@@ -241,13 +247,34 @@ def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], s
     return changes
 
 
-def _carry_out(connection: Connection, change: Change, row: ScheduleRow | None, generation: int) -> None:
-    if row is None:
-        retire(connection, change.name, generation)
-    elif change.verb == "kept":
-        connection.execute(_NOTE_CODE, {"name": row.name, "code": defined(row), "generation": generation})
-    else:
-        put(connection, row, source="code", code=row, generation=generation)
+def _carry_out(
+    connection: Connection, changes: Sequence[Change], wanted: Mapping[str, ScheduleRow], generation: int
+) -> None:
+    for change in changes:
+        if change.verb == "retired":
+            retire(connection, change.name, generation)
+    for verb in ("added", "changed"):
+        rows = [wanted[change.name] for change in changes if change.verb == verb]
+        if rows and verb == "changed":
+            connection.execute(_SUPERSEDE_COMING, [_superseded(row.name) for row in rows])
+        if rows:
+            connection.execute(_PUT, [_put_values(row, "code", defined(row), generation) for row in rows])
+    kept = [wanted[change.name] for change in changes if change.verb == "kept"]
+    if kept:
+        values = [{"name": row.name, "code": defined(row), "generation": generation} for row in kept]
+        connection.execute(_NOTE_CODE, values)
+
+
+def _superseded(name: str) -> dict[str, Any]:
+    return {"name": name, "reason": "the schedule was changed", "cause": "superseded"}
+
+
+def _put_values(
+    row: ScheduleRow, source: str, code: str | None, generation: int, since: datetime | None = None
+) -> dict[str, Any]:
+    values = {"name": row.name, "task": row.task, "service": row.service, "source": source, "since": since}
+    parts = {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    return {**values, **parts, "generation": generation, "code": code}
 
 
 def put(
@@ -256,7 +283,6 @@ def put(
     *,
     source: str,
     code: ScheduleRow | Mapping[str, Any] | None,
-    generation: int | None = None,
     since: datetime | None = None,
 ) -> None:
     """Write a definition under the next revision; fires of the former one that are to come are superseded.
@@ -266,23 +292,12 @@ def put(
         row: The definition.
         source: ``code`` or ``operator``.
         code: What the code defines, if it does.
-        generation: Of the service's apply; a new one unless given.
         since: Fires after this instant are expected; from now on unless given.
     """
-    values: dict[str, Any] = {
-        "name": row.name,
-        "task": row.task,
-        "service": row.service,
-        "generation": generation or connection.execute(_GENERATION).scalar_one(),
-        "source": source,
-        "since": since,
-        "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
-    }
-    values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
-    connection.execute(
-        _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
-    )
-    connection.execute(_PUT, values)
+    generation = connection.execute(_GENERATION).scalar_one()
+    text = defined(code) if isinstance(code, ScheduleRow) else json_of(code) if code is not None else None
+    connection.execute(_SUPERSEDE_COMING, _superseded(row.name))
+    connection.execute(_PUT, _put_values(row, source, text, generation, since))
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:
