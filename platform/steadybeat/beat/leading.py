@@ -46,12 +46,14 @@ class Hooks:
         publish: Sends an entry through a producer, as RedBeat does.
         ahead: Builds messages and sends them later.
         clock: The wall clock.
+        alive: Is told that the leader goes on, within a tick that takes long.
         passed: Is told of named points; a test that raises there ends the leader as a crash would.
     """
 
     publish: Callable[[SteadyEntry, Any], Any]
     ahead: Any
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    alive: Callable[[], None] = lambda: None
     passed: Callable[[str], None] = _nothing
 
 
@@ -122,8 +124,7 @@ class Leader:
     def _learn(self) -> None:
         """Take in what was changed since the last tick."""
         changed = self._learner.learn(self._still_leading)
-        for definition in changed.definitions:
-            until = definition.row.expected_until or self._hooks.clock()
+        for definition, until in changed.expected:
             self._expectations.add(definition, until)
         if changed.names:
             self._herd.forget(changed.names)
@@ -278,4 +279,5 @@ class Leader:
         return definition is not None and definition.policies.fire_limit is not None
 
     def _still_leading(self) -> bool:
+        self._hooks.alive()
         return self._leadership.held and (self._leadership.fresh or self._leadership.hold())

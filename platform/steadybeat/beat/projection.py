@@ -105,14 +105,18 @@ class Projection:
     """Keeps RedBeat's keys in step with the ledger, a little at each tick.
 
     A Redis that does not answer is no reason to stop: what could not be written is written later.
+
+    Args:
+        app: The Celery app.
+        known: The schedules by name, which the caller keeps up to date.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, known: Mapping[str, Definition]) -> None:
         conf = ensure_conf(app)
         self._app = app
+        self._known = known
         self._schedule_key = conf.schedule_key
         self._revision_key = f"{conf.key_prefix}:steadybeat"
-        self._known: dict[str, Definition] = {}
         self._unwritten: dict[str, Definition | None] = {}
         self._fired: dict[str, datetime] = {}
         self._revision = 0
@@ -127,13 +131,11 @@ class Projection:
 
     def change(self, definition: Definition) -> None:
         """Have a schedule written that is new or has changed."""
-        name = definition.row.name
-        self._known[name] = self._unwritten[name] = definition
+        self._unwritten[definition.row.name] = definition
         self._revision = max(self._revision, definition.row.revision)
 
     def remove(self, row: ScheduleRow) -> None:
         """Have a schedule taken away that was retired."""
-        self._known.pop(row.name, None)
         self._unwritten[row.name] = None
         self._revision = max(self._revision, row.revision)
 
@@ -285,7 +287,7 @@ def _drop(pending: dict[str, Any], written: Iterable[tuple[str, Any]]) -> None:
 
 def project(app: Any, definitions: Mapping[str, Definition]) -> None:
     """Write schedules into RedBeat's keys, all at once; for programs that are no Beat."""
-    projection = Projection(app)
+    projection = Projection(app, definitions)
     for definition in definitions.values():
         projection.change(definition)
     projection.write()

@@ -45,7 +45,11 @@ class SteadyScheduler(RedBeatScheduler):
         self._troubled = False
         super().__init__(app, **options)
         self._leadership = self._new_leadership()
-        self._hooks = Hooks(publish=self._publish, ahead=app.steadybeat.ahead(self._timeout_seconds))
+        self._hooks = Hooks(
+            publish=self._publish,
+            ahead=app.steadybeat.ahead(self._timeout_seconds),
+            alive=lambda: self._platform.beat(TICK),  # a herd of fires may take longer than a tick should
+        )
         self._acquired = 0
         self._platform.become("beat")
         self._warn_of_other_code()
@@ -134,7 +138,6 @@ class SteadyScheduler(RedBeatScheduler):
         return self._leader
 
     def _publish(self, entry: SteadyEntry, producer: Any) -> None:
-        self._platform.beat(TICK)  # a herd of fires may take longer than a tick should
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:

@@ -6,6 +6,7 @@ What a person changes beside that is in `interventions`.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.tables import operations
 
-_PAGE = 2000
+_PAGE = 500
 _COLUMNS = """
     name, task, service, spec::text, policies::text, args::text, kwargs::text, options::text, source, revision,
     generation, expected_until, retired_at, code::text, paused_at, paused_by, paused_reason, consecutive_failures,
@@ -30,7 +31,10 @@ _LEAN = _COLUMNS.replace("code::text", "NULL::text AS code")
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
-_EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
+_OF_CODE = sql(f"""
+    SELECT {_COLUMNS} FROM steadybeat.schedules
+     WHERE name = ANY(:names) OR (service = ANY(:services) AND code IS NOT NULL AND retired_at IS NULL)
+""")
 _PAGE_OF_ALL = sql(f"""
     SELECT {_LEAN} FROM steadybeat.schedules
      WHERE retired_at IS NULL AND name > :after_name ORDER BY name LIMIT CAST(:row_count AS integer)
@@ -44,7 +48,10 @@ _CHANGED = Prepared(
            SELECT {_LEAN} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
 """)
 )
-_ONE_APPLY_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7215436829)")
+# Comparing a hundred thousand definitions takes its time, between two statements.
+_ONE_APPLY_AT_A_TIME = sql("""
+    SELECT pg_advisory_xact_lock(7215436829), set_config('idle_in_transaction_session_timeout', '60s', true)
+""")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
     INSERT INTO steadybeat.schedules AS s
@@ -152,8 +159,8 @@ class Schedules:
 
     def difference(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Return what `apply` would change."""
-        stored = {row.name: row_of(row) for row in self._database.execute(_EVERY)}
-        return _difference(stored, wanted, set(services))
+        stored = self._database.execute(_OF_CODE, _of_code(wanted, services))
+        return _difference({row.name: row_of(row) for row in stored}, wanted)
 
     def apply(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Make the ledger's schedules of some services those that their code defines, and return what that changes.
@@ -167,8 +174,8 @@ class Schedules:
             services: Only schedules of these are retired.
         """
         with one_at_a_time(self._database) as connection:
-            stored = {row.name: row_of(row) for row in connection.execute(_EVERY)}
-            changes = _difference(stored, wanted, set(services))
+            stored = connection.execute(_OF_CODE, _of_code(wanted, services))
+            changes = _difference({row.name: row_of(row) for row in stored}, wanted)
             if changes:
                 generation = connection.execute(_GENERATION).scalar_one()
                 _carry_out(connection, changes, {row.name: row for row in wanted}, generation)
@@ -206,6 +213,8 @@ def row_of(row: Any) -> ScheduleRow:
     """Return a row of `schedules`; equal parts of many rows are one object."""
     values = row._asdict()
     values.pop("horizon", None)
+    for name in ("task", "service", "source"):
+        values[name] = sys.intern(values[name])
     for name in ("spec", "policies", "args", "kwargs", "options", "code"):
         values[name] = None if values[name] is None else _parsed(values[name])
     return ScheduleRow(**values)
@@ -227,23 +236,23 @@ def defined(row: ScheduleRow | None) -> str | None:
     return None if row is None else json_of({name: getattr(row, name) for name in DEFINED})
 
 
-def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], services: set[str]) -> list[Change]:
+def _of_code(wanted: Sequence[ScheduleRow], services: Sequence[str]) -> dict[str, Any]:
+    return {"names": [row.name for row in wanted], "services": list(services)}
+
+
+def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow]) -> list[Change]:
     changes = []
     for row in wanted:
         former = stored.get(row.name)
         if former is None or former.retired_at is not None:
             changes.append(Change(row.name, "added"))
         elif former.source == "code":
-            fields = tuple(name for name in DEFINED if json_of(getattr(row, name)) != json_of(getattr(former, name)))
+            fields = tuple(name for name in DEFINED if getattr(row, name) != getattr(former, name))
             changes += [Change(row.name, "changed", fields)] if fields else []
-        elif defined(row) != (None if former.code is None else json_of(former.code)):
+        elif {name: getattr(row, name) for name in DEFINED} != former.code:
             changes.append(Change(row.name, "kept"))
     names = {row.name for row in wanted}
-    changes += [
-        Change(name, "retired")
-        for name, row in stored.items()
-        if name not in names and row.retired_at is None and row.service in services and row.code is not None
-    ]
+    changes += [Change(name, "retired") for name, row in stored.items() if name not in names]
     return changes
 
 
@@ -255,10 +264,11 @@ def _carry_out(
             retire(connection, change.name, generation)
     for verb in ("added", "changed"):
         rows = [wanted[change.name] for change in changes if change.verb == verb]
-        if rows and verb == "changed":
-            connection.execute(_SUPERSEDE_COMING, [_superseded(row.name) for row in rows])
-        if rows:
-            connection.execute(_PUT, [_put_values(row, "code", defined(row), generation) for row in rows])
+        for start in range(0, len(rows), _PAGE):
+            some = rows[start : start + _PAGE]
+            if verb == "changed":
+                connection.execute(_SUPERSEDE_COMING, [_superseded(row.name) for row in some])
+            connection.execute(_PUT, [_put_values(row, "code", defined(row), generation) for row in some])
     kept = [wanted[change.name] for change in changes if change.verb == "kept"]
     if kept:
         values = [{"name": row.name, "code": defined(row), "generation": generation} for row in kept]
