@@ -1,11 +1,13 @@
-"""The app that `herd` and `scale` compare with: Celery with RedBeat as its documentation says, and nothing else.
+"""The app that `herd` and `failover` compare with: Celery with RedBeat as its documentation says, and nothing else.
 
-Its Redis is given by ``BENCH_REDBEAT_URL``.
+Its Redis is given by ``BENCH_REDBEAT_URL``; how long its lock lasts and how often a Beat looks, in seconds, by
+``BENCH_REDBEAT_LOCK_SECONDS`` and ``BENCH_REDBEAT_POLL_SECONDS``.
 """
 
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from celery import Celery
 
@@ -14,7 +16,9 @@ app.conf.update(
     beat_scheduler="redbeat.RedBeatScheduler",
     redbeat_redis_url=os.environ.get("BENCH_REDBEAT_URL"),
     redbeat_redis_options={},
-    beat_max_loop_interval=1,
-    redbeat_lock_timeout=30,
-    task_routes=lambda name, *_: {"queue": name.split(".")[1]},
+    redbeat_lock_timeout=float(os.environ.get("BENCH_REDBEAT_LOCK_SECONDS", "30")),
+    beat_max_loop_interval=float(os.environ.get("BENCH_REDBEAT_POLL_SECONDS", "1")),
+    task_routes=lambda name, *_, **__: {"queue": name.split(".")[1]},
 )
+if "BENCH_REDBEAT_LOCK_SECONDS" in os.environ:
+    app.conf.beat_schedule = {"beat": {"task": "bench.beating.beat", "schedule": timedelta(seconds=1)}}
