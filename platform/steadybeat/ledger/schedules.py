@@ -47,7 +47,7 @@ _PUT = sql("""
             code)
     VALUES (:name, :task, :service, CAST(:spec AS jsonb), CAST(:policies AS jsonb), CAST(:args AS jsonb),
             CAST(:kwargs AS jsonb), CAST(:options AS jsonb), :source, nextval('steadybeat.revisions'), :generation,
-            coalesce(:since, clock_timestamp()), CAST(:code AS jsonb))
+            coalesce(:since, :instant), CAST(:code AS jsonb))
     ON CONFLICT (name) DO UPDATE
        SET task = excluded.task, service = excluded.service, spec = excluded.spec, policies = excluded.policies,
            args = excluded.args, kwargs = excluded.kwargs, options = excluded.options, source = excluded.source,
@@ -56,8 +56,8 @@ _PUT = sql("""
            consecutive_failures = CASE WHEN s.retired_at IS NULL THEN s.consecutive_failures ELSE 0 END,
            fire_count = CASE WHEN s.retired_at IS NULL THEN s.fire_count ELSE 0 END,
            retired_at = NULL, updated_at = clock_timestamp(),
-           expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
-                                 THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
+           expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < :instant
+                                 THEN s.expected_until ELSE coalesce(:since, :instant) END
 """)
 _NOTE_CODE = sql("""
     UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
@@ -68,19 +68,25 @@ _RETIRE = sql("""
            generation = coalesce(:generation, generation)
      WHERE name = :name
 """)
-# A message may have been built for a fire already: its run is taken back with it.
+# A message may have been built for a fire already: its run is taken back with it. What it waits for may take a while:
+# from the instant that it returns on, fires are to be expected again.
 _SUPERSEDE = """
-    WITH fire AS (
+    WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS instant),
+    fire AS (
         UPDATE steadybeat.fires SET state = 'superseded', reason = :reason, cause = :cause
+          FROM clock
          WHERE schedule = :name AND state IN ('expected', 'waiting') AND {which}
         RETURNING schedule, scheduled_for
+    ),
+    taken_back AS (
+        UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
+          FROM fire
+         WHERE r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for AND r.state = 'enqueued'
+           AND r.attempt_count = 0 AND r.finished_at IS NULL
     )
-    UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
-      FROM fire
-     WHERE r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for AND r.state = 'enqueued'
-       AND r.attempt_count = 0 AND r.finished_at IS NULL
+    SELECT instant FROM clock
 """
-_SUPERSEDE_COMING = sql(_SUPERSEDE.format(which="scheduled_for > clock_timestamp()"))
+_SUPERSEDE_COMING = sql(_SUPERSEDE.format(which="scheduled_for > clock.instant"))
 _SUPERSEDE_ALL = sql(_SUPERSEDE.format(which="true"))
 
 
@@ -279,9 +285,8 @@ def put(
         "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
     }
     values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
-    connection.execute(
-        _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
-    )
+    changed = {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
+    values["instant"] = connection.execute(_SUPERSEDE_COMING, changed).scalar_one()
     connection.execute(_PUT, values)
 
 
