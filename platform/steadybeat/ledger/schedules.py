@@ -26,6 +26,7 @@ _COLUMNS = """
     fire_count"""
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
+_HOLD = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
 _PAGE_OF_ALL = sql(f"""
@@ -168,6 +169,10 @@ class Schedules:
             stored = {row.name: row_of(row) for row in connection.execute(_EVERY)}
             changes = _difference(stored, wanted, set(services))
             if changes:
+                # Somebody may have edited one of them just now.
+                held = connection.execute(_HOLD, {"names": sorted(change.name for change in changes)})
+                stored |= {row.name: row_of(row) for row in held}
+                changes = _difference(stored, wanted, set(services))
                 generation = connection.execute(_GENERATION).scalar_one()
                 by_name = {row.name: row for row in wanted}
                 for change in changes:
