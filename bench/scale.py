@@ -119,12 +119,12 @@ def count_sql(ledger: Ledger, asked: Counter[str]) -> None:
         asked["sql"] += 1
 
     Express.run = counting  # type: ignore[method-assign, assignment]
-    sa.event.listen(ledger.database.engine, "before_cursor_execute", before)  # type: ignore[no-untyped-call]
+    sa.event.listen(ledger.database.engine, "before_cursor_execute", before)
 
 
 def idle(tick: Callable[[], object], ticks: int, asked: Counter[str]) -> dict[str, Any]:
     """Return what ticks take while nothing is due."""
-    send = AbstractConnection.send_packed_command
+    send: Any = AbstractConnection.send_packed_command
 
     def counting(self: Any, *args: Any, **options: Any) -> Any:
         asked["redis"] += 1

@@ -10,6 +10,7 @@ from steadybeat.beat.deciding import DISPATCH, Decision, Standing
 from steadybeat.beat.projection import Definition
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
+from steadybeat.schedule import run_id
 
 
 class Tally:
@@ -35,7 +36,7 @@ class Tally:
     def count(self, fire: FireRow, decision: Decision) -> None:
         """Take a decision into account for the fires that follow."""
         if decision is DISPATCH:
-            self._decided.append(f"{fire.scheduled_for}")
+            self._decided.append(run_id(fire.schedule, fire.scheduled_for))
             self._fire_count += 1
         elif decision.state == "waiting" and fire.state == "expected":
             self.queued_count += 1

@@ -43,7 +43,9 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid"), Integer()),
-    **dict.fromkeys(("not_before", "scheduled_for", "since", "until", "after_fire"), DateTime(timezone=True)),
+    **dict.fromkeys(
+        ("not_before", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
+    ),
     "through_outbox": Boolean(),
     "names": ARRAY(Text()),
     "queues": ARRAY(Text()),

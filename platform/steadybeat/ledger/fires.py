@@ -90,6 +90,11 @@ _MARK = sql("""
           FROM given
          WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
            AND f.state IN ('expected', 'waiting')
+           -- its claim was quicker than this, and had it wait
+           AND NOT (f.state = 'waiting' AND given.state = 'dispatched' AND EXISTS (
+                SELECT FROM steadybeat.runs r
+                 WHERE r.id = given.run_id AND r.state = 'cancelled' AND r.attempt_count = 0
+                   AND r.cancel_requested_at IS NULL))
         RETURNING f.schedule, f.state, given.run_id
     ),
     taken_back AS (

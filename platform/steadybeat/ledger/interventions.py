@@ -18,6 +18,8 @@ from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.schedules import note, one, put, retire
 
+# What is not there cannot be locked.
+_ONE_ADDS_IT = sql("SELECT pg_advisory_xact_lock(hashtextextended(:name, 7215436829))")
 _PAUSE = sql("""
     UPDATE steadybeat.schedules
        SET paused_at = clock_timestamp(), paused_by = :who, paused_reason = :reason,
@@ -112,6 +114,9 @@ class Interventions:
         """
         with self._within(connection) as transaction:
             former = one(transaction, row.name)
+            if former is None:
+                transaction.execute(_ONE_ADDS_IT, {"name": row.name})
+                former = one(transaction, row.name)
             _check_revision(former or row, revision, present=former is not None)
             if former is not None and all(getattr(row, name) == getattr(former, name) for name in DEFINED):
                 return Edit("unchanged", former.revision)

@@ -30,6 +30,7 @@ _COLUMNS = """
 _LEAN = _COLUMNS.replace("code::text", "NULL::text AS code")
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
+_HOLD = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _OF_CODE = sql(f"""
     SELECT {_COLUMNS} FROM steadybeat.schedules
@@ -52,6 +53,7 @@ _CHANGED = Prepared(
 _ONE_APPLY_AT_A_TIME = sql("""
     SELECT pg_advisory_xact_lock(7215436829), set_config('idle_in_transaction_session_timeout', '60s', true)
 """)
+_CLOCK = sql("SELECT clock_timestamp() AS instant")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
     INSERT INTO steadybeat.schedules AS s
@@ -59,7 +61,7 @@ _PUT = sql("""
             code)
     VALUES (:name, :task, :service, CAST(:spec AS jsonb), CAST(:policies AS jsonb), CAST(:args AS jsonb),
             CAST(:kwargs AS jsonb), CAST(:options AS jsonb), :source, nextval('steadybeat.revisions'), :generation,
-            coalesce(:since, clock_timestamp()), CAST(:code AS jsonb))
+            coalesce(:since, :instant), CAST(:code AS jsonb))
     ON CONFLICT (name) DO UPDATE
        SET task = excluded.task, service = excluded.service, spec = excluded.spec, policies = excluded.policies,
            args = excluded.args, kwargs = excluded.kwargs, options = excluded.options, source = excluded.source,
@@ -68,8 +70,8 @@ _PUT = sql("""
            consecutive_failures = CASE WHEN s.retired_at IS NULL THEN s.consecutive_failures ELSE 0 END,
            fire_count = CASE WHEN s.retired_at IS NULL THEN s.fire_count ELSE 0 END,
            retired_at = NULL, updated_at = clock_timestamp(),
-           expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
-                                 THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
+           expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < :instant
+                                 THEN s.expected_until ELSE coalesce(:since, :instant) END
 """)
 _NOTE_CODE = sql("""
     UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
@@ -80,19 +82,25 @@ _RETIRE = sql("""
            generation = coalesce(:generation, generation)
      WHERE name = :name
 """)
-# A message may have been built for a fire already: its run is taken back with it.
+# A message may have been built for a fire already: its run is taken back with it. What it waits for may take a while:
+# from the instant that it returns on, fires are to be expected again.
 _SUPERSEDE = """
-    WITH fire AS (
+    WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS instant),
+    fire AS (
         UPDATE steadybeat.fires SET state = 'superseded', reason = :reason, cause = :cause
+          FROM clock
          WHERE schedule = :name AND state IN ('expected', 'waiting') AND {which}
         RETURNING schedule, scheduled_for
+    ),
+    taken_back AS (
+        UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
+          FROM fire
+         WHERE r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for AND r.state = 'enqueued'
+           AND r.attempt_count = 0 AND r.finished_at IS NULL
     )
-    UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
-      FROM fire
-     WHERE r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for AND r.state = 'enqueued'
-       AND r.attempt_count = 0 AND r.finished_at IS NULL
+    SELECT instant FROM clock
 """
-_SUPERSEDE_COMING = sql(_SUPERSEDE.format(which="scheduled_for > clock_timestamp()"))
+_SUPERSEDE_COMING = sql(_SUPERSEDE.format(which="scheduled_for > clock.instant"))
 _SUPERSEDE_ALL = sql(_SUPERSEDE.format(which="true"))
 
 
@@ -174,9 +182,14 @@ class Schedules:
             services: Only schedules of these are retired.
         """
         with one_at_a_time(self._database) as connection:
-            stored = connection.execute(_OF_CODE, _of_code(wanted, services))
-            changes = _difference({row.name: row_of(row) for row in stored}, wanted)
+            found = connection.execute(_OF_CODE, _of_code(wanted, services))
+            stored = {row.name: row_of(row) for row in found}
+            changes = _difference(stored, wanted)
             if changes:
+                # Somebody may have edited one of them just now.
+                held = connection.execute(_HOLD, {"names": sorted(change.name for change in changes)})
+                stored |= {row.name: row_of(row) for row in held}
+                changes = _difference(stored, wanted)
                 generation = connection.execute(_GENERATION).scalar_one()
                 _carry_out(connection, changes, {row.name: row for row in wanted}, generation)
         return changes
@@ -262,13 +275,15 @@ def _carry_out(
     for change in changes:
         if change.verb == "retired":
             retire(connection, change.name, generation)
-    for verb in ("added", "changed"):
-        rows = [wanted[change.name] for change in changes if change.verb == verb]
-        for start in range(0, len(rows), _PAGE):
-            some = rows[start : start + _PAGE]
-            if verb == "changed":
-                connection.execute(_SUPERSEDE_COMING, [_superseded(row.name) for row in some])
-            connection.execute(_PUT, [_put_values(row, "code", defined(row), generation) for row in some])
+        elif change.verb == "changed":
+            row = wanted[change.name]
+            instant = connection.execute(_SUPERSEDE_COMING, _superseded(row.name)).scalar_one()
+            connection.execute(_PUT, _put_values(row, "code", defined(row), generation, instant))
+    added = [wanted[change.name] for change in changes if change.verb == "added"]
+    for start in range(0, len(added), _PAGE):
+        instant = connection.execute(_CLOCK).scalar_one()
+        some = added[start : start + _PAGE]
+        connection.execute(_PUT, [_put_values(row, "code", defined(row), generation, instant) for row in some])
     kept = [wanted[change.name] for change in changes if change.verb == "kept"]
     if kept:
         values = [{"name": row.name, "code": defined(row), "generation": generation} for row in kept]
@@ -280,9 +295,15 @@ def _superseded(name: str) -> dict[str, Any]:
 
 
 def _put_values(
-    row: ScheduleRow, source: str, code: str | None, generation: int, since: datetime | None = None
+    row: ScheduleRow,
+    source: str,
+    code: str | None,
+    generation: int,
+    instant: datetime,
+    since: datetime | None = None,
 ) -> dict[str, Any]:
-    values = {"name": row.name, "task": row.task, "service": row.service, "source": source, "since": since}
+    values: dict[str, Any] = {"name": row.name, "task": row.task, "service": row.service, "source": source}
+    values |= {"instant": instant, "since": since}
     parts = {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
     return {**values, **parts, "generation": generation, "code": code}
 
@@ -306,8 +327,8 @@ def put(
     """
     generation = connection.execute(_GENERATION).scalar_one()
     text = defined(code) if isinstance(code, ScheduleRow) else json_of(code) if code is not None else None
-    connection.execute(_SUPERSEDE_COMING, _superseded(row.name))
-    connection.execute(_PUT, _put_values(row, source, text, generation, since))
+    instant = connection.execute(_SUPERSEDE_COMING, _superseded(row.name)).scalar_one()
+    connection.execute(_PUT, _put_values(row, source, text, generation, instant, since))
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:
