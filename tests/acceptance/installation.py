@@ -21,6 +21,7 @@ import steadybeat
 from steadybeat.address import Address
 from steadybeat.beat import definitions
 from steadybeat.channel import client as open_redis
+from steadybeat.ledger.interventions import Interventions
 from steadybeat.schedule import Rule
 from tests.acceptance.nodes import (
     BeatContainer,
@@ -33,7 +34,7 @@ from tests.acceptance.nodes import (
     WorkerNode,
     celery_argv,
 )
-from tests.acceptance.project.timetable import SCHEDULES
+from tests.acceptance.project.timetable import release
 from tests.eventually import eventually
 
 N = TypeVar("N", bound=LocalNode)
@@ -152,12 +153,12 @@ class Shop:
         return {*json.loads(said)} if code == 0 else set()
 
     def deploy(self, *schedules: str) -> datetime:
-        """Apply a release that has these schedules, and return an instant after which all of their fires count.
+        """Apply a release that has these schedules, named as in the timetable, and return an instant after which all of their fires count.
 
         Processes that are started later have the code of this release.
         """
         self.env["SHOP_SCHEDULES"] = " ".join(schedules)
-        self.caller.conf.beat_schedule = {name: SCHEDULES[name] for name in schedules}
+        self.caller.conf.beat_schedule = release(schedules)
         self.caller.steadybeat.ledger.database.close()  # as in a process of its own
         self.caller.steadybeat.ledger.schedules.apply(definitions(self.caller), SERVICES)
         return datetime.now(UTC)
@@ -193,6 +194,11 @@ class Shop:
     def open(self, gate: str) -> None:
         """Let tasks pass that wait at a gate."""
         (self.folder / f"open-{gate}").touch()
+
+    @property
+    def interventions(self) -> Interventions:
+        """What an operator can do."""
+        return self.caller.steadybeat.ledger.interventions
 
     # What comes out
 
@@ -232,6 +238,14 @@ class Shop:
             since=since,
         )
         return [row.scheduled_for for row in found]
+
+    def fires(self, schedule: str, since: datetime) -> list[Any]:
+        """The fires of a schedule with nominal times after `since`, as the ledger has them, in their order."""
+        return self.rows(
+            "SELECT * FROM steadybeat.fires WHERE schedule = :name AND scheduled_for > :since ORDER BY scheduled_for",
+            name=schedule,
+            since=since,
+        )
 
     def settle(self) -> None:
         """Wait until nothing is left to do: no run, nothing to be sent, no message; nor an hour later.

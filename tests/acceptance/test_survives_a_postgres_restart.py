@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ from steadybeat.dev.servers import PostgresServer
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 from tests.acceptance.installation import Shop
-from tests.acceptance.project.timetable import TICK
+from tests.acceptance.project.timetable import AUDIT, CHARGE, TICK
 from tests.eventually import eventually
 
 
 @pytest.fixture
-def own_postgres(servers_folder: Path) -> Iterator[PostgresServer]:
+def own_postgres(servers_folder: Path, tmp_path: Path) -> Iterator[PostgresServer]:
     """A Postgres that this test may break."""
-    with PostgresServer(servers_folder / "own-postgres", durable=False) as server:
+    with PostgresServer(servers_folder / tmp_path.name, durable=False) as server:
         yield server
 
 
@@ -56,3 +57,24 @@ def test_everything_waits_for_postgres_and_then_happens_once(shop: Shop, own_pos
     assert {name: len(shop.effects(name)) for name in names} == dict.fromkeys(names, 1)
     assert {shop.run(run).state for run in (*begun, *waiting)} == {"succeeded"}
     assert worker.status == beat.status == watchdog.status == "running"
+
+
+def test_no_fire_is_lost_in_an_outage_of_twenty_seconds(shop: Shop, own_postgres: PostgresServer) -> None:
+    worker, beats = shop.worker(concurrency=2), [shop.beat(), shop.beat()]
+    since = shop.deploy("tick", "charge", "count")
+    assert all(node.ready() for node in (worker, *beats))
+    eventually(lambda: shop.fired("tick", since) and shop.starts("count"))
+
+    own_postgres.stop()
+    back_at = datetime.now(UTC) + timedelta(seconds=20)
+    eventually(
+        lambda: worker.said("worker paused: the ledger is away") and any(beat.said("beat waits") for beat in beats)
+    )
+    started = len(shop.starts("count"))
+    eventually(lambda: datetime.now(UTC) >= back_at)
+    assert len(shop.starts("count")) == started
+    own_postgres.start()
+
+    eventually(lambda: any(at > back_at for at in shop.fired("tick", since)))
+    shop.keeps_its_promise({"tick": TICK, "charge": CHARGE, "count": AUDIT}, since)
+    assert [node.status for node in (worker, *beats)] == ["running"] * 3

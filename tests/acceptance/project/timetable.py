@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from steadybeat import every
+from steadybeat.schedule import Rule
 
 TICK = every(timedelta(seconds=1))
 CHARGE = every(timedelta(seconds=2))
 AUDIT = every(timedelta(seconds=3))
 
+OVERLAPS = ("skip", "queue_one", "queue_all", "cancel_running")
+
+
+def packing(name: str, rule: Rule, overlap: str = "allow", **kwargs: Any) -> dict[str, Any]:
+    """Return a schedule whose task leaves a line when it starts, and may wait at a gate."""
+    task = {"task": "shop.orders.pack", "args": [name], "kwargs": kwargs}
+    return {**task, "schedule": rule, "catch_up": "all", "overlap": overlap}
+
+
 SCHEDULES: dict[str, dict[str, Any]] = {
     "tick": {"task": "shop.orders.tick", "schedule": TICK, "catch_up": "all", "overlap": "allow"},
     "charge": {"task": "shop.billing.charge", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
     "audit": {"task": "shop.billing.audit", "schedule": AUDIT, "catch_up": "all", "overlap": "allow"},
+    "audit:often": {"task": "shop.billing.audit", "schedule": TICK, "catch_up": "all", "overlap": "allow"},
+    "count": packing("count", AUDIT),
+    "count:often": packing("count", TICK),
+    **{overlap: packing(overlap, CHARGE, overlap, gate="shelf") for overlap in OVERLAPS},
 }
+
+
+def release(words: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the schedules of a release: ``audit``, or ``audit:often`` for what another release means by it."""
+    return {word.partition(":")[0]: SCHEDULES[word] for word in words}

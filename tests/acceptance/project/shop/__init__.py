@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from timetable import SCHEDULES
+from timetable import release
 
 import steadybeat
 
 app = Celery("shop")
 app.conf.imports = ("shop.orders", "shop.billing")
 # A release is told by the schedules that its code has.
-app.conf.beat_schedule = {name: SCHEDULES[name] for name in os.environ.get("SHOP_SCHEDULES", "").split()}
+app.conf.beat_schedule = release(os.environ.get("SHOP_SCHEDULES", "").split())
 if "SHOP_VISIBILITY_SECONDS" in os.environ:
     app.conf.broker_transport_options = {
         "visibility_timeout": int(os.environ["SHOP_VISIBILITY_SECONDS"]),

@@ -48,3 +48,18 @@ class StuckEventLoop(bootsteps.StartStopStep):
 
     def register_with_event_loop(self, parent: Any, hub: Any) -> None:
         hub.call_repeatedly(0.1, _stand_still_when_told)
+
+
+class ClockIsOff(SteadyScheduler):
+    """Has a clock that is two seconds fast while it is told so."""
+
+    def __init__(self, app: Any, **options: Any) -> None:
+        super().__init__(app, **options)
+        platform = app.steadybeat
+        offset = platform.sign_of_life
+
+        def two_seconds_more() -> float:
+            fast = (Path(os.environ["SHOP_FOLDER"]) / "clock-is-fast").exists()
+            return float(offset() + (2.0 if fast else 0.0))
+
+        platform.sign_of_life = two_seconds_more
