@@ -10,12 +10,16 @@ from typing import Any
 
 from click.testing import Result
 
-from steadybeat.ledger import Ledger
+from steadybeat.ledger import Ledger, schema
 from steadybeat.ledger.fires import Expected
 from steadybeat.ledger.rows import FireRow
 
 UNKNOWN = "01920000-0000-7000-8000-000000000000"
 ROOT = Path(__file__).parents[3]
+MIGRATIONS = sorted(
+    file.name.partition("_")[0] for file in (Path(schema.__file__).parent / "migrations" / "versions").glob("0*.py")
+)
+LATEST = MIGRATIONS[-1]
 
 Run = Callable[..., Result]
 MakeApp = Callable[..., Any]
