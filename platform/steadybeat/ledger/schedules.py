@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from steadybeat.errors import EditConflict
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.tables import operations
@@ -26,6 +27,7 @@ _COLUMNS = """
     fire_count"""
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
+_THESE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
 _EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
 _PAGE_OF_ALL = sql(f"""
@@ -58,6 +60,8 @@ _PUT = sql("""
            retired_at = NULL, updated_at = clock_timestamp(),
            expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
                                  THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
+     WHERE s.retired_at IS NOT NULL OR s.revision = :revision
+    RETURNING s.revision
 """)
 _NOTE_CODE = sql("""
     UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
@@ -162,10 +166,14 @@ class Schedules:
             stored = {row.name: row_of(row) for row in connection.execute(_EVERY)}
             changes = _difference(stored, wanted, set(services))
             if changes:
+                # Somebody may have edited one meanwhile; from here on nobody does.
+                rows = connection.execute(_THESE, {"names": [change.name for change in changes]})
+                stored |= {row.name: row_of(row) for row in rows}
+                changes = _difference(stored, wanted, set(services))
                 generation = connection.execute(_GENERATION).scalar_one()
                 by_name = {row.name: row for row in wanted}
                 for change in changes:
-                    _carry_out(connection, change, by_name.get(change.name), generation)
+                    _carry_out(connection, change, by_name.get(change.name), stored.get(change.name), generation)
         return changes
 
     def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
@@ -183,7 +191,8 @@ class Schedules:
             names = [name for name in given if name not in present]
             for name in names:
                 row, since = given[name]
-                put(connection, row, source=row.source, since=since, code=row if row.source == "code" else None)
+                code = row if row.source == "code" else None
+                put(connection, row, None, source=row.source, since=since, code=code)
                 note(connection, "schedules import", row, who, reason, since=since.isoformat())
         return names
 
@@ -241,18 +250,21 @@ def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], s
     return changes
 
 
-def _carry_out(connection: Connection, change: Change, row: ScheduleRow | None, generation: int) -> None:
+def _carry_out(
+    connection: Connection, change: Change, row: ScheduleRow | None, former: ScheduleRow | None, generation: int
+) -> None:
     if row is None:
         retire(connection, change.name, generation)
     elif change.verb == "kept":
         connection.execute(_NOTE_CODE, {"name": row.name, "code": defined(row), "generation": generation})
     else:
-        put(connection, row, source="code", code=row, generation=generation)
+        put(connection, row, former, source="code", code=row, generation=generation)
 
 
 def put(
     connection: Connection,
     row: ScheduleRow,
+    former: ScheduleRow | None,
     *,
     source: str,
     code: ScheduleRow | Mapping[str, Any] | None,
@@ -264,10 +276,14 @@ def put(
     Args:
         connection: In a transaction.
         row: The definition.
+        former: The one that was looked at before, if there was one.
         source: ``code`` or ``operator``.
         code: What the code defines, if it does.
         generation: Of the service's apply; a new one unless given.
         since: Fires after this instant are expected; from now on unless given.
+
+    Raises:
+        EditConflict: Somebody else has brought it in or changed it meanwhile.
     """
     values: dict[str, Any] = {
         "name": row.name,
@@ -276,13 +292,20 @@ def put(
         "generation": generation or connection.execute(_GENERATION).scalar_one(),
         "source": source,
         "since": since,
+        "revision": 0 if former is None else former.revision,
         "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
     }
     values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    if connection.execute(_PUT, values).first() is None:
+        raise EditConflict(
+            f"schedule {row.name!r}: somebody has brought it in or changed it at this very moment;"
+            " look at it again, and then decide.",
+            schedule=row.name,
+        )
+    # After that nobody writes fires of the former definition any more.
     connection.execute(
         _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
     )
-    connection.execute(_PUT, values)
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:
