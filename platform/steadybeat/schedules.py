@@ -5,8 +5,8 @@
 
 What is put here is an operator's: it survives every deploy, until `remove` takes it back. Each change says who made it
 and why, and is on record. With ``transaction=`` it becomes a part of the caller's transaction: it happens when that
-commits, and if that is rolled back, nothing has happened. Keep such a transaction short: until it ends, runs of that
-schedule wait.
+commits, and if that is rolled back, nothing has happened. Keep such a transaction short, for Beats and workers wait for
+it where they meet that schedule: one that is idle for longer than ``steadybeat_ledger_timeout_seconds`` is rolled back.
 """
 
 from __future__ import annotations
@@ -284,8 +284,9 @@ def _common(who: str | None, reason: str, transaction: Any, app: Any) -> dict[st
     """Return what every change is told: by whom, why, and as a part of which transaction."""
     if not isinstance(reason, str) or not reason.strip():
         raise ConfigurationError(f"reason={reason!r}: must say why.", name="reason")
+    timeout_seconds = app.steadybeat.settings.ledger_timeout_seconds
     return {
         "who": who or f"{app.steadybeat.name}@{socket.gethostname()}",
         "reason": reason.strip(),
-        "connection": None if transaction is None else joined(transaction),
+        "connection": None if transaction is None else joined(transaction, timeout_seconds),
     }

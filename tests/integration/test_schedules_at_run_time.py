@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,25 @@ def test_a_transaction_on_another_database_is_refused(app: Any, postgres_url: st
     with elsewhere.connect() as transaction, pytest.raises(ConfigurationError, match="its database holds no ledger"):
         put(app, transaction=transaction)
     elsewhere.dispose()
+
+
+def test_a_transaction_that_is_left_open_is_rolled_back_before_it_holds_up_others(app: Any, engine: sa.Engine) -> None:
+    app.steadybeat.settings = replace(app.steadybeat.settings, ledger_timeout_seconds=0.2)
+    with engine.connect() as forgotten:
+        put(app, transaction=forgotten)
+        eventually(lambda: not is_in_a_transaction(engine))
+        with pytest.raises(sa.exc.DBAPIError, match="idle-in-transaction"):
+            forgotten.execute(sa.text("SELECT 1"))
+    assert schedules.get("customer-42", app=app) is None
+
+
+def is_in_a_transaction(engine: sa.Engine) -> bool:
+    statement = sa.text("""
+        SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND state LIKE 'idle in transaction%'
+    """)
+    with engine.connect() as connection:
+        return bool(connection.execute(statement).scalar_one())
 
 
 def test_the_front_door_leads_there() -> None:
