@@ -135,20 +135,22 @@ def _answer_add(
 ) -> None:
     from steadybeat.commands.schedules import defined, differences
     from steadybeat.ledger.schedules import Change
+    from steadybeat.telemetry.redaction import redact, redact_text
 
     fields = _fields(before, after) if before else ()
     changes = [] if verb == "unchanged" else differences(before, after, Change(after.name, verb, fields))
     if as_json:
         document = {"schedule": after.name, "verb": verb, "dry_run": dry_run, "revision": revision, "changes": changes}
-        out.json({**document, "cautions": cautions, "before": defined(before), "after": defined(after)})
+        document |= {"cautions": cautions, "before": defined(before), "after": defined(after)}
+        out.json(redact(document, levels=12))
         return
     if verb == "unchanged":
         out.say(f"Nothing to do: {after.name} is defined so already.")
     else:
         nothing = " Nothing was changed (--dry-run)." if dry_run else f" It is at revision {revision}."
-        out.say(f"{'Would be ' if dry_run else ''}{verb}: {after.name}.".capitalize() + nothing)
+        out.say(f"{f'Would be {verb}' if dry_run else verb.capitalize()}: {after.name}.{nothing}")
         for line in changes:
-            out.say(f"  {line}")
+            out.say(redact_text(line))
     for text in cautions:
         out.say(text, "yellow")
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from steadybeat.commands import completion
-from steadybeat.commands.adoption import check, import_
+from steadybeat.commands.adoption import import_
 from steadybeat.commands.backfill import backfill
+from steadybeat.commands.checking import check
 from steadybeat.commands.explaining import explain
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, distance, json_option, length, moment, nominal

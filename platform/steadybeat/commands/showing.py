@@ -108,7 +108,7 @@ def _facts(found: Mapping[str, Any], shown: Mapping[str, Any], now: datetime) ->
         ("arguments", _said(shown["args"])),
         ("keywords", _said(shown["kwargs"])),
         ("options", _said(shown["options"])),
-        ("source", _source(found)),
+        ("source", _source(shown)),
         ("revision", f"{found['revision']}, since {moment(found['updated_at'])}"),
         ("retired", moment(found["retired_at"])),
         ("paused", _paused(found["paused"])),

@@ -57,10 +57,12 @@ def charged(app: Any, instance: str, *args: Any, error: str | None = None, **opt
     return sent
 
 
-def made_fire(book: Ledger, at: datetime, state: str = "expected", reason: str | None = None) -> FireRow:
+def made_fire(
+    book: Ledger, at: datetime, state: str = "expected", reason: str | None = None, cause: str | None = None
+) -> FireRow:
     """A fire of shop.mail.digest on record."""
     row = next(each for each in book.schedules.all() if each.name == "shop.mail.digest")
-    fire = FireRow(schedule=row.name, scheduled_for=at, due_at=at, state=state, reason=reason)
+    fire = FireRow(schedule=row.name, scheduled_for=at, due_at=at, state=state, reason=reason, cause=cause)
     until = max(at, row.expected_until or at) + timedelta(microseconds=1)
     book.fires.expect([Expected(row.name, row.revision, until, [fire])])
     return fire
