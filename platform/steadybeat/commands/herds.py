@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -16,8 +16,8 @@ DAYS = timedelta(days=8)
 MARGIN = timedelta(hours=14)
 """So far before and after UTC's a day begins somewhere."""
 
-MOST = 20_000
-"""So many fires of a rule are looked at in one stretch: more than those of a week of minutes."""
+MOST, FEWEST, ALL = 20_000, 100, 1_000_000
+"""So many fires of a rule are looked at in one stretch, at the most and at the least; and of all rules together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def herds(schedules: Mapping[str, tuple[Rule, timedelta]], limit: int, now: date
     """Return the seconds in which more than so many schedules are due, the fullest first.
 
     It looks at the next eight days, and at the first day of each month of the next year, where monthly and yearly
-    ones meet. A schedule with a jitter of w seconds counts as 1/w: so many of its fires fall into one second. Of
+    ones meet; where thousands of rules are due very often, at the first of their fires in each. A schedule with a jitter of w seconds counts as 1/w: so many of its fires fall into one second. Of
     the same schedules one second is returned, the first.
 
     Args:
@@ -53,31 +53,36 @@ def herds(schedules: Mapping[str, tuple[Rule, timedelta]], limit: int, now: date
     weights = {key: len(names) / max(1.0, key[1].total_seconds()) for key, names in alike.items()}
     if sum(weights.values()) <= limit:
         return []
+    looked_at = stretches(now)
+    most = min(MOST, max(FEWEST, ALL // (len(alike) * len(looked_at))))
     due: dict[datetime, list[tuple[Rule, timedelta]]] = defaultdict(list)
     load: dict[datetime, float] = defaultdict(float)
     for key, weight in weights.items():
-        for second in seconds(key[0], now):
+        for second in seconds(key[0], looked_at, most):
             load[second] += weight
             due[second].append(key)
-    found: dict[tuple[str, ...], Herd] = {}
+    first: dict[tuple[tuple[Rule, timedelta], ...], datetime] = {}
     for second in sorted(second for second, number in load.items() if number > limit):
-        names = sorted(name for key in due[second] for name in alike[key])
-        found.setdefault(tuple(names), Herd(at=second, count=round(load[second]), names=names))
-    return sorted(found.values(), key=lambda herd: (-herd.count, herd.at))
+        first.setdefault(tuple(due[second]), second)
+    found = [
+        Herd(at=second, count=round(load[second]), names=sorted(name for key in keys for name in alike[key]))
+        for keys, second in first.items()
+    ]
+    return sorted(found, key=lambda herd: (-herd.count, herd.at))
 
 
-def seconds(rule: Rule, now: datetime) -> Iterator[datetime]:
-    """Yield the seconds, of those that are looked at, in which a rule is due."""
+def seconds(rule: Rule, stretched: Sequence[tuple[datetime, datetime]], most: int) -> Iterator[datetime]:
+    """Yield the seconds, of those that are looked at, in which a rule is due; so many in one stretch."""
     last = None
-    for begin, end in stretches(now):
-        for at in islice(rule.between(begin, end), MOST):
+    for begin, end in stretched:
+        for at in islice(rule.between(begin, end), most):
             second = at.replace(microsecond=0)
             if last is None or second > last:
                 last = second
                 yield second
 
 
-def stretches(now: datetime) -> Iterable[tuple[datetime, datetime]]:
+def stretches(now: datetime) -> list[tuple[datetime, datetime]]:
     """Return the stretches of time that are looked at, in order; they do not overlap."""
     found = [(now, now + DAYS)]
     year, month = now.year, now.month

@@ -184,7 +184,7 @@ def test_a_pipe_is_told_of_each_that_has_ended(run: Run, worker: Worker) -> None
     result = run("schedules", "backfill", CHARGE, *RANGE, "--reason", "x")
     said_first, *lines = result.stdout.splitlines()
     assert said_first == "No Beat is alive: fires are dispatched as soon as one leads."
-    assert lines[0] == "2026-01-01 06:00:00Z  succeeded  (1 of 4)"
+    assert lines[0] == "2026-01-01 06:00:00Z succeeded (1 of 4)"
     assert lines[-1] == "Backfilled 4 fires: 4 succeeded."
 
 
