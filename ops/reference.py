@@ -28,7 +28,7 @@ import click
 from celery import Celery
 
 import steadybeat
-from steadybeat import errors
+from steadybeat import errors, schedules
 from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
 from steadybeat.commands.usage import EXAMPLE
@@ -67,6 +67,9 @@ A task that names no `time_limit` or `soft_time_limit` takes them from
 _OTHER_RULES = """\
 A `schedule` may also be a `timedelta`, a number of seconds, Celery's `crontab` or `schedule`, or RedBeat's `rrule`. A
 crontab is read in the time zone of the Celery app, and is due where both of its day fields fit, as in Celery."""
+_AT_RUN_TIME = """\
+`from steadybeat import schedules`: what an application changes beside its code, in its own transaction if it likes.
+[Schedules](../schedules.md#by-a-program) shows how."""
 
 
 def pages() -> dict[str, str]:
@@ -237,6 +240,9 @@ def tasks_page() -> str:
         *(_member(name) for name in _run_members()),
         "## Rules of time",
         *_rules(),
+        "## Schedules at run time",
+        _AT_RUN_TIME,
+        *_functions(),
         "## Errors",
         f"```text\n{inspect.cleandoc(errors.__doc__ or '').split(chr(10) * 2)[1]}\n```",
     ]
@@ -281,7 +287,16 @@ def _rules() -> Iterator[str]:
     yield _OTHER_RULES
 
 
-def _parameters(function: Any) -> str:
+def _functions() -> Iterator[str]:
+    """Yield what `steadybeat.schedules` offers."""
+    for name in schedules.__all__:
+        member = getattr(schedules, name)
+        if inspect.isfunction(member):
+            parameters = _parameters(member, ",\n    ")
+            yield f"### schedules.{name}()\n\n```text\n{name}(\n    {parameters},\n)\n```\n\n{_documented(member)}"
+
+
+def _parameters(function: Any, between: str = ", ") -> str:
     """Return the parameters of a function or method as they are written, `self` left out."""
     parts, starred = [], False
     for name, each in inspect.signature(function).parameters.items():
@@ -289,8 +304,9 @@ def _parameters(function: Any) -> str:
             parts.append("*")
             starred = True
         shown = name if each.annotation is each.empty else f"{name}: {each.annotation}"
+        shown = f"**{shown}" if each.kind is each.VAR_KEYWORD else shown
         parts.append(shown if each.default is each.empty else f"{shown} = {each.default!r}")
-    return ", ".join(part for part in parts if part != "self")
+    return between.join(part for part in parts if part != "self")
 
 
 # Docstrings

@@ -39,8 +39,9 @@ def herds(schedules: Mapping[str, tuple[Rule, timedelta]], limit: int, now: date
     """Return the seconds in which more than so many schedules are due, the fullest first.
 
     It looks at the next eight days, and at the first day of each month of the next year, where monthly and yearly
-    ones meet; where thousands of rules are due very often, at the first of their fires in each. A schedule with a jitter of w seconds counts as 1/w: so many of its fires fall into one second. Of
-    the same schedules one second is returned, the first.
+    ones meet; where thousands of rules are due very often, at the first of their fires in each. A schedule with a
+    jitter of w seconds counts as 1/w: so many of its fires fall into one second. Of seconds in which the same
+    schedules meet, the first is returned.
 
     Args:
         schedules: The rule and the jitter of each, by its name.

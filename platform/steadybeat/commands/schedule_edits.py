@@ -28,8 +28,7 @@ revision_option = click.option(
 
 @click.command(
     cls=Command,
-    epilog="Example: celery -A tasks schedules add customer-42 --task tasks.notifications.digest"
-    " --cron '0 9 * * *' --tz Europe/Riga --reason 'they have signed up'",
+    epilog="Example: celery -A tasks schedules add often --task tasks.search.index --cron '*/5 * * * *' --reason sale",
 )
 @click.argument("name", shell_complete=completion.schedule_names)
 @click.option("--task", help="The task that it starts.", shell_complete=completion.task_names)

@@ -134,7 +134,7 @@ def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: C
         if field == "spec":
             lines.append(f"rule: {from_json(old).explain()} → {from_json(new).explain()}")
         elif field == "policies":
-            names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+            names = [name for name in sorted({**old, **new}) if old.get(name) != new.get(name)]
             lines += [f"{name}: {_said(old.get(name))} → {_said(new.get(name))}" for name in names]
         else:
             lines.append(f"{field}: {_said(old)} → {_said(new)}")
