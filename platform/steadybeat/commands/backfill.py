@@ -223,7 +223,8 @@ class _Told:
         if not stopped:
             self.say(f"Backfilled {count(job.ended.total(), 'fire')}: {ended}.")
             return
-        left = f"{len(job.coming)} not sent, {len(job.under_way)} on their way, which go on"
+        left = f"{len(job.coming)} not sent"
+        left += f", {len(job.under_way)} on the way, left to themselves" if job.under_way else ""
         self.say(f"Stopped: {ended}; {left}. The same command goes on from here.", "yellow")
 
     def _counted(self) -> str:

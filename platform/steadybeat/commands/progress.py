@@ -43,7 +43,9 @@ class Progress:
         """Say that one thing has ended, and how."""
         self._done += 1
         if self._bar is not None:
-            self._bar.console.print(one_line(f"{text} {state}"), style=STYLES.get(state, ""))
+            from rich.text import Text
+
+            self._bar.console.print(Text(one_line(f"{text} {state}"), STYLES.get(state, "")))
             self._bar.advance(self._task)
         elif self._out is not None:
             self._out.say(f"{text} {state} ({self._done} of {self._total})")

@@ -204,7 +204,7 @@ def paused(row: Any) -> dict[str, Any] | None:
     cls=Command,
     epilog="Example: celery -A tasks schedules resume clear-sessions --fires latest --reason 'the bank is back'",
 )
-@click.argument("name", shell_complete=completion.schedule_names)
+@click.argument("name", shell_complete=completion.paused_schedule_names)
 @click.option(
     "--fires",
     type=click.Choice(["none", "latest", "all"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NEXT_COUNT = 3
 FIRE_COUNT = 10
 OPERATION_COUNT = 5
+LOOK_BACK = 200  # operations; a backfill has one for each fire
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks schedules show tasks.royalties.settle")
@@ -40,7 +41,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     --json: every column of the schedule, "rule": words, "code": {…} or null, "paused": {"at", "by", "reason"} or
             null, "overridden": [text, …], "next_fires": [{"scheduled_for", "due_at"}], "last_run": {…} or null,
             "last_fires": [{"scheduled_for", "due_at", "state", "reason", "asked", "run", "run_state"}],
-            "operations": [{"at", "who", "what", "reason", "details"}]
+            "operations": [{"at", "who", "what", "reason", "details", "count"}]
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.commands.asked import schedule_of
     from steadybeat.ledger import Ledger
@@ -79,8 +80,15 @@ def _gathered(book: Ledger, row: dict[str, Any], now: datetime) -> dict[str, Any
         ],
         "last_run": book.story.last_runs([name]).get(name),
         "last_fires": book.history.last_fires(name, now, FIRE_COUNT),
-        "operations": book.history.operations(name, limit=OPERATION_COUNT),
+        "operations": _operations(book, name),
     }  # fmt: skip
+
+
+def _operations(book: Ledger, name: str) -> list[dict[str, Any]]:
+    """Return what people did last; the same by the same person for the same reason, in a row, is one with a count."""
+    found = book.history.operations(name, limit=LOOK_BACK)
+    alike = [[*group] for _, group in groupby(found, key=lambda each: (each["who"], each["what"], each["reason"]))]
+    return [{**group[0], "count": len(group)} for group in alike[:OPERATION_COUNT]]
 
 
 def _overridden(row: Mapping[str, Any]) -> list[str]:
@@ -154,6 +162,6 @@ _FIRE_COLUMNS = [
 _OPERATION_COLUMNS = [
     Column(title="at", value=lambda row: moment(row["at"])),
     Column(title="who", value=lambda row: row["who"]),
-    Column(title="what", value=lambda row: row["what"]),
+    Column(title="what", value=lambda row: row["what"] + (f" ×{row['count']}" if row["count"] > 1 else "")),
     Column(title="why", value=lambda row: row["reason"], tight="wrap"),
 ]

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--as-of",
     metavar="AT",
-    help="The nominal time that the run is told, or last: its fire that was due last. Now unless given.",
-    shell_complete=completion.instants,
+    help="The nominal time that the run is told, or last: of the fire that was due last. Now unless given.",
+    shell_complete=completion.past_instants,
 )
 @reason_option
 @json_option

@@ -266,6 +266,14 @@ def test_the_tab_key_offers_what_the_ledger_knows(app: Any, run: Run, instance: 
     assert press_tab("runs", "list", "--task", "shop.b") == ["shop.billing.report", "shop.billing.charge"]
     assert press_tab("runs", "list", "--schedule", "") == ["shop.mail.digest"]
     assert press_tab("runs", "list", "--state", "d") == ["dead"]
+    for verb in ("add", "backfill", "explain", "pause", "remove", "show", "trigger"):
+        assert press_tab("schedules", verb, "shop") == ["shop.mail.digest"], verb
+    assert press_tab("schedules", "resume", "") == []
+    run("schedules", "pause", "shop.mail.digest", "--reason", "x")
+    assert press_tab("schedules", "resume", "") == ["shop.mail.digest"]
+    assert press_tab("schedules", "trigger", "shop.mail.digest", "--as-of", "") == ["last", "now"]
+    assert press_tab("schedules", "add", "new", "--task", "shop.m") == ["shop.mail.digest"]
+    assert press_tab("schedules", "add", "new", "--overlap", "q") == ["queue_one", "queue_all"]
     assert sorted(press_tab("runs", "show", "")) == sorted([ended, waits])
     assert press_tab("runs", "rerun", "") == [ended]
 

@@ -186,6 +186,8 @@ def test_a_pipe_is_told_of_each_that_has_ended(run: Run, worker: Worker) -> None
     assert said_first == "No Beat is alive: fires are dispatched as soon as one leads."
     assert lines[0] == "2026-01-01 06:00:00Z succeeded (1 of 4)"
     assert lines[-1] == "Backfilled 4 fires: 4 succeeded."
+    told = [(each["what"], each["count"]) for each in said(run("schedules", "show", CHARGE, "--json"))["operations"]]
+    assert told == [("schedules backfill ended", 1), ("schedules backfill", 4), ("schedules backfill begun", 1)]
 
 
 def test_the_latest_comes_first_if_it_is_wanted_and_several_at_a_time(run: Run, worker: Worker) -> None:
@@ -247,7 +249,7 @@ def test_a_stopped_backfill_goes_on_where_it_stopped(
     stopped = run("schedules", "backfill", CHARGE, *RANGE, "--reason", "x")
     assert stopped.exit_code == 1
     assert stopped.stdout.splitlines()[-1] == (
-        "Stopped: 2 succeeded; 1 not sent, 1 on their way, which go on. The same command goes on from here."
+        "Stopped: 2 succeeded; 1 not sent, 1 on the way, left to themselves. The same command goes on from here."
     )
     monkeypatch.setattr(backfilling, "pause", worker)
     assert backfilled(run)["ended"] == {"succeeded": 2}
