@@ -28,7 +28,7 @@ import click
 from celery import Celery
 
 import steadybeat
-from steadybeat import errors, schedules
+from steadybeat import errors, schedule, schedules
 from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
 from steadybeat.commands.usage import EXAMPLE
@@ -64,12 +64,16 @@ A task that names no `time_limit` or `soft_time_limit` takes them from
 [`{PREFIX}time_limit_seconds`](settings.md#{PREFIX}time_limit_seconds) and
 [`{PREFIX}soft_time_limit_seconds`](settings.md#{PREFIX}soft_time_limit_seconds). `max_retries=None` is refused unless
 `expires` bounds the retries in time; so is any `serializer` but `json`."""
+_NARROWED = """\
+A rule is a value: it is told in a chain, `cron(…).excluding(…).starting(…).limited(10)`, and each step returns another
+rule. What stands first is done first: `excluding(day).limited(3)` is due three times, `limited(3).excluding(day)`
+perhaps twice."""
 _OTHER_RULES = """\
-A `schedule` may also be a `timedelta`, a number of seconds, Celery's `crontab` or `schedule`, or RedBeat's `rrule`. A
-crontab is read in the time zone of the Celery app, and is due where both of its day fields fit, as in Celery."""
+A `schedule` may also be a `timedelta`, a number of seconds, an aware `datetime` (due once), Celery's `crontab` or
+`schedule`, RedBeat's `rrule`, or django-celery-beat's `clocked`. A crontab is read in the time zone of the Celery app,
+and is due where both of its day fields fit, as in Celery."""
 _AT_RUN_TIME = """\
-`from steadybeat import schedules`: what an application changes beside its code, in its own transaction if it likes.
-[Schedules](../schedules.md#by-a-program) shows how."""
+`from steadybeat import schedules`: what an application changes beside its code; [how](../schedules.md#by-a-program)."""
 
 
 def pages() -> dict[str, str]:
@@ -240,8 +244,7 @@ def tasks_page() -> str:
         *(_member(name) for name in _run_members()),
         "## Rules of time",
         *_rules(),
-        "## Schedules at run time",
-        _AT_RUN_TIME,
+        f"## Schedules at run time\n\n{_AT_RUN_TIME}",
         *_functions(),
         "## Errors",
         f"```text\n{inspect.cleandoc(errors.__doc__ or '').split(chr(10) * 2)[1]}\n```",
@@ -280,20 +283,24 @@ def _member(name: str) -> str:
 
 
 def _rules() -> Iterator[str]:
+    *_, examples = inspect.cleandoc(schedule.__doc__ or "").split("\n\n")
+    yield f"```text\n{textwrap.dedent(examples)}\n```"
     for name in steadybeat.__all__:
         member = getattr(steadybeat, name)
         if inspect.isfunction(member) and member.__module__.startswith("steadybeat.schedule"):
             yield f"### {name}()\n\n```text\n{name}({_parameters(member)})\n```\n\n{_documented(member)}"
-    yield _OTHER_RULES
+    yield f"### What every rule can be told and asked\n\n{_NARROWED}"
+    for name, member in vars(schedule.Rule).items():
+        if not name.startswith("_") and inspect.isfunction(member) and not getattr(member, "__isabstractmethod__", 0):
+            yield f"#### {name}({_parameters(member)})\n\n{_documented(member)}"
+    yield f"### Other forms\n\n{_OTHER_RULES}"
 
 
 def _functions() -> Iterator[str]:
-    """Yield what `steadybeat.schedules` offers."""
-    for name in schedules.__all__:
-        member = getattr(schedules, name)
-        if inspect.isfunction(member):
-            parameters = _parameters(member, ",\n    ")
-            yield f"### schedules.{name}()\n\n```text\n{name}(\n    {parameters},\n)\n```\n\n{_documented(member)}"
+    for name, member in inspect.getmembers(schedules, inspect.isfunction):
+        if name in schedules.__all__:
+            given = _parameters(member, ",\n    ")
+            yield f"### schedules.{name}()\n\n```text\n{name}(\n    {given},\n)\n```\n\n{_documented(member)}"
 
 
 def _parameters(function: Any, between: str = ", ") -> str:
@@ -302,9 +309,9 @@ def _parameters(function: Any, between: str = ", ") -> str:
     for name, each in inspect.signature(function).parameters.items():
         if each.kind is each.KEYWORD_ONLY and not starred:
             parts.append("*")
-            starred = True
-        shown = name if each.annotation is each.empty else f"{name}: {each.annotation}"
-        shown = f"**{shown}" if each.kind is each.VAR_KEYWORD else shown
+        starred = starred or each.kind in (each.KEYWORD_ONLY, each.VAR_POSITIONAL)
+        star = "*" * ((each.kind is each.VAR_POSITIONAL) + 2 * (each.kind is each.VAR_KEYWORD))
+        shown = f"{star}{name}" if each.annotation is each.empty else f"{star}{name}: {each.annotation}"
         parts.append(shown if each.default is each.empty else f"{shown} = {each.default!r}")
     return between.join(part for part in parts if part != "self")
 

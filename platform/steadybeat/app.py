@@ -15,6 +15,7 @@ import click
 from celery import Celery, signals
 
 from steadybeat import telemetry
+from steadybeat.address import Address
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.settings import Settings
 
@@ -134,25 +135,32 @@ class Steadybeat:
         )
 
     def check_servers(self) -> None:
-        """Refuse to start where Postgres or Redis do not answer, or the ledger lacks a migration.
+        """Refuse to start where Postgres or Redis do not answer, or cannot be used as they are.
 
         Raises:
             LedgerUnavailable: Names the URL and the setting.
             SchemaTooOld: Names the command that mends it.
             BrokerUnavailable: Names the URL and the setting.
+            ConfigurationError: Redis is a cluster, or deletes what it holds when memory is short.
         """
         from kombu.exceptions import OperationalError
 
+        from steadybeat.channel import refuse_unfit, refuse_unfit_schedules
+
         self.ledger.require_schema()
+        conf = self._app.conf
+        shown = Address.read(conf.broker_url, "broker_url", conf.broker_transport_options).shown
         with self._app.connection_for_write() as connection:
             try:
                 connection.ensure_connection(max_retries=1, timeout=5)
+                refuse_unfit(connection.default_channel.client, shown)
             except (OperationalError, *connection.connection_errors) as error:
                 raise BrokerUnavailable(
-                    f"Redis at {connection.as_uri()} does not answer: {str(error).rstrip('.')}. Start it, or point"
+                    f"Redis at {shown} does not answer: {str(error).rstrip('.')}. Start it, or point"
                     " STEADYBEAT_REDIS_URL to it.",
-                    url=connection.as_uri(),
+                    url=shown,
                 ) from error
+        refuse_unfit_schedules(self._app)
 
 
 _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
@@ -192,7 +200,7 @@ def _install(app: Any) -> Steadybeat:
     settings = Settings.read(app.conf)
     steadybeat = Steadybeat(app, settings)
     app.steadybeat = steadybeat
-    _set_defaults(app, steadybeat)
+    _set_redbeat(app, _set_defaults(app, steadybeat))
     _adopt_task_class(app)
     app.amqp_cls = "steadybeat.delivery:SteadyAMQP"
     app.__dict__.pop("amqp", None)
@@ -275,18 +283,17 @@ def _refuse_other_schedulers(sender: Any = None, **_: Any) -> None:
         raise SystemExit(2)
 
 
-def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
+def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
+    """Set what the configuration does not say, and return where the broker is."""
     settings, conf = steadybeat.settings, app.conf
-    url = conf.broker_url if _is_given(conf, "broker_url") else settings.redis_url
-    if not url.startswith(("redis://", "rediss://", "unix://", "redis+socket://")):
-        raise ConfigurationError(
-            f"broker_url={url.partition(':')[0]}://…: must be a URL of Redis; set steadybeat_redis_url.",
-            name="broker_url",
-        )
+    name = "broker_url" if _is_given(conf, "broker_url") else "steadybeat_redis_url"
+    url = conf.broker_url if name == "broker_url" else settings.redis_url
+    address = Address.read(url, name, conf.broker_transport_options)
     defaults: dict[str, Any] = {
         "broker_url": url,
         "broker_transport": "steadybeat.channel:Transport",
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
         "broker_pool_acquire_timeout": 5.0,
         "accept_content": ["json"],
         "task_serializer": "json",
@@ -303,20 +310,38 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> None:
         "worker_consumer": "steadybeat.task:SteadyConsumer",
         "beat_scheduler": "steadybeat.beat:SteadyScheduler",
         "beat_max_loop_interval": settings.leader_poll_seconds,
-        "redbeat_redis_url": url,
-        "redbeat_redis_options": {"socket_timeout": 2.0, "socket_connect_timeout": 2.0},
+        "beat_enable_remote_control": True,
+        "beat_remote_control_max_tick_age": 5 * settings.health_seconds,
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
     for key, value in defaults.items():
         if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value
+    # A server that hangs is left when it has answered no ping for so long: the sentinels have another by then.
+    behind_sentinels = {"master_name": address.master_name, "health_check_interval": 5} if address.sentinels else {}
     conf.broker_transport_options = {
         "visibility_timeout": 3600,
         "socket_timeout": 5.0,
         "socket_connect_timeout": 3.0,
         "socket_keepalive": True,
+        **behind_sentinels,
         **conf.broker_transport_options,
     }
+    return address
+
+
+def _set_redbeat(app: Any, address: Address) -> None:
+    """Point RedBeat to where the broker is, unless the configuration points it elsewhere."""
+    conf = app.conf
+    options = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
+    if _is_given(conf, "redbeat_redis_options"):
+        options = conf.redbeat_redis_options
+    url = conf.redbeat_redis_url if _is_given(conf, "redbeat_redis_url") else None
+    own = Address.of_redbeat(url or "redis://", options)
+    conf.redbeat_redis_url, needed = (own if url else address).redbeat(
+        conf.broker_transport_options.get("sentinel_kwargs")
+    )
+    conf.redbeat_redis_options = {**needed, **options}
 
 
 def _is_given(conf: Any, key: str) -> bool:

@@ -30,7 +30,10 @@ class Settings:
     """
 
     database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
-    redis_url: str = _setting("redis://localhost:6379/0", "Redis of the broker, of RedBeat and of the locks.")
+    redis_url: str = _setting(
+        "redis://localhost:6379/0",
+        "Redis of the broker, of RedBeat and of the locks, as a URL: of one server, or of its sentinels.",
+    )
     services: tuple[str, ...] = _setting((), "Services whose tasks are called by name only from this program.")
 
     lease_seconds: float = _setting(15.0, "How long an instance counts as alive after its last sign of life.", low=1.0)

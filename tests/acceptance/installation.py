@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import redis as redis_client
 import sqlalchemy as sa
 from celery import Celery
 from kombu import pools
 
 import steadybeat
+from steadybeat.address import Address
 from steadybeat.beat import definitions
+from steadybeat.channel import client as open_redis
 from steadybeat.schedule import Rule
 from tests.acceptance.nodes import (
     BeatContainer,
@@ -81,7 +82,9 @@ class Shop:
         }
         self.nodes: list[LocalNode] = []
         self._numbers = itertools.count(1)
-        self.redis = redis_client.Redis.from_url(redis_url)
+        sentinel_kwargs = {"password": self.env.get("SHOP_SENTINEL_PASSWORD")}
+        address = Address.read(redis_url, "redis_url")
+        self.redis = open_redis(address, timeout_seconds=5, sentinel_kwargs=sentinel_kwargs)
         self._engine = sa.create_engine(
             sa.make_url(database_url).set(drivername="postgresql+psycopg"),
             isolation_level="AUTOCOMMIT",
@@ -91,6 +94,8 @@ class Shop:
         self.caller.conf.update(
             steadybeat_database_url=database_url, steadybeat_redis_url=redis_url, steadybeat_services=SERVICES
         )
+        if address.sentinels:
+            self.caller.conf.broker_transport_options = {"sentinel_kwargs": sentinel_kwargs}
         steadybeat.install(self.caller)
         self.rows(_EFFECTS)
 
@@ -140,6 +145,11 @@ class Shop:
             check=False,
         )
         return done.returncode, done.stdout if done.returncode in {0, 1} else done.stdout + done.stderr
+
+    def answering(self, *options: str) -> set[str]:
+        """Return which workers and Beats answer `celery inspect ping`."""
+        code, said = self.run_celery("inspect", "ping", "--json", *options)
+        return {*json.loads(said)} if code == 0 else set()
 
     def deploy(self, *schedules: str) -> datetime:
         """Apply a release that has these schedules, and return an instant after which all of their fires count.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
@@ -138,53 +138,6 @@ def test_asked_inside_the_second_pass_of_a_repeated_hour_the_answer_lies_ahead(e
         answer = rule.next_after(asked)
         assert answer > asked
         assert answer == next(fire for fire in fires if fire > asked)
-
-
-def by_hand(minutes, hours, tz, start, end):
-    """Every instant that a look at the clock once a minute finds; `hours` None is ``*``."""
-    zone, fires, last = ZoneInfo(tz), [], start.astimezone(ZoneInfo(tz)).replace(tzinfo=None)
-
-    def fits(wall):
-        return wall.minute in minutes and (hours is None or wall.hour in hours)
-
-    for number in range(1, (end - start) // timedelta(minutes=1) + 1):
-        instant = start + number * timedelta(minutes=1)
-        local = instant.astimezone(zone)
-        wall = local.replace(tzinfo=None, fold=0)
-        swallowed = [last + n * timedelta(minutes=1) for n in range(1, (wall - last) // timedelta(minutes=1))]
-        made_up_for = hours is not None and any(map(fits, swallowed))
-        if made_up_for or (fits(wall) and not (hours is not None and local.fold)):
-            fires.append(instant)
-        last = wall
-    return fires
-
-
-@quick
-@given(
-    st.sets(st.integers(0, 59), min_size=1, max_size=4),
-    st.none() | st.sets(st.integers(0, 4), min_size=1),
-    st.sampled_from(
-        [
-            (NEW_YORK, date(2026, 3, 8)),
-            (NEW_YORK, date(2026, 11, 1)),
-            (RIGA, date(2026, 3, 29)),
-            (RIGA, date(2026, 10, 25)),
-            (LORD_HOWE, date(2025, 10, 5)),
-            (LORD_HOWE, date(2026, 4, 5)),
-            (SAO_PAULO, date(2018, 11, 4)),
-            (SAO_PAULO, date(2018, 2, 18)),
-            ("Africa/Casablanca", date(2026, 2, 15)),
-            (KOLKATA, date(2026, 3, 8)),
-        ]
-    ),
-)
-def test_what_is_due_is_what_a_look_at_the_clock_every_minute_finds(minutes, hours, place):
-    tz, day = place
-    start = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(tz)).astimezone(UTC) - timedelta(hours=3)
-    end = start + timedelta(hours=12)
-    texts = [",".join(map(str, sorted(each))) if each else "*" for each in (minutes, hours)]
-    rule = cron(f"{texts[0]} {texts[1]} * * *", tz=tz, dst="once")
-    assert list(rule.between(start, end)) == by_hand(minutes, hours, tz, start, end)
 
 
 # Strategies

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from steadybeat.address import without_password
 from steadybeat.dev.process import State
 from steadybeat.dev.screen import Tail, access_lines, brief, duration, render
-from steadybeat.dev.stack import Stack, without_password
+from steadybeat.dev.stack import Stack
 
 
 def drawn(stack: Stack, width: int = 110, height: int = 36) -> str:

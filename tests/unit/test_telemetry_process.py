@@ -61,6 +61,10 @@ def ignores():
 ignores.apply()
 logging.getLogger("kombu.x").warning("theirs")
 warnings.warn("a warning")
+try:
+    raise OSError("the broker is away")
+except OSError as exc:
+    logging.getLogger("celery.beat").error("beat pidbox connection error: %r", exc, exc_info=True)
 """
 
 
@@ -142,6 +146,11 @@ def test_an_error_is_reported_once_with_the_facts_of_its_run(left: Left) -> None
     tags = {"task": "one.bad", "run_id": "b1", "schedule": "s", "attempt": "2", "tenant": "acme"}
     assert (tags | {"service": "one"}).items() <= report["tags"].items()
     assert report["exception"]["values"][-1]["type"] == "ValueError"
+
+
+def test_a_beat_that_has_lost_the_broker_says_so_and_reports_no_crash(left: Left) -> None:
+    assert [line["level"] for line in left.lines if "pidbox" in line["event"]] == ["error"]
+    assert not [report for report in left.reports if "pidbox" in json.dumps(report)]
 
 
 def test_nothing_secret_leaves_a_process(left: Left) -> None:

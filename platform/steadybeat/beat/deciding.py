@@ -43,6 +43,10 @@ class Standing:
     fire_count: int = 0
 
 
+FREE = Standing()
+"""How a schedule stands of which no run goes on and no fire waits."""
+
+
 def decide(fire: FireRow, definition: Definition, now: datetime, standing: Standing) -> Decision:
     """Return what becomes of a due fire.
 

@@ -15,7 +15,7 @@ from steadybeat.ledger.fires import Expected
 from steadybeat.ledger.rows import FireRow
 
 _FIRES = 500
-_STATEMENT = 1000
+_STATEMENT = 250
 _FARTHEST = timedelta(days=1)
 _BEFORE = timedelta(microseconds=1)
 

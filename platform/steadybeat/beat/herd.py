@@ -13,13 +13,14 @@ from steadybeat.beat.projection import Definition
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
 
-AHEAD = timedelta(seconds=10)
+AHEAD = timedelta(seconds=15)
 """How far ahead messages are built."""
 
 CAPACITY = 20_000
 """Messages that are held at the most; the others are built when there is room, or when they are due."""
 
 _PAGE = 1000
+_FEW = 200
 _RELATIVE = ("countdown", "expires", "eta")
 """Options that count from when a message is made."""
 
@@ -129,13 +130,26 @@ class Herd:
             most_unbuilt: Take no more than so many whose messages are not built.
         """
         taken: list[Coming] = []
-        while self._heap and self._heap[0][0] <= now and most_unbuilt > 0:
+        while self._heap and self._heap[0][0] <= now and len(taken) < _FEW and most_unbuilt > 0:
             coming = self._coming_at(heapq.heappop(self._heap))
             if coming is not None:
                 del self._coming[coming.identity]
                 taken.append(coming)
                 most_unbuilt -= coming.built is None
+        if len(taken) == _FEW:
+            # Taken one by one, a herd would cost more time than it has.
+            more = [each for each in self._coming.values() if each.built is not None and each.fire.due_at <= now]
+            for each in more:
+                del self._coming[each.identity]
+            taken += more
+        random.shuffle(taken)
         return sorted(taken, key=_order)
+
+    def due_by(self, until: datetime) -> list[FireRow]:
+        """Return the fires that are due by an instant."""
+        if not self._heap or self._heap[0][0] > until:
+            return []
+        return [each.fire for each in self._coming.values() if each.fire.due_at <= until]
 
     def _coming_at(self, entry: tuple[datetime, str, datetime]) -> Coming | None:
         """Return the fire of an entry of a heap, unless it has gone or is due at another time by now."""
@@ -143,6 +157,6 @@ class Herd:
         return coming if coming is not None and coming.fire.due_at == entry[0] else None
 
 
-def _order(coming: Coming) -> tuple[datetime, int, float]:
+def _order(coming: Coming) -> tuple[datetime, int]:
     priority = coming.built.priority if coming.built is not None else 0
-    return coming.fire.due_at.replace(microsecond=0), priority, random.random()  # noqa: S311
+    return coming.fire.due_at.replace(microsecond=0), priority

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from steadybeat.beat.deciding import DISPATCH, Decision, Standing, decide
+from steadybeat.beat.deciding import DISPATCH, FREE, Decision, decide
 from steadybeat.beat.expecting import Expectations
 from steadybeat.beat.herd import Coming, Herd, Identity
 from steadybeat.beat.learning import Learner
 from steadybeat.beat.projection import SteadyEntry
+from steadybeat.beat.standing import Standings
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
@@ -24,8 +26,12 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 _MARK_BATCH = 1000
-_SLICE = timedelta(milliseconds=80)
-"""How long one step of a tick may take that can be gone on with at the next tick."""
+_BUILD_BATCH = 50
+_SLICE = timedelta(milliseconds=150)
+"""How long one part of a tick may take that can be gone on with at the next tick."""
+
+_STEP = timedelta(milliseconds=60)
+"""How long such a part may take beyond that, until it looks at the clock again."""
 
 
 def _nothing(_point: str) -> None:
@@ -40,12 +46,14 @@ class Hooks:
         publish: Sends an entry through a producer, as RedBeat does.
         ahead: Builds messages and sends them later.
         clock: The wall clock.
+        alive: Is told that the leader goes on, within a tick that takes long.
         passed: Is told of named points; a test that raises there ends the leader as a crash would.
     """
 
     publish: Callable[[SteadyEntry, Any], Any]
     ahead: Any
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    alive: Callable[[], None] = lambda: None
     passed: Callable[[str], None] = _nothing
 
 
@@ -68,6 +76,7 @@ class Leader:
         self._definitions = self._learner.definitions
         self._expectations = Expectations(self._ledger, self._definitions)
         self._herd = Herd(self._ledger, self._definitions)
+        self._standings = Standings(self._ledger, self._definitions, self._learner.counted)
         self._unmarked: list[tuple[FireRow, str | None]] = []
         self._handled: set[Identity] = set()
         self.term = term
@@ -80,38 +89,51 @@ class Leader:
         """
         self._mark()
         self._learn()
-        now = self._hooks.clock()
-        self._expect(now)
-        self._hooks.passed("after expect")
-        self._herd.read(now)
-        self._dispatch([Coming(fire) for fire in self._ledger.fires.whose_turn(now, BATCH)])
         self._dispatch(self._herd.take_due(self._hooks.clock(), BATCH))
+        self._expect()
+        self._hooks.passed("after expect")
+        self._herd.read(self._hooks.clock())
+        self._dispatch([Coming(fire) for fire in self._ledger.fires.whose_turn(self._hooks.clock(), BATCH)])
         self._dispatch(self._overlooked())
         self._build()
-        if self._still_leading():
-            self._learner.project(_SLICE)
+        if not self._herd.has_unbuilt and self._time_left() and self._still_leading():
+            self._learner.project(self._time_left())
+        self._foresee(poll)
         return self._pause(poll)
+
+    def _foresee(self, poll: timedelta) -> None:
+        """Look up, once for the fires that are due next, what would take too long when they are."""
+        now, due = self._hooks.clock(), self._herd.next_due
+        if due is not None and now + _STEP < due <= now + poll and self._standings.foreseen_until < due:
+            self._standings.foresee(self._herd.due_by(now + poll), now + poll, now)
+
+    def _time_left(self) -> timedelta:
+        """Return how long a step may take so that it does not make the next fire late; zero: not now."""
+        due = self._herd.next_due
+        left = _SLICE if due is None else min(_SLICE, due - self._hooks.clock() - _STEP)
+        return max(timedelta(), left)
 
     def _pause(self, poll: timedelta) -> timedelta:
         now = self._hooks.clock()
-        if self._unmarked or self._herd.has_unbuilt or self._expectations.is_due(now) or self._learner.busy:
-            return timedelta()
         due = self._herd.next_due
+        busy = self._unmarked or self._herd.has_unbuilt or self._expectations.is_due(now) or self._learner.busy
+        if busy and self._time_left():
+            return timedelta()
         return poll if due is None else max(timedelta(), min(due - now, poll))
 
     def _learn(self) -> None:
         """Take in what was changed since the last tick."""
         changed = self._learner.learn(self._still_leading)
-        for definition in changed.definitions:
-            until = definition.row.expected_until or self._hooks.clock()
+        for definition, until in changed.expected:
             self._expectations.add(definition, until)
         if changed.names:
             self._herd.forget(changed.names)
             self._herd.look_again(self._hooks.clock())
 
-    def _expect(self, now: datetime) -> None:
-        if self._expectations.is_due(now) and self._still_leading():
-            earliest = self._expectations.write(now, _SLICE)
+    def _expect(self) -> None:
+        now = self._hooks.clock()
+        if self._expectations.is_due(now) and self._time_left() and self._still_leading():
+            earliest = self._expectations.write(now, self._time_left())
             if earliest is not None:
                 self._herd.look_again(max(earliest, now))
 
@@ -127,13 +149,9 @@ class Leader:
     def _build(self) -> None:
         """Build messages that are not due yet, until something is."""
         end = self._hooks.clock() + _SLICE
-        for batch in iter(lambda: [*islice(self._herd.unbuilt(), 50)], []):
-            if not self._still_leading():
-                return
-            self._make(batch)  # what cannot be built is tried, and accounted for, when it is due
-            now, due = self._hooks.clock(), self._herd.next_due
-            if now > end or (due is not None and due <= now):
-                return
+        while self._herd.has_unbuilt and self._time_left() and self._hooks.clock() < end and self._still_leading():
+            # What cannot be built is tried, and accounted for, when it is due.
+            self._make([*islice(self._herd.unbuilt(), _BUILD_BATCH)])
 
     def _make(self, batch: Sequence[Coming]) -> list[tuple[Coming, Exception]]:
         """Build messages and put their runs on record; return those for which that was not possible, and why."""
@@ -175,26 +193,31 @@ class Leader:
         due = [each for each in due if each.fire.schedule in self._definitions]
         if not due:
             return
-        ready, sent = self._decided(due), []
+        sent: list[Coming] = []
+        gc.disable()  # a collection takes as long as sending thousands of messages
         try:
+            ready = self._decided(due)
             for start in range(0, len(ready), BATCH):
                 if not self._still_leading():
                     break
                 sent += self._send(ready[start : start + BATCH])
         finally:
+            gc.enable()
             for each in sent:
                 self._note(each.fire, DISPATCH)
+            self._standings.sent(each.fire.schedule for each in sent)
             self._learner.projection.fired(each.identity for each in sent)
             self._mark()
 
     def _decided(self, due: Sequence[Coming]) -> list[Coming]:
         """Return those of some fires that are to be sent; what becomes of the others is noted."""
-        standings, ready, now = self._standings(due), [], self._hooks.clock()
+        tallies, ready, now = self._standings.tallies([each.fire for each in due]), [], self._hooks.clock()
         for each in due:
-            definition, tally = self._definitions[each.fire.schedule], standings[each.fire.schedule]
-            standing = tally.of(each.fire)
+            definition, tally = self._definitions[each.fire.schedule], tallies.get(each.fire.schedule)
+            standing = FREE if tally is None else tally.of(each.fire)
             decision = decide(each.fire, definition, now, standing)
-            tally.count(each.fire, decision)
+            if tally is not None:
+                tally.count(each.fire, decision)
             if decision is DISPATCH:
                 ready.append(each)
                 continue
@@ -214,21 +237,6 @@ class Leader:
         self._hooks.passed("after publish")
         return ready
 
-    def _standings(self, due: Sequence[Coming]) -> dict[str, Tally]:
-        """Return how the schedules of some fires stand; only those are asked for that it matters to."""
-        definitions = {each.fire.schedule: self._definitions[each.fire.schedule] for each in due}
-        tallies = {
-            name: Tally(definition.row.fire_count + self._learner.counted[name])
-            for name, definition in definitions.items()
-        }
-        names = [name for name, definition in definitions.items() if definition.policies.overlap != "allow"]
-        if names:
-            for name, scheduled_for, run in self._ledger.fires.under_way(names, self._hooks.clock()):
-                tallies[name].runs[run] = scheduled_for
-            for name, count in self._ledger.fires.queued(names).items():
-                tallies[name].queued_count = count
-        return tallies
-
     def _cancel(self, runs: Collection[str]) -> None:
         """Ask for the end of runs, so that a fire can take their turn."""
         running = self._ledger.cancelling.request(list(runs), "a later fire takes its turn (overlap=cancel_running)")
@@ -238,13 +246,9 @@ class Leader:
     # Marking
 
     def _note(self, fire: FireRow, decision: Decision) -> None:
-        run = run_id(fire.schedule, fire.scheduled_for) if decision is DISPATCH else None
         marked = replace(fire, state=decision.state, cause=decision.cause, reason=decision.reason)
-        self._unmarked.append((marked, run))
+        self._unmarked.append((marked, run_id(fire.schedule, fire.scheduled_for)))
         self._handled.add((fire.schedule, fire.scheduled_for))
-        log = logger.info if decision is DISPATCH else logger.warning
-        facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
-        log(f"fire {decision.state}", extra={**facts, "reason": decision.reason, "run_id": run})
 
     def _mark(self) -> None:
         """Mark what was decided; what cannot be marked now is marked at the next tick, and not sent again."""
@@ -255,43 +259,25 @@ class Leader:
             counting = {fire.schedule for fire, _ in batch if self._counts(fire.schedule)}
             self._ledger.fires.mark(self.term, batch, counting)
             self._learner.counted.update(
-                fire.schedule for fire, run in batch if run is not None and fire.schedule in counting
+                fire.schedule for fire, _ in batch if fire.state == "dispatched" and fire.schedule in counting
             )
             del self._unmarked[: len(batch)]
             self._handled -= {(fire.schedule, fire.scheduled_for) for fire, _ in batch}
+            for fire, run in batch:
+                self._tell(fire, run)
+            self._still_leading()  # renews the lock: a herd takes longer than a tick should
+
+    def _tell(self, fire: FireRow, run: str | None) -> None:
+        facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
+        if fire.state == "dispatched":
+            logger.info("fire dispatched", extra={**facts, "run_id": run})
+        else:
+            logger.warning(f"fire {fire.state}", extra={**facts, "reason": fire.reason})
 
     def _counts(self, name: str) -> bool:
         definition = self._definitions.get(name)
         return definition is not None and definition.policies.fire_limit is not None
 
     def _still_leading(self) -> bool:
+        self._hooks.alive()
         return self._leadership.held and (self._leadership.fresh or self._leadership.hold())
-
-
-class Tally:
-    """How a schedule stands, kept up to date while its fires are decided.
-
-    Args:
-        fire_count: Its fires that were dispatched, where it counts them.
-    """
-
-    def __init__(self, fire_count: int) -> None:
-        self.runs: dict[str, datetime] = {}
-        self.queued_count = 0
-        self._fire_count = fire_count
-        self._decided: list[str] = []
-
-    def of(self, fire: FireRow) -> Standing:
-        """Return how the schedule stands for one of its fires."""
-        others = [run for run, scheduled_for in self.runs.items() if scheduled_for != fire.scheduled_for]
-        # One that waits already has its turn now.
-        queued = self.queued_count if fire.state == "expected" else 0
-        return Standing([*others, *self._decided], queued, self._fire_count)
-
-    def count(self, fire: FireRow, decision: Decision) -> None:
-        """Take a decision into account for the fires that follow."""
-        if decision is DISPATCH:
-            self._decided.append(f"{fire.scheduled_for}")
-            self._fire_count += 1
-        elif decision.state == "waiting" and fire.state == "expected":
-            self.queued_count += 1

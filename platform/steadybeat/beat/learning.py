@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,12 +32,12 @@ class Changed:
     """What is new since the last time.
 
     Attributes:
-        names: Of the schedules that were changed or retired.
-        definitions: Those that are to be expected from now on.
+        names: Of the schedules that were known, and have changed or were retired.
+        expected: Those that are to be expected from now on, each with its watermark.
     """
 
     names: set[str] = field(default_factory=set)
-    definitions: list[Definition] = field(default_factory=list)
+    expected: list[tuple[Definition, datetime]] = field(default_factory=list)
 
 
 class Learner:
@@ -61,7 +61,7 @@ class Learner:
         self._looked: dict[str, float] = {}
         self._strangers: frozenset[str] = frozenset()
         self.definitions: dict[str, Definition] = {}
-        self.projection = Projection(app)
+        self.projection = Projection(app, self.definitions)
         self.counted: Counter[str] = Counter()
 
     @property
@@ -101,8 +101,9 @@ class Learner:
                     changed.names.add(row.name)
                     self.projection.remove(row)
                 continue
+            until = row.expected_until or self._clock()
             try:
-                definition = Definition.of(row)
+                definition = Definition.of(replace(row, expected_until=None, generation=0))  # which take memory
             except ConfigurationError as error:
                 logger.error("a schedule of a newer release", extra={"schedule": row.name, "error": str(error)})
                 continue
@@ -110,8 +111,9 @@ class Learner:
             self.counted.pop(row.name, None)
             self.projection.change(definition)
             self._declare(row.service)
-            changed.names.add(row.name)
-            changed.definitions.append(definition)
+            changed.expected.append((definition, until))
+            if known is not None:
+                changed.names.add(row.name)
 
     def _declare(self, service: str) -> None:
         """Know the queue of a service that the ledger has and this code does not: a release applies it first."""

@@ -19,21 +19,25 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from celery.schedules import schedule as interval
+from redbeat import schedulers as redbeat
 from redbeat.decoder import RedBeatJSONEncoder
-from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
+from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf
 from redis.exceptions import RedisError
 
+from steadybeat.address import REDBEAT_SENTINEL
+from steadybeat.channel import client_of_schedules
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import Rule, from_json, to_celery
 from steadybeat.schedule.policies import Policies, policies_from_json
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 100
+_BATCH = 50
 LOOK_COUNT = 200
 
 
@@ -76,6 +80,19 @@ class SteadyEntry(RedBeatSchedulerEntry):
         )
 
 
+def get_redis(app: Any) -> Any:
+    """Return RedBeat's client of Redis.
+
+    Of sentinels RedBeat would ask a new one at each call, without a limit to how long connecting may take. It uses
+    the one that is there.
+    """
+    ensure_conf(app)
+    known = getattr(app, redbeat.REDBEAT_REDIS_KEY, None)
+    if known is None and app.redbeat_conf.redis_url.startswith(REDBEAT_SENTINEL):
+        setattr(app, redbeat.REDBEAT_REDIS_KEY, client_of_schedules(app, timeout_seconds=2.0, decode_responses=True))
+    return redbeat.get_redis(app)
+
+
 @dataclass(frozen=True, slots=True)
 class Edited:
     """An entry that one of RedBeat's tools has changed since we wrote it."""
@@ -88,14 +105,18 @@ class Projection:
     """Keeps RedBeat's keys in step with the ledger, a little at each tick.
 
     A Redis that does not answer is no reason to stop: what could not be written is written later.
+
+    Args:
+        app: The Celery app.
+        known: The schedules by name, which the caller keeps up to date.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, known: Mapping[str, Definition]) -> None:
         conf = ensure_conf(app)
         self._app = app
+        self._known = known
         self._schedule_key = conf.schedule_key
         self._revision_key = f"{conf.key_prefix}:steadybeat"
-        self._known: dict[str, Definition] = {}
         self._unwritten: dict[str, Definition | None] = {}
         self._fired: dict[str, datetime] = {}
         self._revision = 0
@@ -110,13 +131,11 @@ class Projection:
 
     def change(self, definition: Definition) -> None:
         """Have a schedule written that is new or has changed."""
-        name = definition.row.name
-        self._known[name] = self._unwritten[name] = definition
+        self._unwritten[definition.row.name] = definition
         self._revision = max(self._revision, definition.row.revision)
 
     def remove(self, row: ScheduleRow) -> None:
         """Have a schedule taken away that was retired."""
-        self._known.pop(row.name, None)
         self._unwritten[row.name] = None
         self._revision = max(self._revision, row.revision)
 
@@ -268,7 +287,7 @@ def _drop(pending: dict[str, Any], written: Iterable[tuple[str, Any]]) -> None:
 
 def project(app: Any, definitions: Mapping[str, Definition]) -> None:
     """Write schedules into RedBeat's keys, all at once; for programs that are no Beat."""
-    projection = Projection(app)
+    projection = Projection(app, definitions)
     for definition in definitions.values():
         projection.change(definition)
     projection.write()
@@ -289,6 +308,7 @@ def _score(definition: Definition, after: datetime) -> float:
     return -1.0 if following is None else following.timestamp()
 
 
+@lru_cache(maxsize=4096)
 def _as_celery(rule: Rule, tz: str) -> Any:
     """Return the nearest that RedBeat's encoder knows; the exact rule stands in ``steadybeat_spec``."""
     exact = to_celery(rule, tz=tz)

@@ -11,13 +11,11 @@ from typing import Any
 from celery.beat import SchedulingError
 from celery.signals import beat_init
 from redbeat.schedulers import RedBeatScheduler, acquire_distributed_beat_lock
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from steadybeat.beat.definitions import definitions
 from steadybeat.beat.leading import Hooks, Leader
 from steadybeat.beat.projection import SteadyEntry
+from steadybeat.channel import client_of_schedules
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
@@ -47,7 +45,11 @@ class SteadyScheduler(RedBeatScheduler):
         self._troubled = False
         super().__init__(app, **options)
         self._leadership = self._new_leadership()
-        self._hooks = Hooks(publish=self._publish, ahead=app.steadybeat.ahead(self._timeout_seconds))
+        self._hooks = Hooks(
+            publish=self._publish,
+            ahead=app.steadybeat.ahead(self._timeout_seconds),
+            alive=lambda: self._platform.beat(TICK),  # a herd of fires may take longer than a tick should
+        )
         self._acquired = 0
         self._platform.become("beat")
         self._warn_of_other_code()
@@ -58,12 +60,7 @@ class SteadyScheduler(RedBeatScheduler):
         return float(min(1.0, self._settings.leader_lock_seconds / 3))
 
     def _new_leadership(self) -> Leadership:
-        client = Redis.from_url(
-            self.app.redbeat_conf.redis_url,
-            socket_timeout=self._timeout_seconds,
-            socket_connect_timeout=self._timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = client_of_schedules(self.app, timeout_seconds=self._timeout_seconds)
         return Leadership(client, self.lock_key, self._settings.leader_lock_seconds)
 
     def _warn_of_other_code(self) -> None:
@@ -141,7 +138,6 @@ class SteadyScheduler(RedBeatScheduler):
         return self._leader
 
     def _publish(self, entry: SteadyEntry, producer: Any) -> None:
-        self._platform.beat(TICK)  # a herd of fires may take longer than a tick should
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:

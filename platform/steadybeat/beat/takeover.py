@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.utils.time import delta_resolution
-from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf, get_redis
+from redbeat.schedulers import RedBeatSchedulerEntry, ensure_conf
 from redis.exceptions import RedisError
 
 from steadybeat.beat.definitions import definition, entries, time_zone
 from steadybeat.beat.meaning import Note, notes
+from steadybeat.beat.projection import get_redis
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import ScheduleRow

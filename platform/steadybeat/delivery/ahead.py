@@ -133,6 +133,7 @@ class Ahead:
         if self._producer is None:
             self._connection = self._app.connection_for_write(transport_options=self._timeouts)
             self._producer = self._app.amqp.Producer(self._connection.default_channel, auto_declare=False)
+            self._producer.declared = set()
         return self._producer
 
     @contextmanager

@@ -98,10 +98,8 @@ class SteadyAMQP(AMQP):
             if not _is_recorded(self.app, name):
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
-            ahead = getattr(producer, "ahead", None)
-            if ahead is not None:
-                ahead.take(run)
-                return None if run.not_before else publish(producer, name, message, **options)
+            if getattr(producer, "ahead", None) is not None:
+                return _build(publish, producer, name, message, options, run)
             diversion = _diversion.get()
             if diversion is not None and diversion.takes(run.id):
                 diversion.runs.append(run)
@@ -119,6 +117,19 @@ class SteadyAMQP(AMQP):
                 return None
 
         return send_task_message
+
+
+def _build(
+    publish: Callable[..., Any], producer: Any, name: str, message: Any, options: dict[str, Any], run: NewRun
+) -> Any:
+    """Have a message built that is sent later; a queue is declared with the first one for it."""
+    producer.ahead.take(run)
+    if run.not_before is not None:
+        return None
+    if run.queue in producer.declared:
+        options["declare"] = ()
+    producer.declared.add(run.queue)
+    return publish(producer, name, message, **options)
 
 
 def _is_recorded(app: Any, name: str) -> bool:

@@ -21,6 +21,8 @@ from urllib.parse import quote
 import psycopg
 import redis
 
+from steadybeat.address import Address
+from steadybeat.channel import client as open_redis
 from steadybeat.dev import unprivileged
 from steadybeat.dev.embedded import EmbeddedServer, ServerError, free_port, scratch_folder
 from steadybeat.dev.leash import Child, StopSteps, spawn
@@ -211,7 +213,7 @@ class PostgresServer(EmbeddedServer):
 
 def redis_answers(url: str, pid: int | None = None) -> bool:
     """Return whether the Redis at `url`, in process `pid` when given, answers PING within a second."""
-    client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    client = open_redis(Address.read(url, "STEADYBEAT_REDIS_URL"), timeout_seconds=1)
     try:
         return client.ping() is True and (pid is None or client.info("server")["process_id"] == pid)
     except (redis.RedisError, OSError):

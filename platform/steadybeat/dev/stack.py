@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from steadybeat.address import without_password
 from steadybeat.dev.folder import StackFolder
 from steadybeat.dev.health import http_answers, port_answers, pulse_beats
 from steadybeat.dev.leash import Child, StopSteps, spawn
@@ -246,9 +246,3 @@ class Stack(Supervisor):
             )
 
         return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=awaited)
-
-
-def without_password(url: str) -> str:
-    """Return `url` with ``***`` in the place of its password."""
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url

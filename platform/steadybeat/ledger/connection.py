@@ -47,6 +47,7 @@ _TYPES: dict[str, Any] = {
     "through_outbox": Boolean(),
     "names": ARRAY(Text()),
     "queues": ARRAY(Text()),
+    "services": ARRAY(Text()),
     "states": ARRAY(Text()),
     "run_ids": ARRAY(Text()),
 }

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import FireRow
 
 _EXPECT = sql("""
@@ -35,13 +36,16 @@ _EXPECT = sql("""
      WHERE f.state = 'superseded' AND f.revision < excluded.revision
 """)
 _FIRE = "f.schedule, f.scheduled_for, f.due_at, f.revision, f.state, f.reason, f.cause, f.asked"
-_DUE = sql(f"""
+_DUE = Prepared(
+    sql(f"""
     SELECT {_FIRE} FROM steadybeat.fires f
      WHERE f.state = 'expected' AND f.due_at <= :until
      ORDER BY f.due_at
      LIMIT CAST(:row_count AS integer)
 """)
-_COMING = sql(f"""
+)
+_COMING = Prepared(
+    sql(f"""
     SELECT {_FIRE} FROM steadybeat.fires f
      WHERE f.state = 'expected' AND f.due_at <= :until
        AND f.due_at >= :since
@@ -49,8 +53,10 @@ _COMING = sql(f"""
      ORDER BY f.due_at, f.schedule, f.scheduled_for
      LIMIT CAST(:row_count AS integer)
 """)
+)
 # The first in the queue of each schedule of which no run goes on.
-_TURN = sql(f"""
+_TURN = Prepared(
+    sql(f"""
     SELECT DISTINCT ON (f.schedule) {_FIRE}
       FROM steadybeat.fires f JOIN steadybeat.schedules s ON s.name = f.schedule
      WHERE f.state = 'waiting' AND (s.paused_at IS NULL OR f.asked IS NOT NULL)
@@ -60,6 +66,7 @@ _TURN = sql(f"""
      ORDER BY f.schedule, f.scheduled_for
      LIMIT CAST(:row_count AS integer)
 """)
+)
 _QUEUED = sql("""
     SELECT schedule, count(*) AS fire_count FROM steadybeat.fires
      WHERE state = 'waiting' AND schedule = ANY(:names) GROUP BY schedule
@@ -77,19 +84,18 @@ _MARK = sql("""
     ),
     fire AS (
         UPDATE steadybeat.fires f
-           SET state = given.state, reason = given.reason, cause = given.cause, run_id = given.run_id, term = :term,
+           SET state = given.state, reason = given.reason, cause = given.cause, term = :term,
+               run_id = CASE WHEN given.state = 'dispatched' THEN given.run_id END,
                dispatched_at = CASE WHEN given.state = 'dispatched' THEN clock_timestamp() END
           FROM given
          WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
            AND f.state IN ('expected', 'waiting')
-        RETURNING f.schedule, f.scheduled_for, f.state, f.reason
+        RETURNING f.schedule, f.state, given.run_id
     ),
     taken_back AS (
         UPDATE steadybeat.runs r
-           SET state = 'cancelled', reason = 'its fire is ' || fire.state || ': ' || fire.reason,
-               finished_at = clock_timestamp()
-          FROM fire
-         WHERE fire.state <> 'dispatched' AND r.schedule = fire.schedule AND r.scheduled_for = fire.scheduled_for
+           SET state = 'cancelled', reason = 'its fire was not to run', finished_at = clock_timestamp()
+         WHERE r.id = ANY(ARRAY(SELECT run_id FROM fire WHERE state <> 'dispatched'))
            AND r.state = 'enqueued' AND r.attempt_count = 0 AND r.finished_at IS NULL
     )
     UPDATE steadybeat.schedules s SET fire_count = s.fire_count + counted.fire_count
@@ -188,7 +194,8 @@ class Fires:
 
         Args:
             term: The leadership that decided.
-            marks: Each fire, in the state and with the reason it is to have, and its run.
+            marks: Each fire, in the state and with the reason it is to have, and the run that is its own; one that
+                was built ahead and is not to run is taken back.
             counted: The schedules whose fires are counted when they are dispatched.
         """
         rows = [
@@ -209,4 +216,4 @@ class Fires:
         return int(self._database.execute(_TERM)[0].term)
 
     def _fires(self, statement: Any, values: dict[str, Any]) -> list[FireRow]:
-        return [FireRow(**row._mapping) for row in self._database.execute(statement, values)]
+        return [FireRow(**row._asdict()) for row in self._database.execute(statement, values)]

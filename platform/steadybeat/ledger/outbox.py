@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import Envelope
 
 _DUE = sql("""
@@ -17,6 +18,9 @@ _DUE = sql("""
      LIMIT CAST(:row_count AS integer)
        FOR UPDATE OF o SKIP LOCKED
 """)
+_ANY_DUE = Prepared(
+    sql("SELECT EXISTS (SELECT FROM steadybeat.outbox WHERE publish_at <= clock_timestamp()) AS there_is")
+)
 _SENT = sql("""
     WITH gone AS (
         DELETE FROM steadybeat.outbox WHERE id = ANY(CAST(:ids AS bigint[])) RETURNING run, delivery_no
@@ -53,6 +57,8 @@ class Outbox:
         Returns:
             How many were sent.
         """
+        if not self._database.execute(_ANY_DUE, {})[0].there_is:
+            return 0
         with self._database.transaction() as connection:
             connection.execute(_OVERTAKEN)
             due = [

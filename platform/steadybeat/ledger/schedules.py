@@ -6,6 +6,7 @@ What a person changes beside that is in `interventions`.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,31 +18,42 @@ from sqlalchemy import Connection, insert
 
 from steadybeat.errors import EditConflict
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.tables import operations
 
-_PAGE = 2000
+_PAGE = 500
 _COLUMNS = """
     name, task, service, spec::text, policies::text, args::text, kwargs::text, options::text, source, revision,
     generation, expected_until, retired_at, code::text, paused_at, paused_by, paused_reason, consecutive_failures,
     fire_count"""
+# Without what only people and `apply` ask for: a Beat has a hundred thousand of them in memory.
+_LEAN = _COLUMNS.replace("code::text", "NULL::text AS code")
 _ALL = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at IS NULL ORDER BY name")
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = :name AND retired_at IS NULL FOR UPDATE")
 _THESE = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE name = ANY(:names) ORDER BY name FOR UPDATE")
 _LEFT_OVER = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules WHERE retired_at > expected_until")
-_EVERY = sql(f"SELECT {_COLUMNS} FROM steadybeat.schedules")
-_PAGE_OF_ALL = sql(f"""
+_OF_CODE = sql(f"""
     SELECT {_COLUMNS} FROM steadybeat.schedules
+     WHERE name = ANY(:names) OR (service = ANY(:services) AND code IS NOT NULL AND retired_at IS NULL)
+""")
+_PAGE_OF_ALL = sql(f"""
+    SELECT {_LEAN} FROM steadybeat.schedules
      WHERE retired_at IS NULL AND name > :after_name ORDER BY name LIMIT CAST(:row_count AS integer)
 """)
 # A transaction that has a number below the horizon has ended. One above it may yet commit what this did not see.
 _HORIZON = sql("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon")
-_CHANGED = sql(f"""
+_CHANGED = Prepared(
+    sql(f"""
     SELECT (pg_snapshot_xmin(pg_current_snapshot()))::text::bigint AS horizon, changed.*
       FROM (VALUES (1)) one LEFT JOIN (
-           SELECT {_COLUMNS} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
+           SELECT {_LEAN} FROM steadybeat.schedules WHERE changed_in >= :since_transaction) changed ON true
 """)
-_ONE_APPLY_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7215436829)")
+)
+# Comparing a hundred thousand definitions takes its time, between two statements.
+_ONE_APPLY_AT_A_TIME = sql("""
+    SELECT pg_advisory_xact_lock(7215436829), set_config('idle_in_transaction_session_timeout', '60s', true)
+""")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
     INSERT INTO steadybeat.schedules AS s
@@ -61,7 +73,6 @@ _PUT = sql("""
            expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < clock_timestamp()
                                  THEN s.expected_until ELSE coalesce(:since, clock_timestamp()) END
      WHERE s.retired_at IS NOT NULL OR s.revision = :revision
-    RETURNING s.revision
 """)
 _NOTE_CODE = sql("""
     UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
@@ -114,7 +125,10 @@ class Schedules:
         return [row_of(row) for row in self._database.execute(_ALL)]
 
     def pages(self) -> Iterator[list[ScheduleRow]]:
-        """Yield every schedule that is not retired, by name, so many at a time that memory is not filled."""
+        """Yield every schedule that is not retired, by name, so many at a time that memory is not filled.
+
+        They come without `code`, as those of `changed` do.
+        """
         after = ""
         while True:
             values = {"after_name": after, "row_count": _PAGE}
@@ -148,8 +162,8 @@ class Schedules:
 
     def difference(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Return what `apply` would change."""
-        stored = {row.name: row_of(row) for row in self._database.execute(_EVERY)}
-        return _difference(stored, wanted, set(services))
+        stored = self._database.execute(_OF_CODE, _of_code(wanted, services))
+        return _difference({row.name: row_of(row) for row in stored}, wanted)
 
     def apply(self, wanted: Sequence[ScheduleRow], services: Sequence[str]) -> list[Change]:
         """Make the ledger's schedules of some services those that their code defines, and return what that changes.
@@ -163,17 +177,16 @@ class Schedules:
             services: Only schedules of these are retired.
         """
         with one_at_a_time(self._database) as connection:
-            stored = {row.name: row_of(row) for row in connection.execute(_EVERY)}
-            changes = _difference(stored, wanted, set(services))
+            rows = connection.execute(_OF_CODE, _of_code(wanted, services))
+            stored = {row.name: row_of(row) for row in rows}
+            changes = _difference(stored, wanted)
             if changes:
                 # Somebody may have edited one meanwhile; from here on nobody does.
                 rows = connection.execute(_THESE, {"names": [change.name for change in changes]})
                 stored |= {row.name: row_of(row) for row in rows}
-                changes = _difference(stored, wanted, set(services))
+                changes = _difference(stored, wanted)
                 generation = connection.execute(_GENERATION).scalar_one()
-                by_name = {row.name: row for row in wanted}
-                for change in changes:
-                    _carry_out(connection, change, by_name.get(change.name), stored.get(change.name), generation)
+                _carry_out(connection, changes, {row.name: row for row in wanted}, stored, generation)
         return changes
 
     def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
@@ -207,8 +220,10 @@ def one_at_a_time(database: Database) -> Iterator[Connection]:
 
 def row_of(row: Any) -> ScheduleRow:
     """Return a row of `schedules`; equal parts of many rows are one object."""
-    values = dict(row._mapping)
+    values = row._asdict()
     values.pop("horizon", None)
+    for name in ("task", "service", "source"):
+        values[name] = sys.intern(values[name])
     for name in ("spec", "policies", "args", "kwargs", "options", "code"):
         values[name] = None if values[name] is None else _parsed(values[name])
     return ScheduleRow(**values)
@@ -230,35 +245,87 @@ def defined(row: ScheduleRow | None) -> str | None:
     return None if row is None else json_of({name: getattr(row, name) for name in DEFINED})
 
 
-def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow], services: set[str]) -> list[Change]:
+def _of_code(wanted: Sequence[ScheduleRow], services: Sequence[str]) -> dict[str, Any]:
+    return {"names": [row.name for row in wanted], "services": list(services)}
+
+
+def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow]) -> list[Change]:
     changes = []
     for row in wanted:
         former = stored.get(row.name)
         if former is None or former.retired_at is not None:
             changes.append(Change(row.name, "added"))
         elif former.source == "code":
-            fields = tuple(name for name in DEFINED if json_of(getattr(row, name)) != json_of(getattr(former, name)))
+            fields = tuple(name for name in DEFINED if getattr(row, name) != getattr(former, name))
             changes += [Change(row.name, "changed", fields)] if fields else []
-        elif defined(row) != (None if former.code is None else json_of(former.code)):
+        elif {name: getattr(row, name) for name in DEFINED} != former.code:
             changes.append(Change(row.name, "kept"))
     names = {row.name for row in wanted}
-    changes += [
-        Change(name, "retired")
-        for name, row in stored.items()
-        if name not in names and row.retired_at is None and row.service in services and row.code is not None
-    ]
+    gone = [name for name, row in stored.items() if name not in names and row.retired_at is None]
+    changes += [Change(name, "retired") for name in gone]
     return changes
 
 
 def _carry_out(
-    connection: Connection, change: Change, row: ScheduleRow | None, former: ScheduleRow | None, generation: int
+    connection: Connection,
+    changes: Sequence[Change],
+    wanted: Mapping[str, ScheduleRow],
+    stored: Mapping[str, ScheduleRow],
+    generation: int,
 ) -> None:
-    if row is None:
-        retire(connection, change.name, generation)
-    elif change.verb == "kept":
-        connection.execute(_NOTE_CODE, {"name": row.name, "code": defined(row), "generation": generation})
-    else:
-        put(connection, row, former, source="code", code=row, generation=generation)
+    for change in changes:
+        if change.verb == "retired":
+            retire(connection, change.name, generation)
+    for verb in ("added", "changed"):
+        rows = [wanted[change.name] for change in changes if change.verb == verb]
+        for start in range(0, len(rows), _PAGE):
+            some = rows[start : start + _PAGE]
+            _put(
+                connection,
+                [_put_values(row, stored.get(row.name), "code", defined(row), generation) for row in some],
+            )
+            if verb == "changed":
+                connection.execute(_SUPERSEDE_COMING, [_superseded(row.name) for row in some])
+    kept = [wanted[change.name] for change in changes if change.verb == "kept"]
+    if kept:
+        values = [{"name": row.name, "code": defined(row), "generation": generation} for row in kept]
+        connection.execute(_NOTE_CODE, values)
+
+
+def _superseded(name: str) -> dict[str, Any]:
+    return {"name": name, "reason": "the schedule was changed", "cause": "superseded"}
+
+
+def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write definitions, if they are still at the revisions that were looked at."""
+    if connection.execute(_PUT, rows).rowcount == len(rows):
+        return
+    named = rows[0]["name"] if len(rows) == 1 else f"one of {rows[0]['name']} … {rows[-1]['name']}"
+    raise EditConflict(
+        f"schedule {named!r}: somebody has brought it in or changed it at this very moment; look at it again, and then"
+        " decide.",
+        schedule=named,
+    )
+
+
+def _put_values(
+    row: ScheduleRow,
+    former: ScheduleRow | None,
+    source: str,
+    code: str | None,
+    generation: int,
+    since: datetime | None = None,
+) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": row.name,
+        "task": row.task,
+        "service": row.service,
+        "source": source,
+        "since": since,
+    }
+    values["revision"] = 0 if former is None else former.revision
+    parts = {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    return {**values, **parts, "generation": generation, "code": code}
 
 
 def put(
@@ -268,7 +335,6 @@ def put(
     *,
     source: str,
     code: ScheduleRow | Mapping[str, Any] | None,
-    generation: int | None = None,
     since: datetime | None = None,
 ) -> None:
     """Write a definition under the next revision; fires of the former one that are to come are superseded.
@@ -279,33 +345,16 @@ def put(
         former: The one that was looked at before, if there was one.
         source: ``code`` or ``operator``.
         code: What the code defines, if it does.
-        generation: Of the service's apply; a new one unless given.
         since: Fires after this instant are expected; from now on unless given.
 
     Raises:
         EditConflict: Somebody else has brought it in or changed it meanwhile.
     """
-    values: dict[str, Any] = {
-        "name": row.name,
-        "task": row.task,
-        "service": row.service,
-        "generation": generation or connection.execute(_GENERATION).scalar_one(),
-        "source": source,
-        "since": since,
-        "revision": 0 if former is None else former.revision,
-        "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
-    }
-    values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
-    if connection.execute(_PUT, values).first() is None:
-        raise EditConflict(
-            f"schedule {row.name!r}: somebody has brought it in or changed it at this very moment;"
-            " look at it again, and then decide.",
-            schedule=row.name,
-        )
+    generation = connection.execute(_GENERATION).scalar_one()
+    text = defined(code) if isinstance(code, ScheduleRow) else json_of(code) if code is not None else None
+    _put(connection, [_put_values(row, former, source, text, generation, since)])
     # After that nobody writes fires of the former definition any more.
-    connection.execute(
-        _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
-    )
+    connection.execute(_SUPERSEDE_COMING, _superseded(row.name))
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:

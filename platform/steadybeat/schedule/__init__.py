@@ -18,6 +18,22 @@ and go out aware in UTC. A rule says *when* only; catch-up, overlap and the othe
     stored.py       rules from JSON
     dialects.py     rules as Celery's own schedules
     fires.py        the key, the run id and the jitter of a fire
+
+What can be written, with ``from steadybeat import any_of, cron, every, once, rrule, window``:
+
+    cron("0 6 * * *", tz="Europe/Riga")                            every day at 06:00 in Riga
+    cron("30 2 * * *", tz="America/New_York", dst="skip")          not on the day on which there is no 02:30
+    cron("H H(0-5) * * *")                                         at night, when the schedule's name decides
+    every(timedelta(minutes=5))                                    288 times a day
+    once(datetime(2026, 6, 1, 9, tzinfo=timezone.utc))             one shot
+    rrule("FREQ=MONTHLY;BYDAY=2FR", dtstart=datetime(2026, 1, 9, 9, tzinfo=timezone.utc))
+    any_of(cron("0 6 * * MON-FRI"), cron("0 9 * * SAT,SUN"))       later at the weekend
+    cron("0 6 * * *").excluding(date(2026, 12, 25))                not at Christmas
+    cron("0 6 * * *").excluding(holidays.LV(years=[2026, 2027]))   not on public holidays
+    cron("*/5 * * * *").excluding(window("SAT 22:00", "SUN 04:00", tz="Europe/Riga"))
+    cron("0 * * * *").excluding(window(cron("0 2 * * SUN#1"), timedelta(hours=4)))
+    cron("0 6 * * *").starting(datetime(2026, 6, 1, tzinfo=timezone.utc)).limited(10)
+    every(timedelta(hours=1)).until(datetime(2027, 1, 1, tzinfo=timezone.utc))
 """
 
 from steadybeat.schedule.combination import AnyOf, any_of

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from steadybeat.schedule.bounds import Narrowed, in_words, is_never_due, just_before
@@ -13,14 +14,18 @@ from steadybeat.schedule.rule import MICROSECOND, Rule, lower, refused, written
 from steadybeat.schedule.windows import Dates, Stretch, Window
 from steadybeat.schedule.zones import END, zone_name, zone_of
 
-FAR = timedelta(hours=1)
-"""Over distances longer than this a sequence is asked anew instead of being walked along."""
+WALK = 50
+"""So many steps in a row a sequence is walked along in vain; then it is asked anew, further on."""
 
-PATIENCE = 600_000
-"""So many fires in a row are looked at in vain, more than a year of minutes, before a rule is taken to have ended."""
+MOST = 1_200_000
+"""So many steps in a row are made in vain, more than a year of minutes, before a rule is taken to have ended."""
+
+LEAST, LONG = 100, timedelta(days=40 * 366)
+"""It is so as well where nothing is left of a hundred fires and forty years: no date stays away from its weekday
+for longer."""
 
 LEAP = 100
-"""What asking anew costs of that patience."""
+"""So many steps asking anew counts as."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,40 +73,59 @@ class Excluding(Narrowed):
         return without(self.rule.named(name), tuple(each.named(name) for each in self.what))
 
     def _fires(self, after: datetime) -> Iterator[datetime]:
-        coming = self.rule._fires(after)
-        gone, patience = self._stretches(after), PATIENCE
-        begin, end = next(gone)
-        covered = after
+        if after >= END:
+            return
+        coming, gone = self.rule._fires(after), _Gone(self.what, after)
+        last, looked = after, 0
         while (fire := next(coming, None)) is not None and fire < END:
-            if fire - begin > FAR:
-                patience -= LEAP
-                gone = self._stretches(just_before(fire))
-                begin, end = next(gone)
-            while begin <= fire:
-                covered = max(covered, end)
-                begin, end = next(gone)
+            covered = gone.until(fire)
             if fire >= covered:
-                patience = PATIENCE
+                last, looked, gone.steps = fire, 0, 0
                 yield fire
                 continue
-            patience -= 1
-            if covered - fire > FAR:
-                patience -= LEAP
+            looked, gone.steps = looked + 1, gone.steps + 1
+            if looked % WALK == 0 and covered - fire > MICROSECOND:
+                gone.steps += LEAP
                 coming = self.rule._fires(just_before(covered))
-            if patience < 0:
+            if gone.steps > MOST or (looked > LEAST and fire - last > LONG):
                 return
 
-    def _stretches(self, after: datetime) -> Iterator[Stretch]:
-        """Yield what is left out by its begin, and at last a stretch that is never reached."""
-        yield from heapq.merge(*(_stretches(each, after) for each in self.what))
-        while True:
-            yield END, END
+
+class _Gone:
+    """What is left out, walked along from an instant on."""
+
+    __slots__ = ("_begin", "_covered", "_end", "_stretches", "_what", "steps")
+
+    def __init__(self, what: tuple[Window | Rule, ...], after: datetime) -> None:
+        self._what, self._covered, self.steps = what, after, 0
+        self._begin, self._end = after, after
+        self._stretches: Iterator[Stretch] = iter(())
+        self._ask(after)
+
+    def until(self, fire: datetime) -> datetime:
+        """Return where what covers an instant ends, or an instant not after it if nothing does."""
+        walked = 0
+        while self._begin <= fire:
+            self._covered = max(self._covered, self._end)
+            self._begin, self._end = next(self._stretches)
+            walked += 1
+            if walked == WALK:
+                self.steps += LEAP
+                self._ask(fire)
+        self.steps += walked
+        return self._covered
+
+    def _ask(self, instant: datetime) -> None:
+        """Begin with what reaches to an instant; behind the last one stands a stretch that is never reached."""
+        found = heapq.merge(*(_stretches(each, just_before(instant)) for each in self._what))
+        self._stretches = chain(found, repeat((END, END)))
+        self._begin, self._end = next(self._stretches)
 
 
 def _stretches(what: Window | Rule, after: datetime) -> Iterator[Stretch]:
     if isinstance(what, Window):
         return what.stretches(after)
-    return ((fire, fire + MICROSECOND) for fire in what._fires(just_before(after)))
+    return ((fire, fire + MICROSECOND) for fire in what._window(just_before(after), END))
 
 
 def excluding(rule: Rule, what: Iterable[object], tz: object) -> Rule:

@@ -44,8 +44,6 @@ class Once(Rule):
 def once(at: datetime) -> Once:
     """Return the rule of a single instant: a one-shot that survives restarts, since a schedule keeps it.
 
-    An instant that has passed is due as far as the schedule's catch-up reaches back.
-
     Args:
         at: Aware, in any time zone, to the microsecond.
 

@@ -172,8 +172,7 @@ class Rule(ABC):
 
         Raises:
             ScheduleError: Something is none of these, a calendar is empty, the rule has several time zones and
-                `tz` does not say which, or nothing would be left. The search for what is left ends after a
-                year of left-out minutes in a row.
+                `tz` does not say which, or nothing would be left: of a year of minutes, or of forty years.
         """
         from steadybeat.schedule.exclusion import excluding
 

@@ -79,12 +79,18 @@ def _any_of(data: Mapping[str, Any]) -> Rule:
 
 
 def _excluding(data: Mapping[str, Any]) -> Rule:
-    return without(_rule_in(data), tuple(_read(each) for each in data["what"]))
+    what = tuple(_read(each) for each in data["what"])
+    if not what:
+        raise ValueError
+    return without(_rule_in(data), what)
 
 
 def _dates(data: Mapping[str, Any]) -> Window:
     zone_of(data["tz"])
-    return Dates(tuple(sorted({date.fromisoformat(day) for day in data["dates"]})), data["tz"])
+    found = tuple(sorted({date.fromisoformat(day) for day in data["dates"]}))
+    if not found:
+        raise ValueError
+    return Dates(found, data["tz"])
 
 
 _INSTANT = "a time such as '2026-01-01T00:00:00Z'"

@@ -28,7 +28,7 @@ from steadybeat.errors import ScheduleWarning, did_you_mean
 from steadybeat.schedule.fields import FIELDS, allowed, both_days_restricted, of_fixed_time, written_out
 from steadybeat.schedule.hashing import bound, has_hash, readable, words
 from steadybeat.schedule.rule import EPOCH, SECOND, Rule, not_named, refused
-from steadybeat.schedule.zones import BEGIN, CORRECTION, Span, changes, spans, zone_name
+from steadybeat.schedule.zones import BEGIN, CORRECTION, END, Span, changes, spans, zone_name
 
 MODES = ("or", "and")
 DST = ("once", "skip", "twice")
@@ -115,6 +115,8 @@ class Cron(Rule):
         clock = _read(self.expression, self.mode)
         if clock is None:
             raise not_named(self)
+        if after >= END:
+            return
         begin = max(after.replace(microsecond=0), BEGIN)
         if clock.fixed and self.tz != "UTC" and begin.astimezone(ZoneInfo(self.tz)).fold:
             begin -= CORRECTION  # what the first pass of a repeated hour had must be known in the second

@@ -83,7 +83,7 @@ class Dates(Window):
     def stretches(self, after: datetime) -> Iterator[Stretch]:
         """Yield a stretch for each date."""
         begin = bisect_left(self.dates, (max(after, BEGIN) - 2 * DAY).date())
-        for day in self.dates[begin:]:
+        for day in self.dates[begin : bisect_left(self.dates, END.date())]:
             midnight = datetime.combine(day, time())
             end = reading(self.tz, midnight + DAY)
             if end > after:
@@ -225,7 +225,9 @@ def window(
 
     ``window("SAT 22:00", "SUN 04:00", tz="Europe/Riga")`` is on the wall clock, every week, or without days of the
     week every day; a begin that the clock shows twice is the first one, an end the last one.
+
     ``window(datetime(…), datetime(…))`` is between two instants, once.
+
     ``window(cron("0 2 * * SUN#1"), timedelta(hours=4))`` lasts a while from every instant of a rule on.
 
     Args:

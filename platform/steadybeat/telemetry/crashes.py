@@ -23,6 +23,9 @@ CONTROL_FLOW = (celery.exceptions.Ignore, celery.exceptions.Retry, celery.except
 # Names under which Sentry's and Celery's own code hands over the arguments of a task.
 _ARGUMENTS = frozenset({"args", "kwargs", "argsrepr", "kwargsrepr", "positional_args"})
 
+# What Celery's Beat logs as an error, with a stack, when the broker was away for a moment: it listens again by itself.
+_ONLY_DEAF = "beat pidbox connection error"
+
 # A report is some ten levels deep: exception, values, stacktrace, frames, lines.
 _LEVELS = 20
 
@@ -101,6 +104,9 @@ def complete(event: Any, hint: Mapping[str, Any]) -> Any:
 
 
 def _tagged(event: Any, hint: Mapping[str, Any]) -> Any:
+    record = hint.get("log_record")
+    if record is not None and str(record.msg).startswith(_ONLY_DEAF):
+        return None
     exc_info = hint.get("exc_info")
     if exc_info and isinstance(exc_info[1], CONTROL_FLOW):
         return None

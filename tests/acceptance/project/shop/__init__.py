@@ -19,6 +19,8 @@ if "SHOP_VISIBILITY_SECONDS" in os.environ:
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
     }
+if "SHOP_SENTINEL_PASSWORD" in os.environ:
+    app.conf.broker_transport_options = {"sentinel_kwargs": {"password": os.environ["SHOP_SENTINEL_PASSWORD"]}}
 steadybeat.install(app)
 if "SHOP_STUCK" in os.environ:
     app.steps["consumer"].add("shop.faults:StuckEventLoop")

@@ -1,8 +1,11 @@
-"""Channel: how messages cross Redis. kombu's channel, unable to choke on a message, and with one client for all.
+"""Transport: how messages cross Redis. kombu's channel, unable to choke on a message, and with one client for all.
 
 kombu's own takes an item off a queue and then decodes it; an item that is no message ends the worker, and is gone.
 Here it is handed to `keep_foreign` instead. kombu's own also builds a Redis client for every acknowledgement, about
 a fifth of a worker's time; here a channel has one.
+
+A URL of sentinels is all that kombu needs: `Connection` reads it whole. kombu's own loses the database that stands in
+the last part, fails on the master's name in the URL, and changes to a transport of its own at the first failure.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import base64
 import functools
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,14 +24,21 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from steadybeat.address import Address, is_sentinel
+from steadybeat.channel.clients import Sentinels
+
 logger = logging.getLogger(__name__)
 
-TRANSPORT = f"{__name__}:Transport"
+TRANSPORT = "steadybeat.channel:Transport"
 KeepForeign = Callable[[str, bytes, str], None]
 Command = tuple[str, tuple[Any, ...]]
 """A method of redis-py's client and its arguments."""
 
 _TAKES_AN_ITEM = ("BRPOP", "RPOP")
+_ASK_SECONDS = 10.0
+
+SENTINELS = "steadybeat_sentinels"
+"""Transport option: host and port of each sentinel. So copies of a connection, and those of a pool, have them too."""
 
 
 class _Reader:
@@ -148,6 +159,25 @@ class Channel(kombu_redis.Channel):
             logger.error("foreign message kept", extra={"queue": queue, "reason": reason})
 
 
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):
+    """Our channel to the master that the sentinels name, asked again at each connection."""
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        login = self._connparams(asynchronous)
+        del login["host"], login["port"]
+        asked = Sentinels(
+            self.connection.client.transport_options[SENTINELS],
+            getattr(self, "sentinel_kwargs", None),
+            min_other_sentinels=getattr(self, "min_other_sentinels", 0),
+            **login,
+        )
+        if asynchronous:
+            self._async_sentinel_manager = asked
+        else:
+            self._sentinel_manager = asked
+        return asked.client(self.master_name).connection_pool
+
+
 class Connection(kombu.Connection):
     """kombu's connection, which calls itself a Redis one: Flower and Celery's banners read its URL.
 
@@ -157,21 +187,55 @@ class Connection(kombu.Connection):
 
     keep_foreign: KeepForeign | None = None
 
+    def __init__(self, hostname: Any = "localhost", *args: Any, transport_options: Any = None, **options: Any) -> None:
+        transport_options = dict(transport_options or {})
+        url = ";".join(hostname) if isinstance(hostname, list | tuple) else hostname
+        if is_sentinel(url):
+            address = Address.read(url, "broker_url", transport_options)
+            transport_options |= {"master_name": address.master_name, SENTINELS: address.sentinels}
+            hostname = address.first_url
+        super().__init__(hostname, *args, transport_options=transport_options, **options)
+
     @classmethod
     def keeping(cls, keep_foreign: KeepForeign) -> type[Connection]:
         """Return a class of connections that hand what is no message to `keep_foreign`."""
         return type("Connection", (cls,), {"keep_foreign": staticmethod(keep_foreign)})
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
-        """Return the URL with the scheme of Redis instead of the name of our transport."""
+        """Return the URL with the scheme of Redis instead of the name of our transport; of sentinels, the first."""
         uri = str(super().as_uri(*args, **kwargs))
+        if SENTINELS in self.transport_options:
+            return uri.replace(f"{TRANSPORT}://", "sentinel://")
         return uri.replace(f"{TRANSPORT}://", "rediss://" if self.ssl else "redis://")
 
 
+class Poller(kombu_redis.MultiChannelPoller):
+    """kombu's poller, which asks without an event loop too whether a subscription is still alive.
+
+    Beat listens for remote control without one. A server that hangs would leave it deaf for ever.
+    """
+
+    _ask_at = 0.0
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        """Wait for an event."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._ask_at = now + _ASK_SECONDS
+            self.maybe_check_subclient_health()
+        return super().get(callback, timeout)
+
+
 class Transport(kombu_redis.Transport):
-    """kombu's Redis transport over our `Channel`; named by Celery's setting ``broker_transport``."""
+    """kombu's Redis transport over our channels; named by Celery's setting ``broker_transport``."""
 
     Channel = Channel
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        if SENTINELS in client.transport_options:  # kombu's pools make connections of kombu's own class
+            self.Channel = SentinelChannel
+        super().__init__(client, **options)
+        self.cycle = Poller()
 
 
 def why_unreadable(item: bytes | str) -> str:

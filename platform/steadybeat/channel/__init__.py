@@ -1,0 +1,34 @@
+"""Channel: how messages cross Redis, and how every client of Redis is made.
+
+`transport` is kombu's transport, unable to choke on a message; `clients` opens Redis wherever something other than a
+message is wanted of it; `server` says whether a Redis may be used at all.
+"""
+
+from steadybeat.channel.clients import Sentinels, client, client_of_schedules
+from steadybeat.channel.server import refuse_unfit, refuse_unfit_schedules
+from steadybeat.channel.transport import (
+    TRANSPORT,
+    Channel,
+    Command,
+    Connection,
+    KeepForeign,
+    SentinelChannel,
+    Transport,
+    why_unreadable,
+)
+
+__all__ = [
+    "TRANSPORT",
+    "Channel",
+    "Command",
+    "Connection",
+    "KeepForeign",
+    "SentinelChannel",
+    "Sentinels",
+    "Transport",
+    "client",
+    "client_of_schedules",
+    "refuse_unfit",
+    "refuse_unfit_schedules",
+    "why_unreadable",
+]
