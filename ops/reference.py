@@ -28,7 +28,7 @@ import click
 from celery import Celery
 
 import steadybeat
-from steadybeat import errors, schedule
+from steadybeat import errors, schedule, schedules
 from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
 from steadybeat.commands.usage import EXAMPLE
@@ -72,6 +72,8 @@ _OTHER_RULES = """\
 A `schedule` may also be a `timedelta`, a number of seconds, an aware `datetime` (due once), Celery's `crontab` or
 `schedule`, RedBeat's `rrule`, or django-celery-beat's `clocked`. A crontab is read in the time zone of the Celery app,
 and is due where both of its day fields fit, as in Celery."""
+_AT_RUN_TIME = """\
+`from steadybeat import schedules`: what an application changes beside its code; [how](../schedules.md#by-a-program)."""
 
 
 def pages() -> dict[str, str]:
@@ -242,6 +244,8 @@ def tasks_page() -> str:
         *(_member(name) for name in _run_members()),
         "## Rules of time",
         *_rules(),
+        f"## Schedules at run time\n\n{_AT_RUN_TIME}",
+        *_functions(),
         "## Errors",
         f"```text\n{inspect.cleandoc(errors.__doc__ or '').split(chr(10) * 2)[1]}\n```",
     ]
@@ -292,18 +296,24 @@ def _rules() -> Iterator[str]:
     yield f"### Other forms\n\n{_OTHER_RULES}"
 
 
-def _parameters(function: Any) -> str:
+def _functions() -> Iterator[str]:
+    for name, member in inspect.getmembers(schedules, inspect.isfunction):
+        if name in schedules.__all__:
+            given = _parameters(member, ",\n    ")
+            yield f"### schedules.{name}()\n\n```text\n{name}(\n    {given},\n)\n```\n\n{_documented(member)}"
+
+
+def _parameters(function: Any, between: str = ", ") -> str:
     """Return the parameters of a function or method as they are written, `self` left out."""
     parts, starred = [], False
     for name, each in inspect.signature(function).parameters.items():
         if each.kind is each.KEYWORD_ONLY and not starred:
             parts.append("*")
-            starred = True
-        starred = starred or each.kind is each.VAR_POSITIONAL
-        star = "*" if each.kind is each.VAR_POSITIONAL else ""
+        starred = starred or each.kind in (each.KEYWORD_ONLY, each.VAR_POSITIONAL)
+        star = "*" * ((each.kind is each.VAR_POSITIONAL) + 2 * (each.kind is each.VAR_KEYWORD))
         shown = f"{star}{name}" if each.annotation is each.empty else f"{star}{name}: {each.annotation}"
         parts.append(shown if each.default is each.empty else f"{shown} = {each.default!r}")
-    return ", ".join(part for part in parts if part != "self")
+    return between.join(part for part in parts if part != "self")
 
 
 # Docstrings

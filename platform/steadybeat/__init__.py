@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steadybeat import schedules
     from steadybeat.app import install
     from steadybeat.errors import Permanent, ScheduleWarning, SteadybeatError
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
@@ -27,6 +28,7 @@ __all__ = [
     "install",
     "once",
     "rrule",
+    "schedules",
     "window",
 ]
 
@@ -43,6 +45,7 @@ _ROOMS = {
     "install": "steadybeat.app",
     "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
+    "schedules": "steadybeat.schedules",
     "window": "steadybeat.schedule",
 }
 
@@ -50,5 +53,6 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_ROOMS[name]), name)
+    room = importlib.import_module(_ROOMS[name])
+    value = globals()[name] = room if room.__name__ == f"{__name__}.{name}" else getattr(room, name)
     return value

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from steadybeat import every
 from steadybeat.ledger.rows import ScheduleRow
-from steadybeat.schedule import Rule
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
 from tests.acceptance.project.timetable import AUDIT, CHARGE, TICK

@@ -1,4 +1,4 @@
-"""The documentation, done: the commands of the README run, and the guide of the first hour goes as it is written."""
+"""The documentation, done: the commands of the README run, and guides go as they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from tests.documents import ROOT, Block, blocks, comes_out
 from tests.eventually import eventually
 
-GUIDE = "docs/first-hour.md"
+GUIDES = ("docs/first-hour.md", "docs/schedules.md")
 
 
 @pytest.fixture
@@ -57,12 +57,12 @@ def type_in(commands: list[str], folder: Path, environment: dict[str, str]) -> s
     )
 
 
-def follow(block: Block, folder: Path, environment: dict[str, str]) -> None:
+def follow(guide: str, block: Block, folder: Path, environment: dict[str, str]) -> None:
     """Type the commands of a block, and see that what it says is printed."""
 
     def done() -> bool:
         typed = type_in(block.commands, folder, environment)
-        printed = f"{GUIDE}, line {block.line}:\n{block.text}\n--- printed:\n{typed.stdout}{typed.stderr}"
+        printed = f"{guide}, line {block.line}:\n{block.text}\n--- printed:\n{typed.stdout}{typed.stderr}"
         assert typed.returncode == 0, printed
         assert comes_out(block.answers, typed.stdout), printed
         return True
@@ -73,8 +73,9 @@ def follow(block: Block, folder: Path, environment: dict[str, str]) -> None:
         done()
 
 
-def test_the_first_hour_goes_as_it_is_written(tmp_path: Path, environment: dict[str, str]) -> None:
-    found = blocks(GUIDE)
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_goes_as_it_is_written(guide: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    found = blocks(guide)
     for block in found:
         if block.file:
             file = tmp_path / block.file
@@ -85,7 +86,7 @@ def test_the_first_hour_goes_as_it_is_written(tmp_path: Path, environment: dict[
     assert len(steps) > 5
     with left_running(start.commands[0], tmp_path, environment, tmp_path / "dev.log", "everything ready"):
         for block in steps:
-            follow(block, tmp_path, environment)
+            follow(guide, block, tmp_path, environment)
 
 
 def test_the_commands_of_the_readme_run_in_their_order(tmp_path: Path, environment: dict[str, str]) -> None:

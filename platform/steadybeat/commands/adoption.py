@@ -1,4 +1,4 @@
-"""`celery -A … schedules import` and `schedules check`: what plain Celery and RedBeat had, and what it means here."""
+"""`celery -A … schedules import`: what RedBeat had, and what it means here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steadybeat.errors import ConfigurationError
 if TYPE_CHECKING:
     from steadybeat.beat.takeover import Found
 
-_MARKS = {"taken over": "+", "in the ledger": "", "left": "!", "well": "", "refused": "!"}
+_MARKS = {"taken over": "+", "in the ledger": "", "left": "!", "well": "", "refused": "!", "doubtful": "!"}
 
 
 @click.command(
@@ -55,7 +55,7 @@ def import_(ctx: click.Context, source: str, dry_run: bool, reason: str, as_json
         _take_over(app, found, reason.strip())
     out = Output(ctx)
     if as_json:
-        listed = [_entry(each, now) for each in found]
+        listed = [entry(each, now) for each in found]
         document = {"from": source, "dry_run": dry_run, "plain_beat_lock_seconds": lock, "entries": listed}
         out.json(document)
     else:
@@ -90,7 +90,8 @@ def _take_over(app: Any, found: Sequence[Found], reason: str) -> None:
     project(app, {row.name: Definition.of(row) for row in ledger.schedules.all()})
 
 
-def _entry(found: Found, now: datetime) -> dict[str, Any]:
+def entry(found: Found, now: datetime) -> dict[str, Any]:
+    """Return what there is to say about an entry, for JSON."""
     from steadybeat.schedule import from_json
 
     row = found.row
@@ -112,19 +113,20 @@ def _show(out: Output, found: Sequence[Found], dry_run: bool) -> None:
     if not found:
         out.say("Nothing to do: RedBeat has no entries of its own in Redis.")
         return
-    lines = [(each.name, each.verdict, text) for each in found for text in _said(each)]
-    out.table(_columns(), lines)
+    lines = [(each.name, each.verdict, text) for each in found for text in said(each)]
+    out.table(columns(), lines)
     taken, left = ([each for each in found if each.verdict == verdict] for verdict in ("taken over", "left"))
     if not taken and not left:
         out.say("Nothing to do: the ledger has them all.")
         return
-    said = f"{count(len(taken), 'schedule')} taken over, {len(left)} left"
+    counted = f"{count(len(taken), 'schedule')} taken over, {len(left)} left"
     waiting = sum(each.needs_person for each in left)
-    said += f" ({waiting} of them {'needs' if waiting == 1 else 'need'} you)" if waiting else ""
-    out.say(f"Would be: {said}. Nothing was changed (--dry-run)." if dry_run else f"{said}.")
+    counted += f" ({waiting} of them {'needs' if waiting == 1 else 'need'} you)" if waiting else ""
+    out.say(f"Would be: {counted}. Nothing was changed (--dry-run)." if dry_run else f"{counted}.")
 
 
-def _said(found: Found) -> Iterator[str]:
+def said(found: Found) -> Iterator[str]:
+    """Yield what there is to say about an entry, line by line."""
     from steadybeat.schedule import from_json
 
     if found.row is None:
@@ -134,54 +136,11 @@ def _said(found: Found) -> Iterator[str]:
     yield from (f"{note.about}: {note.text}" for note in found.notes)
 
 
-def _columns() -> list[Column]:
+def columns() -> list[Column]:
+    """Return how lines of name, verdict and text look."""
     return [
         Column(title="", value=lambda line: _MARKS[line[1]]),
         Column(title="schedule", value=lambda line: str(line[0])),
         Column(title="verdict", value=lambda line: str(line[1])),
         Column(title="what", value=lambda line: str(line[2]), tight="wrap"),
     ]
-
-
-@click.command(cls=Command, epilog="Example: celery -A tasks schedules check")
-@json_option
-@click.pass_context
-def check(ctx: click.Context, as_json: bool) -> None:
-    """Say what the code's schedules mean here.
-
-    That is where plain Celery or RedBeat means something else. Nothing is changed, and the ledger is not asked.
-
-    Exits with 1 where an entry is refused.
-
-    \b
-    --json: [{"name", "verdict": "well" | "refused", "reason": text, "rule": words or null,
-              "notes": [{"about", "text"}]}]
-    """  # noqa: D301
-    from steadybeat.beat.definitions import entries
-
-    app = installed(ctx, tasks=True, schema=False)
-    found = [_checked(app, name, written) for name, written in sorted(entries(app), key=lambda each: each[0])]
-    out = Output(ctx)
-    if as_json:
-        names = ("name", "verdict", "reason", "rule", "notes")
-        out.json([{name: _entry(each, datetime.now(UTC))[name] for name in names} for each in found])
-    elif found:
-        out.table(_columns(), [(each.name, each.verdict, text) for each in found for text in _said(each)])
-    else:
-        out.say("The code defines no schedules.")
-    if any(each.needs_person for each in found):
-        ctx.exit(1)
-
-
-def _checked(app: Any, name: str, written: Any) -> Found:
-    from steadybeat.beat.definitions import definition
-    from steadybeat.beat.takeover import Found, notes_of_code
-
-    try:
-        row = definition(app, name, written)
-    except ConfigurationError as error:
-        reason = str(error).removeprefix(f"schedule {name!r}: ")
-        return Found(name=name, verdict="refused", reason=reason, needs_person=True)
-    if row is None:
-        return Found(name=name, verdict="well", reason="it is not enabled, and so not defined")
-    return Found(name=name, verdict="well", row=row, notes=tuple(notes_of_code(app, written, row)))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from steadybeat.commands.output import length
+from steadybeat.commands.output import length, moment
 from steadybeat.commands.schedules import due_at, unknown_schedule
 from steadybeat.commands.why import Facts, neighbours
 from steadybeat.errors import ConfigurationError, did_you_mean
@@ -47,6 +47,22 @@ def schedule_of(book: Ledger, name: str) -> dict[str, Any]:
     found = book.story.schedule(name)
     if found is None:
         raise unknown_schedule(name, [row.name for row in book.schedules.all()])
+    return found
+
+
+def present(book: Ledger, name: str) -> dict[str, Any]:
+    """Return a schedule by its name, unless it is retired.
+
+    Raises:
+        ConfigurationError: Nobody has it, or it is retired; names the way out.
+    """
+    found = schedule_of(book, name)
+    if found["retired_at"] is not None:
+        raise ConfigurationError(
+            f"schedule {name!r}: was retired at {moment(found['retired_at'])}; `schedules add` or `schedules apply`"
+            " brings it back.",
+            schedule=name,
+        )
     return found
 
 

@@ -94,6 +94,10 @@ def _schedules(ledger: Ledger) -> Offer:
     return ((row.name, row.task if row.task != row.name else "") for row in ledger.schedules.all())
 
 
+def _paused(ledger: Ledger) -> Offer:
+    return ((row.name, row.paused_reason or "") for row in ledger.schedules.all() if row.paused_at is not None)
+
+
 def _services(ledger: Ledger) -> Offer:
     for row in ledger.schedules.all():
         yield row.service, ""
@@ -125,6 +129,9 @@ def _ended_runs(ledger: Ledger) -> Offer:
 schedule_names = _completes(_schedules)
 """Offers the names of schedules."""
 
+paused_schedule_names = _completes(_paused)
+"""Offers the names of schedules that are paused."""
+
 service_names = _completes(_services)
 """Offers services that have schedules or recent runs."""
 
@@ -141,6 +148,11 @@ ended_run_ids = _completes(_ended_runs)
 def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the words that stand for an instant."""
     return [word for word in ("last", "next", "now") if word.startswith(incomplete)]
+
+
+def past_instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer the words that stand for an instant which has passed."""
+    return [word for word in ("last", "now") if word.startswith(incomplete)]
 
 
 class RunState(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only

@@ -84,6 +84,11 @@ class Output:
             system: Literal["auto"] | None = None if ctx.obj.no_color else "auto"
             self._console = Console(color_system=system, highlight=False, markup=False, emoji=False)
 
+    @property
+    def console(self) -> Any:
+        """The terminal as Rich knows it, or None in a pipe."""
+        return self._console
+
     def json(self, document: Any) -> None:
         """Print one JSON document: instants as ISO 8601 in UTC, durations in seconds."""
         click.echo(json.dumps(as_json(document), indent=2, ensure_ascii=False))

@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from steadybeat.commands import completion
-from steadybeat.commands.adoption import check, import_
+from steadybeat.commands.adoption import import_
+from steadybeat.commands.backfill import backfill
+from steadybeat.commands.checking import check
+from steadybeat.commands.explaining import explain
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, distance, json_option, length, moment, nominal
-from steadybeat.commands.usage import Group, reason_given
+from steadybeat.commands.schedule_edits import add, pause, paused, remove, resume
+from steadybeat.commands.showing import show
+from steadybeat.commands.triggering import trigger
+from steadybeat.commands.usage import Group
 from steadybeat.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -23,16 +29,16 @@ if TYPE_CHECKING:
     from steadybeat.ledger.schedules import Change
     from steadybeat.schedule import Rule
 
-_MARKS = {"added": "+", "changed": "~", "retired": "-"}
+_MARKS = {"added": "+", "changed": "~", "retired": "-", "kept": "="}
 
 
 @click.group(cls=Group, epilog="Example: celery -A tasks schedules next")
 def schedules() -> None:
-    """Show, apply and remove schedules, take over RedBeat's."""
+    """Show, apply and change schedules, take over RedBeat's."""
 
 
-schedules.add_command(import_)
-schedules.add_command(check)
+for _command in (add, backfill, check, explain, import_, pause, remove, resume, show, trigger):
+    schedules.add_command(_command)
 
 
 @schedules.command(epilog="Example: celery -A tasks schedules apply --dry-run")
@@ -43,11 +49,11 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Bring the code's schedules into the ledger.
 
     A step of every deploy; a rollback applies again. A changed schedule's coming fires are superseded; a schedule
-    that the code no longer has is retired.
+    that the code no longer has is retired. What an operator has changed or paused stays so: it is kept.
 
     \b
     --json: {"dry_run": bool, "schedule_count": n,
-             "changes": [{"name", "verb": "added" | "changed" | "retired", "fields": [text, …],
+             "changes": [{"name", "verb": "added" | "changed" | "retired" | "kept", "fields": [text, …],
                           "before": schedule or null, "after": schedule or null}]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.beat.definitions import definitions
@@ -70,8 +76,8 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
                     "name": change.name,
                     "verb": change.verb,
                     "fields": change.fields,
-                    "before": _defined(before.get(change.name)),
-                    "after": _defined(after.get(change.name)),
+                    "before": defined(before.get(change.name)),
+                    "after": defined(after.get(change.name)),
                 }
                 for change in changes
             ],
@@ -82,7 +88,8 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
         out.say(f"No change: the ledger has {count(len(wanted), 'schedule')} as the code defines them.")
 
 
-def _defined(row: ScheduleRow | None) -> dict[str, Any] | None:
+def defined(row: ScheduleRow | None) -> dict[str, Any] | None:
+    """Return what a schedule is defined as, for JSON."""
     names = ("task", "service", "spec", "policies", "args", "kwargs", "options")
     return None if row is None else {name: getattr(row, name) for name in names}
 
@@ -117,6 +124,8 @@ def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: C
 
     if after is None:
         return ["the code no longer has it"]
+    if change.verb == "kept":
+        return [f"the code changed it, an operator's edit holds; `schedules remove {change.name}` takes the edit back"]
     if before is None or change.verb == "added":
         return [from_json(after.spec).explain()]
     lines = []
@@ -125,35 +134,36 @@ def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: C
         if field == "spec":
             lines.append(f"rule: {from_json(old).explain()} → {from_json(new).explain()}")
         elif field == "policies":
-            names = [name for name in new if old.get(name) != new[name]]
-            lines += [f"{name}: {_said(old.get(name))} → {_said(new[name])}" for name in names]
+            names = [name for name in sorted({**old, **new}) if old.get(name) != new.get(name)]
+            lines += [f"{name}: {_said(old.get(name))} → {_said(new.get(name))}" for name in names]
         else:
             lines.append(f"{field}: {_said(old)} → {_said(new)}")
     return lines or ["its definition"]
 
 
 def _said(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @schedules.command("list", epilog="Example: celery -A tasks schedules list --service royalties")
 @click.option("--service", help="Only schedules of this service.", shell_complete=completion.service_names)
+@click.option("--paused", "only_paused", is_flag=True, help="Only those that are paused.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, service: str | None, as_json: bool) -> None:
+def list_(ctx: click.Context, service: str | None, only_paused: bool, as_json: bool) -> None:
     """List the ledger's schedules.
 
-    Each with its rule in words, its next fire, and the state of its last run.
+    Each with its rule in words, its next fire, and the state of its last run; and whether it is paused.
 
     \b
     --json: [{"name", "service", "task", "rule": words, "spec", "policies", "next_fire_at": instant,
               "last_run": {"id", "state", "reason", "scheduled_for", "finished_at"} or null,
-              "source": "code" | "operator", "revision": n}]
+              "source": "code" | "operator", "revision": n, "paused": {"at", "by", "reason"} or null}]
     """  # noqa: D301
     from steadybeat.ledger import Ledger
 
     book = Ledger.of(installed(ctx))
-    rows = _of_service(book.schedules.all(), service)
+    rows = [row for row in _of_service(book.schedules.all(), service) if row.paused_at or not only_paused]
     last = book.story.last_runs([row.name for row in rows])
     now = datetime.now(UTC)
     listed = [_listed(row, last.get(row.name), now) for row in rows]
@@ -162,6 +172,8 @@ def list_(ctx: click.Context, service: str | None, as_json: bool) -> None:
         out.json(listed)
     elif listed:
         out.table(_list_columns(now), listed)
+    elif only_paused:
+        out.say("No schedule is paused.")
     else:
         out.say("No schedules yet. `celery -A … schedules apply` brings in those of the code.")
 
@@ -192,6 +204,7 @@ def _listed(row: ScheduleRow, last: dict[str, Any] | None, now: datetime) -> dic
         "last_run": last and {name: value for name, value in last.items() if name != "schedule"},
         "source": row.source,
         "revision": row.revision,
+        "paused": paused({name: getattr(row, name) for name in ("paused_at", "paused_by", "paused_reason")}),
     }
 
 
@@ -208,6 +221,7 @@ def _list_columns(now: datetime) -> list[Column]:
         Column(title="task", value=lambda row: row["task"], shown_from=180),
         Column(title="rule", value=lambda row: row["rule"], tight="wrap"),
         Column(title="next fire", value=lambda row: nominal(row["next_fire_at"])),
+        Column(title="paused", value=lambda row: "paused" if row["paused"] else "", style="yellow"),
         Column(title="last run", value=last_state),
         Column(title="for the fire", value=last_fire, shown_from=120, style="dim"),
         Column(title="source", value=lambda row: row["source"], shown_from=150, style="dim"),
@@ -226,10 +240,10 @@ def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> No
     """Say what fires next.
 
     These are the next fires of the schedule NAME, or of all. A fire is due at its nominal time and its jitter, which
-    is always the same for one fire.
+    is always the same for one fire. Those of a paused schedule are skipped, unless it is resumed before.
 
     \b
-    --json: [{"schedule": text, "scheduled_for": instant, "due_at": instant}]
+    --json: [{"schedule": text, "scheduled_for": instant, "due_at": instant, "paused": bool}]
     """  # noqa: D301
     from steadybeat.ledger import Ledger
 
@@ -251,44 +265,11 @@ def next_(ctx: click.Context, name: str | None, limit: int, as_json: bool) -> No
             Column(title="due", value=lambda fire: moment(fire["due_at"])),
             Column(title="jitter", value=_delay, right=True, shown_from=90, style="dim"),
             Column(title="", value=lambda fire: distance(fire["due_at"], now), shown_from=80, style="dim"),
+            Column(title="paused", value=lambda fire: "paused" if fire["paused"] else "", style="yellow"),
         ]
         out.table(columns, fires)
     else:
         out.say("No schedules yet. `celery -A … schedules apply` brings in those of the code.")
-
-
-@schedules.command(epilog="Example: celery -A tasks schedules remove customer-42 --reason 'they have left'")
-@click.argument("name", shell_complete=completion.schedule_names)
-@click.option("--reason", required=True, help="Why; it is written down with your name.")
-@json_option
-@click.pass_context
-def remove(ctx: click.Context, name: str, reason: str, as_json: bool) -> None:
-    """Retire a schedule that no code defines.
-
-    NAME is one taken over from RedBeat, or one of a service that is gone. Fires that are not sent yet are superseded;
-    runs go on. What this program's code defines is refused: take it out there, and apply. What another program's code
-    defines comes back when that one applies.
-
-    \b
-    --json: {"removed": text, "reason": text}
-    """  # noqa: D301
-    from steadybeat.beat.definitions import definitions
-    from steadybeat.commands.rerun import who
-    from steadybeat.ledger import Ledger
-
-    app = installed(ctx, tasks=True)
-    reason = reason_given(reason, "the customer has left")
-    if any(row.name == name for row in definitions(app)):
-        raise ConfigurationError(
-            f"schedule {name!r}: this program's code defines it; take it out there, and run `schedules apply`.",
-            schedule=name,
-        )
-    Ledger.of(app).interventions.remove(name, who=who(), reason=reason)
-    out = Output(ctx)
-    if as_json:
-        out.json({"removed": name, "reason": reason})
-    else:
-        out.say(f"Removed: {name}. Fires that were not sent yet are superseded.")
 
 
 def _delay(fire: dict[str, Any]) -> str:
@@ -309,7 +290,8 @@ def _fires(row: ScheduleRow, now: datetime) -> Iterator[dict[str, Any]]:
     rule = from_json(row.spec)
     at = rule.next_after(now)
     while at is not None:
-        yield {"schedule": row.name, "scheduled_for": at, "due_at": due_at(row.name, at, row.policies, rule)}
+        due = due_at(row.name, at, row.policies, rule)
+        yield {"schedule": row.name, "scheduled_for": at, "due_at": due, "paused": row.paused_at is not None}
         at = rule.next_after(at)
 
 

@@ -6,6 +6,8 @@ connection      one engine per process, and telling "refused" from "does not ans
 rows            what the ledger is given and gives back
 schedules       definitions: apply, retire, list
 interventions   what people do to schedules and fires
+joining         a caller's transaction that a change is part of
+history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
@@ -28,6 +30,7 @@ from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
+from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.outbox import Outbox
@@ -62,6 +65,7 @@ class Ledger:
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
         self.story = Story(self.database)
+        self.history = History(self.database)
 
     @classmethod
     def of(cls, app: Any) -> Ledger:

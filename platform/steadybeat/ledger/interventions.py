@@ -18,8 +18,7 @@ from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
 from steadybeat.ledger.schedules import note, one, put, retire
 
-# What is not there cannot be locked.
-_ONE_ADDS_IT = sql("SELECT pg_advisory_xact_lock(hashtextextended(:name, 7215436829))")
+_ONE_PUT_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(hashtextextended(:name, 7215436829))")
 _PAUSE = sql("""
     UPDATE steadybeat.schedules
        SET paused_at = clock_timestamp(), paused_by = :who, paused_reason = :reason,
@@ -113,14 +112,12 @@ class Interventions:
             EditConflict: Somebody has changed it since.
         """
         with self._within(connection) as transaction:
+            _one_at_a_time(transaction, row.name)
             former = one(transaction, row.name)
-            if former is None:
-                transaction.execute(_ONE_ADDS_IT, {"name": row.name})
-                former = one(transaction, row.name)
             _check_revision(former or row, revision, present=former is not None)
             if former is not None and all(getattr(row, name) == getattr(former, name) for name in DEFINED):
                 return Edit("unchanged", former.revision)
-            put(transaction, row, source="operator", code=former and former.code, since=since)
+            put(transaction, row, former, source="operator", code=former and former.code, since=since)
             note(transaction, "schedules put", row, who, reason, policies=row.policies, before=former and former.spec)
             now = one(transaction, row.name)
             assert now is not None
@@ -212,7 +209,7 @@ class Interventions:
             restored = row.source == "operator" and row.code is not None
             if restored:
                 assert row.code is not None
-                put(transaction, ScheduleRow(name=name, **row.code), source="code", code=row.code)
+                put(transaction, ScheduleRow(name=name, **row.code), row, source="code", code=row.code)
             else:
                 retire(transaction, name)
             note(transaction, "schedules remove", row, who, reason, source=row.source)
@@ -249,6 +246,11 @@ class Interventions:
             asked = _ask(transaction, row, times, kind)
             note(transaction, f"schedules {kind}", row, who, reason, fires=[*map(str, asked)])
         return asked
+
+
+def _one_at_a_time(connection: Connection, name: str) -> None:
+    """Wait for others who put this schedule: one that is not there yet has no row to be locked."""
+    connection.execute(_ONE_PUT_AT_A_TIME, {"name": name})
 
 
 def _ask(connection: Connection, row: ScheduleRow, times: Sequence[datetime], kind: str) -> list[datetime]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from steadybeat.errors import EditConflict
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
@@ -72,6 +73,7 @@ _PUT = sql("""
            retired_at = NULL, updated_at = clock_timestamp(),
            expected_until = CASE WHEN s.retired_at IS NULL AND s.expected_until < :instant
                                  THEN s.expected_until ELSE coalesce(:since, :instant) END
+     WHERE s.retired_at IS NOT NULL OR s.revision = :revision
 """)
 _NOTE_CODE = sql("""
     UPDATE steadybeat.schedules SET code = CAST(:code AS jsonb), generation = :generation WHERE name = :name
@@ -191,7 +193,7 @@ class Schedules:
                 stored |= {row.name: row_of(row) for row in held}
                 changes = _difference(stored, wanted)
                 generation = connection.execute(_GENERATION).scalar_one()
-                _carry_out(connection, changes, {row.name: row for row in wanted}, generation)
+                _carry_out(connection, changes, {row.name: row for row in wanted}, stored, generation)
         return changes
 
     def take_over(self, given: Mapping[str, tuple[ScheduleRow, datetime]], *, who: str, reason: str) -> list[str]:
@@ -209,7 +211,8 @@ class Schedules:
             names = [name for name in given if name not in present]
             for name in names:
                 row, since = given[name]
-                put(connection, row, source=row.source, since=since, code=row if row.source == "code" else None)
+                code = row if row.source == "code" else None
+                put(connection, row, None, source=row.source, since=since, code=code)
                 note(connection, "schedules import", row, who, reason, since=since.isoformat())
         return names
 
@@ -265,12 +268,17 @@ def _difference(stored: dict[str, ScheduleRow], wanted: Sequence[ScheduleRow]) -
         elif {name: getattr(row, name) for name in DEFINED} != former.code:
             changes.append(Change(row.name, "kept"))
     names = {row.name for row in wanted}
-    changes += [Change(name, "retired") for name, row in stored.items() if name not in names]
+    gone = [name for name, row in stored.items() if name not in names and row.retired_at is None]
+    changes += [Change(name, "retired") for name in gone]
     return changes
 
 
 def _carry_out(
-    connection: Connection, changes: Sequence[Change], wanted: Mapping[str, ScheduleRow], generation: int
+    connection: Connection,
+    changes: Sequence[Change],
+    wanted: Mapping[str, ScheduleRow],
+    stored: Mapping[str, ScheduleRow],
+    generation: int,
 ) -> None:
     for change in changes:
         if change.verb == "retired":
@@ -278,12 +286,15 @@ def _carry_out(
         elif change.verb == "changed":
             row = wanted[change.name]
             instant = connection.execute(_SUPERSEDE_COMING, _superseded(row.name)).scalar_one()
-            connection.execute(_PUT, _put_values(row, "code", defined(row), generation, instant))
+            _put(connection, [_put_values(row, stored[row.name], "code", defined(row), generation, instant)])
     added = [wanted[change.name] for change in changes if change.verb == "added"]
     for start in range(0, len(added), _PAGE):
         instant = connection.execute(_CLOCK).scalar_one()
         some = added[start : start + _PAGE]
-        connection.execute(_PUT, [_put_values(row, "code", defined(row), generation, instant) for row in some])
+        _put(
+            connection,
+            [_put_values(row, stored.get(row.name), "code", defined(row), generation, instant) for row in some],
+        )
     kept = [wanted[change.name] for change in changes if change.verb == "kept"]
     if kept:
         values = [{"name": row.name, "code": defined(row), "generation": generation} for row in kept]
@@ -294,8 +305,21 @@ def _superseded(name: str) -> dict[str, Any]:
     return {"name": name, "reason": "the schedule was changed", "cause": "superseded"}
 
 
+def _put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write definitions, if they are still at the revisions that were looked at."""
+    if connection.execute(_PUT, rows).rowcount == len(rows):
+        return
+    named = rows[0]["name"] if len(rows) == 1 else f"one of {rows[0]['name']} … {rows[-1]['name']}"
+    raise EditConflict(
+        f"schedule {named!r}: somebody has brought it in or changed it at this very moment; look at it again, and then"
+        " decide.",
+        schedule=named,
+    )
+
+
 def _put_values(
     row: ScheduleRow,
+    former: ScheduleRow | None,
     source: str,
     code: str | None,
     generation: int,
@@ -303,7 +327,7 @@ def _put_values(
     since: datetime | None = None,
 ) -> dict[str, Any]:
     values: dict[str, Any] = {"name": row.name, "task": row.task, "service": row.service, "source": source}
-    values |= {"instant": instant, "since": since}
+    values |= {"instant": instant, "since": since, "revision": 0 if former is None else former.revision}
     parts = {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
     return {**values, **parts, "generation": generation, "code": code}
 
@@ -311,6 +335,7 @@ def _put_values(
 def put(
     connection: Connection,
     row: ScheduleRow,
+    former: ScheduleRow | None,
     *,
     source: str,
     code: ScheduleRow | Mapping[str, Any] | None,
@@ -321,14 +346,18 @@ def put(
     Args:
         connection: In a transaction.
         row: The definition.
+        former: The one that was looked at before, if there was one.
         source: ``code`` or ``operator``.
         code: What the code defines, if it does.
         since: Fires after this instant are expected; from now on unless given.
+
+    Raises:
+        EditConflict: Somebody else has brought it in or changed it meanwhile.
     """
     generation = connection.execute(_GENERATION).scalar_one()
     text = defined(code) if isinstance(code, ScheduleRow) else json_of(code) if code is not None else None
     instant = connection.execute(_SUPERSEDE_COMING, _superseded(row.name)).scalar_one()
-    connection.execute(_PUT, _put_values(row, source, text, generation, instant, since))
+    _put(connection, [_put_values(row, former, source, text, generation, instant, since)])
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:

@@ -10,12 +10,16 @@ from typing import Any
 
 from click.testing import Result
 
-from steadybeat.ledger import Ledger
+from steadybeat.ledger import Ledger, schema
 from steadybeat.ledger.fires import Expected
 from steadybeat.ledger.rows import FireRow
 
 UNKNOWN = "01920000-0000-7000-8000-000000000000"
 ROOT = Path(__file__).parents[3]
+MIGRATIONS = sorted(
+    file.name.partition("_")[0] for file in (Path(schema.__file__).parent / "migrations" / "versions").glob("0*.py")
+)
+LATEST = MIGRATIONS[-1]
 
 Run = Callable[..., Result]
 MakeApp = Callable[..., Any]
@@ -53,10 +57,12 @@ def charged(app: Any, instance: str, *args: Any, error: str | None = None, **opt
     return sent
 
 
-def made_fire(book: Ledger, at: datetime, state: str = "expected", reason: str | None = None) -> FireRow:
+def made_fire(
+    book: Ledger, at: datetime, state: str = "expected", reason: str | None = None, cause: str | None = None
+) -> FireRow:
     """A fire of shop.mail.digest on record."""
     row = next(each for each in book.schedules.all() if each.name == "shop.mail.digest")
-    fire = FireRow(schedule=row.name, scheduled_for=at, due_at=at, state=state, reason=reason)
+    fire = FireRow(schedule=row.name, scheduled_for=at, due_at=at, state=state, reason=reason, cause=cause)
     until = max(at, row.expected_until or at) + timedelta(microseconds=1)
     book.fires.expect([Expected(row.name, row.revision, until, [fire])])
     return fire

@@ -26,7 +26,7 @@ from tests.integration.commands.shop import MakeApp, Run, charged, refusal, said
 
 OURS = distribution("steadybeat").entry_points.select(group="celery.commands")
 RUN_UNTIL_STOPPED = {"dev", "watchdog"}  # they answer nothing, so that there is nothing to print as JSON
-NEED_NO_LEDGER = {("health",), ("schedules", "check")}
+NEED_NO_LEDGER = {("health",), ("schedules", "check"), ("schedules", "explain")}
 HEAVY = {"alembic", "psycopg", "rich", "sentry_sdk", "sqlalchemy", "structlog", "tornado"}
 CELERY = [str(Path(sys.executable).with_name("celery"))]
 
@@ -266,6 +266,14 @@ def test_the_tab_key_offers_what_the_ledger_knows(app: Any, run: Run, instance: 
     assert press_tab("runs", "list", "--task", "shop.b") == ["shop.billing.report", "shop.billing.charge"]
     assert press_tab("runs", "list", "--schedule", "") == ["shop.mail.digest"]
     assert press_tab("runs", "list", "--state", "d") == ["dead"]
+    for verb in ("add", "backfill", "explain", "pause", "remove", "show", "trigger"):
+        assert press_tab("schedules", verb, "shop") == ["shop.mail.digest"], verb
+    assert press_tab("schedules", "resume", "") == []
+    run("schedules", "pause", "shop.mail.digest", "--reason", "x")
+    assert press_tab("schedules", "resume", "") == ["shop.mail.digest"]
+    assert press_tab("schedules", "trigger", "shop.mail.digest", "--as-of", "") == ["last", "now"]
+    assert press_tab("schedules", "add", "new", "--task", "shop.m") == ["shop.mail.digest"]
+    assert press_tab("schedules", "add", "new", "--overlap", "q") == ["queue_one", "queue_all"]
     assert sorted(press_tab("runs", "show", "")) == sorted([ended, waits])
     assert press_tab("runs", "rerun", "") == [ended]
 

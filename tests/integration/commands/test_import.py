@@ -158,11 +158,11 @@ def test_what_is_taken_over_stays_until_it_is_removed_by_hand_with_a_reason(
     imported(run, riga)
     assert "must say why" in refusal(run("schedules", "remove", "nightly", "--reason", " ", app=riga))
     answer = said(run("schedules", "remove", "nightly", "--reason", "they left", "--json", app=riga))
-    assert answer == {"removed": "nightly", "reason": "they left"}
+    assert answer == {"removed": "nightly", "verb": "retired", "rule": None, "reason": "they left"}
     assert not book.schedules.all()
     noted = book.database.execute(sa.text("SELECT what, target, reason FROM steadybeat.operations ORDER BY at"))
     assert tuple(noted[-1]) == ("schedules remove", "nightly", "they left")
-    assert "there is no such schedule" in refusal(run("schedules", "remove", "nightly", "--reason", "x", app=riga))
+    assert "was retired at" in refusal(run("schedules", "remove", "nightly", "--reason", "x", app=riga))
 
 
 def test_what_the_code_defines_is_not_removed_by_hand(riga: Any, run: Run, book: Ledger) -> None:
@@ -291,7 +291,7 @@ def test_check_says_of_each_entry_of_the_code_what_it_means_here(make_app: MakeA
         "quick": {"task": REPORT, "schedule": 0.2},
         "typo": {"task": REPORT, "schedul": 5},
     }
-    found = {each["name"]: each for each in said(run("schedules", "check", "--json", app=app), 1)}
+    found = {each["name"]: each for each in said(run("schedules", "check", "--json", app=app), 1)["schedules"]}
     assert {name: each["verdict"] for name, each in found.items()} == {
         "both": "well", "off": "well", "quick": "refused", "typo": "refused", "shop.mail.digest": "well",
     }  # fmt: skip

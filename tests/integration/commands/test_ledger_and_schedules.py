@@ -10,19 +10,19 @@ from celery import Celery
 from steadybeat import cron, every
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.tables import runs, schedules
-from tests.integration.commands.shop import MakeApp, Run, attempt, charged, refusal, said
+from tests.integration.commands.shop import LATEST, MIGRATIONS, MakeApp, Run, attempt, charged, refusal, said
 
 
 def test_upgrade_applies_the_migrations_once(make_app: MakeApp, run: Run, postgres_url: str) -> None:
     empty = make_app(steadybeat_database_url=postgres_url)
     assert said(run("ledger", "status", "--json", app=empty), 1) == {
         "applied": None,
-        "needed": "0001",
-        "pending": ["0001"],
+        "needed": LATEST,
+        "pending": MIGRATIONS,
     }
-    assert said(run("ledger", "upgrade", "--json", app=empty)) == {"from": None, "to": "0001", "applied": ["0001"]}
-    assert run("ledger", "upgrade", app=empty).stdout == "Nothing to do: the ledger is at 0001.\n"
-    assert run("ledger", "status", app=empty).stdout == "applied  0001\nneeded   0001\npending  nothing\n"
+    assert said(run("ledger", "upgrade", "--json", app=empty)) == {"from": None, "to": LATEST, "applied": MIGRATIONS}
+    assert run("ledger", "upgrade", app=empty).stdout == f"Nothing to do: the ledger is at {LATEST}.\n"
+    assert run("ledger", "status", app=empty).stdout == f"applied  {LATEST}\nneeded   {LATEST}\npending  nothing\n"
 
 
 @pytest.mark.parametrize("arguments", ["schedules list", "schedules apply", "runs list", "ledger prune"])
@@ -79,7 +79,13 @@ def test_what_the_code_no_longer_has_is_retired_but_not_what_other_programs_defi
     with book.database.transaction() as db:
         for name, service in (("shop.mail.old", "mail"), ("stock.count", "stock")):
             values = {"spec": row.spec, "policies": row.policies, "source": "code", "revision": 90, "generation": 1}
-            values |= {"name": name, "task": name, "service": service, "expected_until": datetime.now(UTC)}
+            values |= {
+                "code": {"task": name},
+                "name": name,
+                "task": name,
+                "service": service,
+                "expected_until": datetime.now(UTC),
+            }
             db.execute(sa.insert(schedules).values(**values))
     knows_stock = make_app(steadybeat_services=("stock",))
     changes = said(run("schedules", "apply", "--json", app=knows_stock))["changes"]

@@ -1,0 +1,49 @@
+"""Joining: a transaction of somebody else's, of which a change to the ledger becomes a part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from steadybeat.errors import ConfigurationError
+
+_HAS_LEDGER = text("SELECT to_regclass('steadybeat.operations')")
+# Ends with the transaction. Beats and workers wait for the rows that it has changed.
+_WAKE_UP = text("""
+    SELECT set_config('idle_in_transaction_session_timeout', CAST(:milliseconds AS text), true)
+     WHERE CAST((SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout') AS bigint)
+           NOT BETWEEN 1 AND :milliseconds
+""")
+
+
+def joined(transaction: Any, timeout_seconds: float) -> Connection:
+    """Return the connection of a transaction that has begun, or begins now.
+
+    Args:
+        transaction: A SQLAlchemy Connection or Session (of an asynchronous one, what ``run_sync`` hands over).
+        timeout_seconds: How long it may be idle from now on, before Postgres rolls it back and ends its connection.
+
+    Raises:
+        ConfigurationError: It is something else, its statements commit by themselves, or its database holds no
+            ledger.
+    """
+    connection = transaction if isinstance(transaction, Connection) else _of_session(transaction)
+    if getattr(connection.connection.driver_connection, "autocommit", False):
+        raise _refused(transaction, "commits every statement by itself, so that there is nothing to be a part of")
+    if connection.execute(_HAS_LEDGER).scalar() is None:
+        raise _refused(transaction, "its database holds no ledger; give one on that of steadybeat_database_url")
+    connection.execute(_WAKE_UP, {"milliseconds": int(timeout_seconds * 1000)})
+    return connection
+
+
+def _of_session(transaction: Any) -> Connection:
+    from sqlalchemy.orm import Session, scoped_session
+
+    if isinstance(transaction, Session | scoped_session):
+        return transaction.connection()
+    raise _refused(transaction, "must be a SQLAlchemy Connection or Session")
+
+
+def _refused(transaction: Any, why: str) -> ConfigurationError:
+    return ConfigurationError(f"transaction={type(transaction).__name__}: {why}.", name="transaction")

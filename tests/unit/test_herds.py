@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from steadybeat import cron, every
+from steadybeat.commands.herds import herds, stretches
+from steadybeat.schedule import Rule
+
+NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+NONE = timedelta()
+
+
+def found(*groups: tuple[str, Rule, int] | tuple[str, Rule, int, timedelta], limit: int = 10) -> list[tuple[str, int]]:
+    schedules = {
+        f"{name}-{n}": (rule.named(f"{name}-{n}"), rest[0] if rest else NONE)
+        for name, rule, number, *rest in groups
+        for n in range(number)
+    }
+    return [(f"{herd.at:%Y-%m-%dT%H:%M:%S}", herd.count) for herd in herds(schedules, limit, NOW)]
+
+
+def test_as_many_as_are_allowed_are_no_herd() -> None:
+    assert found(("a", cron("0 6 * * *"), 10)) == []
+    assert found(("a", cron("0 6 * * *"), 11)) == [("2026-11-23T06:00:00", 11)]
+
+
+def test_different_rules_that_meet_are_counted_together_where_they_meet() -> None:
+    weekly, daily = ("weekly", cron("0 6 * * MON"), 6), ("daily", cron("0 6 * * *"), 5)
+    assert found(weekly, daily) == [("2026-11-23T06:00:00", 11)]
+    assert found(("tuesday", cron("0 6 * * TUE"), 6), ("monday", cron("0 6 * * MON"), 6)) == []
+
+
+def test_yearly_and_monthly_ones_are_seen_a_year_ahead() -> None:
+    yearly, monthly = ("y", cron("0 0 1 7 *"), 6), ("m", cron("0 0 1 * *"), 6)
+    assert found(yearly, monthly) == [("2027-07-01T00:00:00", 12)]
+    assert found(("auckland", cron("0 0 1 7 *", tz="Pacific/Auckland"), 11)) == [("2027-06-30T12:00:00", 11)]
+
+
+def test_the_fullest_comes_first_and_the_same_ones_are_named_once() -> None:
+    assert found(("minutely", cron("* * * * *"), 11), ("daily", cron("0 6 * * *"), 2)) == [
+        ("2026-11-23T06:00:00", 13),
+        ("2026-11-22T10:31:00", 11),
+    ]
+
+
+def test_a_jitter_and_h_spread_a_herd() -> None:
+    assert found(("a", cron("0 6 * * *"), 100, timedelta(seconds=5))) == [("2026-11-23T06:00:00", 20)]
+    assert found(("a", cron("0 6 * * *"), 100, timedelta(minutes=1))) == []
+    assert found(("a", cron("H H * * *"), 100)) == []
+
+
+def test_what_is_due_all_the_time_is_counted_as_well() -> None:
+    assert found(("a", every(timedelta(seconds=1)), 11))[0][1] == 11
+
+
+def test_no_stretch_overlaps_the_next() -> None:
+    def gaps(stretched: Sequence[tuple[datetime, datetime]]) -> bool:
+        return all(end <= begin for (_, end), (begin, _) in pairwise(stretched))
+
+    for day in range(366):
+        assert gaps([*stretches(NOW + timedelta(days=day))])
