@@ -50,8 +50,15 @@ _POLICY_OPTIONS = [
         type=click.Choice(["latest", "all", "none"]),
         help="Which of the fires that no scheduler was there for are made up for.",
     ),
-    click.option("--catch-up-window", type=Duration(), metavar="DURATION", help="None older than this."),
-    click.option("--catch-up-limit", type=Number(), metavar="COUNT", help="No more than so many; or none."),
+    click.option(
+        "--catch-up-window", type=Duration(), metavar="DURATION", help="No fire older than this is made up for."
+    ),
+    click.option(
+        "--catch-up-limit",
+        type=Number(),
+        metavar="COUNT",
+        help="No more than so many are made up for; or none for no limit.",
+    ),
     click.option(
         "--overlap",
         type=click.Choice(["skip", "queue_one", "queue_all", "cancel_running", "allow"]),
