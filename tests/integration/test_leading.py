@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
+import sqlalchemy as sa
 from celery import Celery
 from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
@@ -78,3 +80,29 @@ def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     finally:
         scheduler.close()
     assert warnings() == ["customer-42"]
+
+
+def test_a_schedule_that_somebody_is_editing_keeps_the_others_from_nothing(older: Any, redis_url: str) -> None:
+    ledger = older.steadybeat.ledger
+    scheduler = SteadyScheduler(older, lazy=True)
+    with redis_client.Redis.from_url(redis_url) as client:
+        try:
+            eventually(lambda: tick(scheduler) and client.llen("parcels"))
+            with ledger.database.transaction() as connection:
+                ledger.interventions.pause("shop.parcels.track", who="ann", reason="a look", connection=connection)
+                put_by_another_hand(ledger, "beside")
+                eventually(lambda: tick(scheduler) and ledger.story.nearest_fires("beside", datetime.now(UTC)))
+                assert not scheduler._troubled
+            eventually(lambda: tick(scheduler) and "skipped" in states(ledger, "shop.parcels.track"))
+        finally:
+            scheduler.close()
+
+
+def put_by_another_hand(ledger: Any, name: str) -> None:
+    found = next(row for row in ledger.schedules.all() if row.name == "shop.parcels.track")
+    ledger.interventions.put(replace(found, name=name), who="bob", reason="another")
+
+
+def states(ledger: Any, schedule: str) -> set[str]:
+    found = ledger.database.execute(sa.text("SELECT state FROM steadybeat.fires WHERE schedule = :s"), {"s": schedule})
+    return {row.state for row in found}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -138,7 +139,9 @@ def test_a_schedule_whose_runs_die_so_often_in_a_row_is_paused(ledger: Ledger, w
     row = schedule_of(ledger)
     assert row.paused_at is not None
     assert (row.paused_by, row.paused_reason) == ("steadybeat", "3 failures in a row; the last: no bank at all")
-    assert [each for each in ledger.schedules.changed(horizon)[0] if each.revision > revision] == [row]
+    assert [each for each in ledger.schedules.changed(horizon)[0] if each.revision > revision] == [
+        replace(row, code=None)
+    ]
     paused_at = row.paused_at
     ledger.runs.give_up(run_of(ledger, paused_at).id, instance=worker, reason="why", error="stack")
     assert schedule_of(ledger).paused_at == paused_at, "a later death does not begin another pause"

@@ -228,7 +228,7 @@ def test_both_forms_of_a_schedule_are_found() -> None:
         ),
         (
             {"task": "shop.orders.add", "schedule": 5, "overlap": "skp"},
-            "overlap='skp': must be one of skip, allow. Did",
+            "overlap='skp': must be one of skip, queue_one, queue_all, cancel_running, allow. Did",
         ),
         ({"task": "shop.orders.add", "schedule": 5, "jitter": 3}, "jitter=3: must be a timedelta of zero or more"),
         ({"task": "shop.orders.add", "schedule": 5, "args": (object(),)}, "args=[<object"),

@@ -18,6 +18,7 @@ _FIRES = 500
 _STATEMENT = 250
 _FARTHEST = timedelta(days=1)
 _BEFORE = timedelta(microseconds=1)
+_AGAIN_SECONDS = 1.0
 
 
 class Expectations:
@@ -36,6 +37,8 @@ class Expectations:
         self._definitions = definitions
         self._horizon = timedelta(seconds=ledger.settings.horizon_seconds)
         self._heap: list[tuple[datetime, str, int]] = []
+        self._edited: list[tuple[datetime, str, int]] = []
+        self._again_at = 0.0
 
     def add(self, definition: Definition, until: datetime) -> None:
         """Expect the fires of a schedule that is new or has changed.
@@ -48,6 +51,9 @@ class Expectations:
 
     def is_due(self, now: datetime) -> bool:
         """Return whether some schedule has to be written further ahead."""
+        return self._is_behind(now) or bool(self._edited and time.monotonic() > self._again_at)
+
+    def _is_behind(self, now: datetime) -> bool:
         return bool(self._heap) and self._heap[0][0] < now + self._horizon / 2
 
     def write(self, now: datetime, budget: timedelta) -> datetime | None:
@@ -60,30 +66,40 @@ class Expectations:
             LedgerUnavailable: The next call goes on from here.
         """
         end, earliest = time.monotonic() + budget.total_seconds(), None
-        while self.is_due(now):
-            taken: list[tuple[datetime, str, int]] = []
-            expected: list[Expected] = []
-            count = 0
-            while self.is_due(now) and len(taken) < _STATEMENT and count < 2 * _STATEMENT:
-                entry = heapq.heappop(self._heap)
-                taken.append(entry)
-                definition = self._definitions.get(entry[1])
-                if definition is not None and definition.row.revision == entry[2]:
-                    expected.append(self._ahead(definition, entry[0], now))
-                    count += len(expected[-1].fires)
-            try:
-                self._ledger.fires.expect(expected)
-            except BaseException:
-                for entry in taken:
-                    heapq.heappush(self._heap, entry)
-                raise
-            for each in expected:
-                heapq.heappush(self._heap, (each.until, each.schedule, each.revision))
-                due = min((fire.due_at for fire in each.fires), default=None)
-                earliest = due if earliest is None or (due is not None and due < earliest) else earliest
+        if self._edited and time.monotonic() > self._again_at:
+            for entry in self._edited:
+                heapq.heappush(self._heap, entry)
+            self._edited = []
+        while self._is_behind(now):
+            due = self._write_some(now)
+            earliest = due if earliest is None or (due is not None and due < earliest) else earliest
             if time.monotonic() > end:
                 break
         return earliest
+
+    def _write_some(self, now: datetime) -> datetime | None:
+        taken: list[tuple[datetime, str, int]] = []
+        expected: dict[str, Expected] = {}
+        while self._is_behind(now) and len(taken) < _STATEMENT:
+            entry = heapq.heappop(self._heap)
+            taken.append(entry)
+            definition = self._definitions.get(entry[1])
+            if definition is not None and definition.row.revision == entry[2]:
+                expected[entry[1]] = self._ahead(definition, entry[0], now)
+        try:
+            done = self._ledger.fires.expect([*expected.values()])
+        except BaseException:
+            for entry in taken:
+                heapq.heappush(self._heap, entry)
+            raise
+        for entry in taken:
+            each = expected.get(entry[1])
+            if each is not None and entry[1] in done:
+                heapq.heappush(self._heap, (each.until, each.schedule, each.revision))
+            elif each is not None:
+                self._edited.append(entry)
+                self._again_at = time.monotonic() + _AGAIN_SECONDS
+        return min((fire.due_at for name in done for fire in expected[name].fires), default=None)
 
     def _ahead(self, definition: Definition, since: datetime, now: datetime) -> Expected:
         until, rule, row = now + self._horizon, definition.rule, definition.row

@@ -116,7 +116,7 @@ class Leader:
     def _pause(self, poll: timedelta) -> timedelta:
         now = self._hooks.clock()
         due = self._herd.next_due
-        busy = self._unmarked or self._herd.has_unbuilt or self._expectations.is_due(now) or self._learner.busy
+        busy = self._herd.has_unbuilt or self._expectations.is_due(now) or self._learner.busy
         if busy and self._time_left():
             return timedelta()
         return poll if due is None else max(timedelta(), min(due - now, poll))
@@ -254,18 +254,29 @@ class Leader:
         """Mark what was decided; what cannot be marked now is marked at the next tick, and not sent again."""
         if self._unmarked:
             self._hooks.passed("before mark")
-        while self._unmarked:
-            batch = self._unmarked[:_MARK_BATCH]
-            counting = {fire.schedule for fire, _ in batch if self._counts(fire.schedule)}
-            self._ledger.fires.mark(self.term, batch, counting)
-            self._learner.counted.update(
-                fire.schedule for fire, _ in batch if fire.state == "dispatched" and fire.schedule in counting
-            )
-            del self._unmarked[: len(batch)]
-            self._handled -= {(fire.schedule, fire.scheduled_for) for fire, _ in batch}
-            for fire, run in batch:
-                self._tell(fire, run)
+        waiting, self._unmarked = self._unmarked, []
+        while waiting:
+            batch = waiting[:_MARK_BATCH]
+            try:
+                self._mark_some(batch)
+            except BaseException:
+                self._unmarked += waiting
+                raise
+            del waiting[: len(batch)]
             self._still_leading()  # renews the lock: a herd takes longer than a tick should
+
+    def _mark_some(self, batch: Sequence[tuple[FireRow, str | None]]) -> None:
+        counting = {fire.schedule for fire, _ in batch if self._counts(fire.schedule)}
+        done = self._ledger.fires.mark(self.term, batch, counting)
+        for fire, run in batch:
+            identity = fire.schedule, fire.scheduled_for
+            if identity not in done:  # somebody is just taking it back
+                self._unmarked.append((fire, run))
+                continue
+            self._handled.discard(identity)
+            if fire.state == "dispatched" and fire.schedule in counting:
+                self._learner.counted[fire.schedule] += 1
+            self._tell(fire, run)
 
     def _tell(self, fire: FireRow, run: str | None) -> None:
         facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}

@@ -17,13 +17,19 @@ _EXPECT = sql("""
         SELECT * FROM jsonb_to_recordset(CAST(:watermarks AS jsonb))
             AS given (name text, revision bigint, until timestamptz)
     ),
+    -- one that somebody is just editing is left for later, and keeps nobody waiting
+    free AS MATERIALIZED (
+        SELECT s.name FROM given JOIN steadybeat.schedules s ON s.name = given.name
+         ORDER BY s.name FOR UPDATE OF s SKIP LOCKED
+    ),
     watermark AS (
         UPDATE steadybeat.schedules s SET expected_until = given.until
-          FROM given
+          FROM given JOIN free ON free.name = given.name
          WHERE s.name = given.name AND s.revision = given.revision AND s.expected_until < given.until
            AND (s.retired_at IS NULL OR s.retired_at >= given.until)
         RETURNING s.name, s.revision
-    )
+    ),
+    written AS (
     INSERT INTO steadybeat.fires AS f (schedule, scheduled_for, due_at, state, reason, cause, revision)
     SELECT watermark.name, fire.scheduled_for, fire.due_at, fire.state, fire.reason, fire.cause, watermark.revision
       FROM watermark
@@ -34,6 +40,8 @@ _EXPECT = sql("""
        SET state = 'expected', reason = NULL, cause = NULL, asked = NULL, due_at = excluded.due_at,
            revision = excluded.revision
      WHERE f.state = 'superseded' AND f.revision < excluded.revision
+    )
+    SELECT name FROM free
 """)
 _FIRE = "f.schedule, f.scheduled_for, f.due_at, f.revision, f.state, f.reason, f.cause, f.asked"
 _DUE = Prepared(
@@ -82,12 +90,18 @@ _MARK = sql("""
         SELECT * FROM jsonb_to_recordset(CAST(:fires AS jsonb))
             AS given (schedule text, scheduled_for timestamptz, state text, reason text, cause text, run_id uuid)
     ),
+    free AS MATERIALIZED (
+        SELECT f.schedule, f.scheduled_for
+          FROM given JOIN steadybeat.fires f
+            ON f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
+         ORDER BY f.schedule, f.scheduled_for FOR UPDATE OF f SKIP LOCKED
+    ),
     fire AS (
         UPDATE steadybeat.fires f
            SET state = given.state, reason = given.reason, cause = given.cause, term = :term,
                run_id = CASE WHEN given.state = 'dispatched' THEN given.run_id END,
                dispatched_at = CASE WHEN given.state = 'dispatched' THEN clock_timestamp() END
-          FROM given
+          FROM given JOIN free ON free.schedule = given.schedule AND free.scheduled_for = given.scheduled_for
          WHERE f.schedule = given.schedule AND f.scheduled_for = given.scheduled_for
            AND f.state IN ('expected', 'waiting')
            -- its claim was quicker than this, and had it wait
@@ -102,11 +116,14 @@ _MARK = sql("""
            SET state = 'cancelled', reason = 'its fire was not to run', finished_at = clock_timestamp()
          WHERE r.id = ANY(ARRAY(SELECT run_id FROM fire WHERE state <> 'dispatched'))
            AND r.state = 'enqueued' AND r.attempt_count = 0 AND r.finished_at IS NULL
+    ),
+    counted AS (
+        UPDATE steadybeat.schedules s SET fire_count = s.fire_count + counted.fire_count
+          FROM (SELECT schedule, count(*) AS fire_count FROM fire
+                 WHERE state = 'dispatched' AND schedule = ANY(:names) GROUP BY schedule) counted
+         WHERE s.name = counted.schedule
     )
-    UPDATE steadybeat.schedules s SET fire_count = s.fire_count + counted.fire_count
-      FROM (SELECT schedule, count(*) AS fire_count FROM fire
-             WHERE state = 'dispatched' AND schedule = ANY(:names) GROUP BY schedule) counted
-     WHERE s.name = counted.schedule
+    SELECT schedule, scheduled_for FROM free
 """)
 _TERM = sql("SELECT nextval('steadybeat.terms') AS term")
 
@@ -134,10 +151,13 @@ class Fires:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def expect(self, expected: Sequence[Expected]) -> None:
+    def expect(self, expected: Sequence[Expected]) -> set[str]:
         """Write fires ahead and move the watermarks of their schedules, together.
 
         What was computed from a definition that has changed since is left out.
+
+        Returns:
+            The names of the schedules that this is done for; the others are just being edited.
         """
         watermarks = [
             {"name": each.schedule, "revision": each.revision, "until": each.until.isoformat()} for each in expected
@@ -154,7 +174,8 @@ class Fires:
             for each in expected
             for fire in each.fires
         ]
-        self._database.execute(_EXPECT, {"watermarks": json.dumps(watermarks), "fires": json.dumps(rows)})
+        values = {"watermarks": json.dumps(watermarks), "fires": json.dumps(rows)}
+        return {row.name for row in self._database.execute(_EXPECT, values)}
 
     def due(self, until: datetime, limit: int) -> list[FireRow]:
         """Return the fires due by `until` that nothing has become of yet, earliest first."""
@@ -194,7 +215,9 @@ class Fires:
         rows = self._database.execute(_UNDER_WAY, {"names": sorted(set(schedules)), "until": until})
         return [(row.schedule, row.scheduled_for, str(row.id)) for row in rows]
 
-    def mark(self, term: int, marks: Sequence[tuple[FireRow, str | None]], counted: Iterable[str] = ()) -> None:
+    def mark(
+        self, term: int, marks: Sequence[tuple[FireRow, str | None]], counted: Iterable[str] = ()
+    ) -> set[tuple[str, datetime]]:
         """Write what became of fires; what was decided before is left as it is.
 
         Args:
@@ -202,6 +225,9 @@ class Fires:
             marks: Each fire, in the state and with the reason it is to have, and the run that is its own; one that
                 was built ahead and is not to run is taken back.
             counted: The schedules whose fires are counted when they are dispatched.
+
+        Returns:
+            The fires that this is done for, as (schedule, scheduled_for); the others are just being taken back.
         """
         rows = [
             {
@@ -214,7 +240,8 @@ class Fires:
             }
             for fire, run in marks
         ]
-        self._database.execute(_MARK, {"term": term, "fires": json.dumps(rows), "names": sorted(counted)})
+        values = {"term": term, "fires": json.dumps(rows), "names": sorted(counted)}
+        return {(row.schedule, row.scheduled_for) for row in self._database.execute(_MARK, values)}
 
     def next_term(self) -> int:
         """Return the number of a new leadership."""
