@@ -279,10 +279,11 @@ def put(
         "code": defined(code) if isinstance(code, ScheduleRow) else code and json_of(code),
     }
     values |= {name: json_of(getattr(row, name)) for name in ("spec", "policies", "args", "kwargs", "options")}
+    # In this order: whoever writes fires ahead locks the schedule first, and what comes due meanwhile is left alone.
+    connection.execute(_PUT, values)
     connection.execute(
         _SUPERSEDE_COMING, {"name": row.name, "reason": "the schedule was changed", "cause": "superseded"}
     )
-    connection.execute(_PUT, values)
 
 
 def retire(connection: Connection, name: str, generation: int | None = None) -> None:
