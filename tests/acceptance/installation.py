@@ -153,9 +153,9 @@ class Shop:
         return {*json.loads(said)} if code == 0 else set()
 
     def deploy(self, *schedules: str) -> datetime:
-        """Apply a release that has these schedules, named as in the timetable, and return an instant after which all of their fires count.
+        """Apply a release that has these schedules, and return an instant after which all of their fires count.
 
-        Processes that are started later have the code of this release.
+        They are named as in the timetable. Processes that are started later have the code of this release.
         """
         self.env["SHOP_SCHEDULES"] = " ".join(schedules)
         self.caller.conf.beat_schedule = release(schedules)

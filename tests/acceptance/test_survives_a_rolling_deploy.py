@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from steadybeat import every
 from steadybeat.ledger.rows import ScheduleRow
-from steadybeat.schedule import Rule
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
 from tests.acceptance.project.timetable import AUDIT, CHARGE, TICK
@@ -47,7 +46,7 @@ def test_no_fire_is_lost_in_a_deploy_and_its_rollback_and_an_operators_changes_s
         assert effects(shop, name, start, end) == list(rule.between(start, end)), (name, start, end)
     assert not shop.fired("charge", changed)
     assert not shop.fired("skip", backwards[1])
-    for name in FIRST + ("skip",):
+    for name in (*FIRST, "skip"):
         had = shop.fired(name, since)
         assert len({*had}) == len(had), f"{name}: doubled: {had}"
 
