@@ -5,6 +5,7 @@ sending     a run is recorded before its message is sent
 ahead       messages that are built before it is their time
 relay       what the outbox holds is sent when it is time
 rescue      what was lost is put into the outbox
+patience    how long they wait for a Redis that hangs
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from steadybeat.channel import Command
+from steadybeat.delivery.patience import patience
 from steadybeat.errors import BrokerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
@@ -54,7 +55,7 @@ class Ahead:
 
     def __init__(self, app: Any, timeout_seconds: float) -> None:
         self._app = app
-        self._timeouts = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+        self._patience = patience(timeout_seconds)
         self._connection: Any = None
         self._producer: Any = None
 
@@ -131,7 +132,7 @@ class Ahead:
 
     def _open(self) -> Any:
         if self._producer is None:
-            self._connection = self._app.connection_for_write(transport_options=self._timeouts)
+            self._connection = self._app.connection_for_write(transport_options=self._patience)
             self._producer = self._app.amqp.Producer(self._connection.default_channel, auto_declare=False)
             self._producer.declared = set()
         return self._producer

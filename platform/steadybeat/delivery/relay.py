@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kombu.exceptions import OperationalError
+from kombu.pools import producers
 
+from steadybeat.delivery.patience import patience
 from steadybeat.errors import BrokerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Envelope
@@ -33,7 +35,7 @@ class Relay:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
 
     def _send(self, envelopes: Sequence[Envelope]) -> None:
-        pool = self._app.amqp.producer_pool
+        pool = producers[self._app.connection_for_write(transport_options=patience())]
         with pool.acquire(block=True, timeout=5) as producer, producer.connection._reraise_as_library_errors():
             for envelope in envelopes:
                 self._publish(producer, envelope)

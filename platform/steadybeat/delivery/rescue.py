@@ -9,6 +9,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
+from steadybeat.delivery.patience import patience
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rescue import Rescued
@@ -62,8 +63,8 @@ class Rescuer:
     def _empty(self, queues: Iterable[str]) -> list[str]:
         """Return those of the queues that hold no message; none while Redis does not answer."""
         try:
-            with self._app.connection_for_read() as connection, connection.channel() as channel:
-                return [queue for queue in queues if channel._size(queue) == 0]
+            with self._app.connection_for_read(transport_options=patience()) as connection:
+                return [queue for queue in queues if connection.default_channel._size(queue) == 0]
         except (OperationalError, *self._app.connection_for_read().connection_errors):
             return []
 
