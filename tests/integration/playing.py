@@ -17,6 +17,7 @@ import steadybeat
 from steadybeat.beat import SteadyScheduler, definitions
 from steadybeat.beat.leading import Leader
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.connection import sql
 from steadybeat.ledger.rows import Claim
 from steadybeat.task.verdicts import ending
 from tests.integration.records import alive
@@ -92,8 +93,9 @@ class Play:
         raise AssertionError("the leader does not come to rest")
 
     def apply(self) -> None:
-        """Bring the schedules of the app's code into the ledger."""
+        """Bring the schedules of the app's code into the ledger; they are due from the clock's time on."""
         self.ledger.schedules.apply(definitions(self.app), self.app.steadybeat.own_services())
+        self.ledger.database.execute(_FROM_NOW_ON, {"until": self.clock.now})
 
     def on(self, queue: str) -> int:
         """Return how many messages lie on a queue, whatever their priority."""
@@ -136,7 +138,8 @@ class Play:
         return {row.scheduled_for: row.state for row in rows}
 
 
-_FIRES = steadybeat.ledger.connection.sql(
+_FROM_NOW_ON = sql("UPDATE steadybeat.schedules SET expected_until = :until WHERE expected_until < :until")
+_FIRES = sql(
     "SELECT scheduled_for, state FROM steadybeat.fires WHERE schedule = :name AND state <> 'expected' ORDER BY 1"
 )
 
@@ -160,12 +163,13 @@ def declare(app: Any, name: str, **options: Any) -> Any:
 
 
 @contextmanager
-def played(app: Any, redis_url: str, start: datetime | None = None) -> Iterator[Play]:
-    """Yield a Beat on an app whose tasks are declared; it leads at the first tick."""
+def played(app: Any, redis_url: str) -> Iterator[Play]:
+    """Yield a Beat that leads at its first tick. Its clock begins soon, 20 seconds after a full minute."""
+    start = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1, seconds=20)
     scheduler = SteadyScheduler(app, lazy=True)
     with redis_client.Redis.from_url(redis_url) as client:
         try:
-            play = Play(app, scheduler, client, Clock(start or datetime.now(UTC)))
+            play = Play(app, scheduler, client, Clock(start))
             play.worker = alive(play.ledger)
             yield play
         finally:

@@ -165,6 +165,51 @@ def test_cancel_running_of_two_fires_that_are_due_in_one_tick_lets_the_second_fo
     assert times(play.take("orders")) == [second]
 
 
+def test_cancel_running_of_two_fires_that_were_built_ahead_leaves_the_second_to_run(play: Play) -> None:
+    declare(play.app, PAY, schedule=every(5 * SECOND), overlap="cancel_running")
+    play.apply()
+    start = play.clock.now
+    play.tick()
+    play.tick(start + 4 * SECOND)
+    play.tick(start + 11 * SECOND)
+    assert play.fires(PAY) == {start + 5 * SECOND: "dispatched", start + 10 * SECOND: "dispatched"}
+    assert [play.start(message) for message in play.take("orders")] == ["ended", "claimed"]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "states"),
+    [
+        ("skip", ["dispatched", "skipped"]),
+        ("queue_one", ["dispatched", "waiting"]),
+        ("queue_all", ["dispatched", "waiting"]),
+        ("allow", ["dispatched", "dispatched"]),
+    ],
+)
+def test_two_fires_that_were_built_ahead_and_are_due_in_one_slow_tick_do_not_stand_in_each_others_way(
+    play: Play, overlap: str, states: list[str]
+) -> None:
+    declare(play.app, PAY, schedule=every(5 * SECOND), overlap=overlap)
+    play.apply()
+    start = play.clock.now
+    play.tick()
+    play.tick(start + 4 * SECOND)
+    play.tick(start + 11 * SECOND)
+    assert list(play.fires(PAY).values()) == states
+    assert {play.start(message) for message in play.take("orders")} == {"claimed"}
+
+
+def test_a_fire_that_was_built_ahead_and_came_too_late_does_not_stand_in_the_way_of_the_next(play: Play) -> None:
+    declare(play.app, PAY, schedule=every(8 * SECOND), catch_up="none")
+    play.apply()
+    start = play.clock.now
+    play.tick()
+    first = every(8 * SECOND).next_after(start)
+    assert first is not None
+    play.tick(first - SECOND)
+    play.tick(first + 11 * SECOND)
+    assert play.fires(PAY) == {first: "missed", first + 8 * SECOND: "dispatched"}
+
+
 def test_fires_of_an_outage_are_made_up_for_one_after_the_other(play: Play) -> None:
     given(play, catch_up="all")
     play.tick()

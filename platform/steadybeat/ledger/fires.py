@@ -79,10 +79,15 @@ _QUEUED = sql("""
     SELECT schedule, count(*) AS fire_count FROM steadybeat.fires
      WHERE state = 'waiting' AND schedule = ANY(:names) GROUP BY schedule
 """)
+# A run that was built ahead of a fire which is still to be decided stands in nobody's way.
 _UNDER_WAY = sql("""
-    SELECT schedule, scheduled_for, id FROM steadybeat.runs
-     WHERE schedule = ANY(:names) AND finished_at IS NULL
-       AND (attempt_count > 0 OR enqueued_at <= :until)
+    SELECT r.schedule, r.scheduled_for, r.id FROM steadybeat.runs r
+     WHERE r.schedule = ANY(:names) AND r.finished_at IS NULL
+       AND (r.attempt_count > 0
+            OR r.enqueued_at <= :until
+               AND NOT EXISTS (SELECT FROM steadybeat.fires f
+                                WHERE f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for
+                                  AND f.state = 'expected'))
 """)
 # A run whose fire is not to run was built ahead, or its message is on the way to a claim that refuses it.
 _MARK = sql("""
@@ -207,7 +212,8 @@ class Fires:
 
         Args:
             schedules: Their names.
-            until: Runs that have not started count if their message was sent, or is to be sent, by then.
+            until: Runs that have not started count if their message was sent, or is to be sent, by then, and what
+                becomes of their fire is decided.
 
         Returns:
             Schedule, nominal time and id of each.
