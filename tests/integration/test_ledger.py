@@ -269,3 +269,28 @@ def test_pruning_forgets_what_ended_long_ago_and_keeps_dead_letters(
     assert ledger.story.run(old.id) is None
     assert ledger.story.run(dead.id) is not None
     ledger.database.close()
+
+
+def test_pruning_keeps_the_last_fire_and_the_last_success_of_a_schedule_however_old(
+    new_database: Callable[[str | None], str], ledger_template: str
+) -> None:
+    ledger = Ledger(Settings(database_url=new_database(ledger_template), retention_seconds=3600))
+    worker, every_year = alive(ledger), [datetime(year, 1, 1, tzinfo=UTC) for year in (2023, 2024, 2025)]
+    with ledger.database.transaction() as connection:
+        for at in every_year:
+            values = {"at": at}
+            connection.execute(sa.text(_OLD_FIRE), values)
+    runs = [recorded(ledger, schedule="s", scheduled_for=at) for at in every_year]
+    for run in runs:
+        ledger.runs.finish(run.id, claim(ledger, run, worker).fence, result=None)
+    with ledger.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE steadybeat.runs SET finished_at = scheduled_for"))
+    assert (ledger.prune()["fires"], ledger.story.fire("s", every_year[-1]) is not None) == (2, True)
+    assert [ledger.story.run(run.id) is not None for run in runs] == [False, False, True]
+    ledger.database.close()
+
+
+_OLD_FIRE = """
+    INSERT INTO steadybeat.fires (schedule, scheduled_for, due_at, revision, state)
+    VALUES ('s', :at, :at, 1, 'dispatched')
+"""

@@ -17,6 +17,12 @@ def _delete(table: str, key: str, condition: str) -> str:
 
 # A processed key outlives its run by a retention: every way on which a message can come back is shorter by then.
 _OLD = "clock_timestamp() - make_interval(secs => :retention_seconds)"
+# The latest that is old enough stays: a task may ask for the fire before its own, and for its last success.
+_OVERTAKEN = """EXISTS (
+    SELECT FROM steadybeat.{table} later
+     WHERE later.schedule = {table}.schedule AND later.scheduled_for > {table}.scheduled_for AND {which})"""
+_RUN_IS_OVERTAKEN = _OVERTAKEN.format(table="runs", which=f"later.state = 'succeeded' AND later.finished_at < {_OLD}")
+_FIRE_IS_OVERTAKEN = _OVERTAKEN.format(table="fires", which=f"later.scheduled_for < {_OLD}")
 _STATEMENTS = {
     "attempts": _delete(
         "attempts",
@@ -27,6 +33,7 @@ _STATEMENTS = {
         "runs",
         "id",
         f"finished_at < {_OLD} AND state <> 'dead'"
+        f" AND (schedule IS NULL OR state <> 'succeeded' OR {_RUN_IS_OVERTAKEN})"
         " AND NOT EXISTS (SELECT FROM steadybeat.attempts a WHERE a.run = runs.id)",
     ),
     "processed_keys": _delete(
@@ -36,7 +43,9 @@ _STATEMENTS = {
         f" OR changed_at < {_OLD} - make_interval(secs => :retention_seconds))",
     ),
     "fires": _delete(
-        "fires", "schedule, scheduled_for", f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD}"
+        "fires",
+        "schedule, scheduled_for",
+        f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD} AND {_FIRE_IS_OVERTAKEN}",
     ),
     "instances": _delete("instances", "id", "expires_at < clock_timestamp() - interval '1 day'"),
 }
