@@ -111,7 +111,6 @@ def test_cancel_running_ends_the_run_and_the_later_fire_follows(shop: Shop, work
     trigger(shop, "cancel_running")
     eventually(lambda: fires(shop, "cancel_running")[0].state == "dispatched")
     asked_for = str(fires(shop, "cancel_running")[0].run_id)
-    eventually(lambda: asked_for in [start["run"] for start in shop.starts("cancel_running")])
     eventually(lambda: shop.run(asked_for).state == "cancelled")
     assert not shop.effects("cancel_running")
 

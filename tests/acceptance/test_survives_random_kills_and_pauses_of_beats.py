@@ -28,8 +28,10 @@ MISFORTUNES = {
 def fate(chance: random.Random, beat: int) -> Iterator[tuple[float, int, str]]:
     """Yield what is done to a Beat, and after how many seconds."""
     at = chance.uniform(0.0, 3.0)
+    coming: list[str] = []
     while at < LASTS_SECONDS:
-        misfortune = chance.choice([*MISFORTUNES])
+        coming = coming or chance.sample([*MISFORTUNES], len(MISFORTUNES))  # none is left out
+        misfortune = coming.pop()
         yield at, beat, misfortune
         at += chance.uniform(*MISFORTUNES[misfortune])
         yield at, beat, "started" if misfortune == "killed" else "continued"

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import bootsteps
 
+from shop.witness import only_once
 from steadybeat.beat import SteadyScheduler
 
 
@@ -63,3 +64,20 @@ class ClockIsOff(SteadyScheduler):
             return float(offset() + (2.0 if fast else 0.0))
 
         platform.sign_of_life = two_seconds_more
+
+
+class StopsBeforeSending(SteadyScheduler):
+    """Is stopped, once it is told so, after it has decided to send fires and before it sends them."""
+
+    def _elect(self) -> Any:
+        leader = super()._elect()
+        if leader is not None and "_send" not in vars(leader):
+            send = leader._send
+
+            def stop(batch: Any) -> Any:
+                if (Path(os.environ["SHOP_FOLDER"]) / "stop-before-sending").exists() and only_once("stop-leader"):
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                return send(batch)
+
+            leader._send = stop
+        return leader

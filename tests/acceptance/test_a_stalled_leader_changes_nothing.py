@@ -1,8 +1,9 @@
-"""Promise: a leader that stalls with messages at hand sends none that was meanwhile to be skipped."""
+"""Promise: of the messages that a stalled leader has at hand, none has an effect that was meanwhile not to be."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tests.acceptance.installation import Shop
 from tests.acceptance.nodes import BeatNode
@@ -62,13 +63,47 @@ def test_what_a_stalled_leader_had_built_is_skipped_and_made_up_for_when_the_pau
     assert not shop.fired("charge", paused_at)
     assert not states(shop, paused_at) - {"expected", "skipped"}
 
+    of_the_pause = {*skipped(shop, paused_at)}
     made_up = shop.interventions.resume("charge", make_up="all", **BY)
-    assert made_up
-    assert {*skipped(shop, paused_at)} <= {*made_up} | {*shop.fired("charge", paused_at)}
+    assert made_up is not None
+    assert of_the_pause <= {*made_up}
     eventually(lambda: {*made_up} <= {*shop.fired("charge", paused_at)})
     shop.keeps_its_promise({"tick": TICK}, since)
     had = shop.fired("charge", since)
     assert len({*had}) == len(had)
+
+
+def test_what_a_leader_sends_after_it_was_stopped_doubles_nothing_and_revives_nothing_retired(shop: Shop) -> None:
+    worker, leader = shop.worker(), shop.beat("-S", "shop.faults:StopsBeforeSending")
+    since = shop.deploy("tick", "charge")
+    assert worker.ready()
+    assert shop.leader() == leader
+    other = shop.beat()
+    assert other.ready()
+    eventually(lambda: shop.fired("charge", since))
+
+    (shop.folder / "stop-before-sending").touch()
+    eventually(lambda: leader.status == "paused")
+    shop.deploy("tick")
+    retired = shop.rows("SELECT retired_at FROM steadybeat.schedules WHERE name = 'charge'")[0].retired_at
+    eventually(lambda: other.leads)
+    so_far = len(shop.fired("tick", since))
+    eventually(lambda: len(shop.fired("tick", since)) >= so_far + 3)
+    leader.unpause()
+
+    eventually(lambda: leader.said("beat stands by"))
+    late = {each["run_id"] for each in leader.events() if each["event"] == "fire dispatched"}
+    eventually(lambda: any(refused(each) in late for each in worker.events()))
+    charges = shop.fires("charge", since)
+    shop.keeps_its_promise({"tick": TICK}, since)
+    had = shop.fired("charge", since)
+    assert had == [fire.scheduled_for for fire in charges if fire.state == "dispatched"]
+    assert all(at <= retired for at in had)
+
+
+def refused(event: dict[str, Any]) -> str | None:
+    """The run of a message that a worker has refused."""
+    return event.get("run_id") if event.get("status") == "duplicate" else None
 
 
 def skipped(shop: Shop, since: datetime) -> list[datetime]:
