@@ -16,7 +16,7 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -105,11 +105,16 @@ class Projection:
     """Keeps RedBeat's keys in step with the ledger, a little at each tick.
 
     A Redis that does not answer is no reason to stop: what could not be written is written later.
+
+    Args:
+        app: The Celery app.
+        clock: The wall clock.
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         conf = ensure_conf(app)
         self._app = app
+        self._clock = clock
         self._schedule_key = conf.schedule_key
         self._revision_key = f"{conf.key_prefix}:steadybeat"
         self._known: dict[str, Definition] = {}
@@ -235,7 +240,7 @@ class Projection:
     def _write_some(self) -> None:
         changed = list(islice(self._unwritten.items(), _BATCH))
         fired = list(islice(self._fired.items(), _BATCH)) if not changed else []
-        now = datetime.now(UTC)
+        now = self._clock()
         with get_redis(self._app).pipeline(transaction=False) as pipe:
             for name, definition in changed:
                 if definition is None:
