@@ -61,7 +61,7 @@ class Learner:
         self._looked: dict[str, float] = {}
         self._strangers: frozenset[str] = frozenset()
         self.definitions: dict[str, Definition] = {}
-        self.projection = Projection(app, self.definitions)
+        self.projection = Projection(app, self.definitions, clock)
         self.counted: Counter[str] = Counter()
 
     @property

@@ -16,7 +16,7 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -109,12 +109,16 @@ class Projection:
     Args:
         app: The Celery app.
         known: The schedules by name, which the caller keeps up to date.
+        clock: The wall clock.
     """
 
-    def __init__(self, app: Any, known: Mapping[str, Definition]) -> None:
+    def __init__(
+        self, app: Any, known: Mapping[str, Definition], clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         conf = ensure_conf(app)
         self._app = app
         self._known = known
+        self._clock = clock
         self._schedule_key = conf.schedule_key
         self._revision_key = f"{conf.key_prefix}:steadybeat"
         self._unwritten: dict[str, Definition | None] = {}
@@ -237,7 +241,7 @@ class Projection:
     def _write_some(self) -> None:
         changed = list(islice(self._unwritten.items(), _BATCH))
         fired = list(islice(self._fired.items(), _BATCH)) if not changed else []
-        now = datetime.now(UTC)
+        now = self._clock()
         with get_redis(self._app).pipeline(transaction=False) as pipe:
             for name, definition in changed:
                 if definition is None:
