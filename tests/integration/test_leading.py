@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from celery import Celery
 from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
+from redbeat.schedulers import RedBeatScheduler
 
 import steadybeat
 from steadybeat import every
@@ -106,3 +108,29 @@ def put_by_another_hand(ledger: Any, name: str) -> None:
 def states(ledger: Any, schedule: str) -> set[str]:
     found = ledger.database.execute(sa.text("SELECT state FROM steadybeat.fires WHERE schedule = :s"), {"s": schedule})
     return {row.state for row in found}
+
+
+def test_sentry_flower_and_celery_see_a_fire_as_beats_own(
+    older: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older.conf.task_send_sent_event = True
+    asked: list[tuple[Any, ...]] = []
+    theirs = RedBeatScheduler.apply_async
+
+    def as_sentry_does(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return theirs(*args, **kwargs)
+
+    monkeypatch.setattr(RedBeatScheduler, "apply_async", as_sentry_does)
+    scheduler = SteadyScheduler(older, lazy=True)
+    with redis_client.Redis.from_url(redis_url) as client, client.pubsub() as events:
+        events.psubscribe("*celeryev*")
+        try:
+            eventually(lambda: tick(scheduler) and client.llen("parcels"))
+            headers = json.loads(client.lindex("parcels", -1))["headers"]
+            sent = eventually(lambda: [each for each in [events.get_message()] if each and each["type"] == "pmessage"])
+        finally:
+            scheduler.close()
+    assert (headers["periodic_task_name"], headers["celery_beat_task"]) == ("shop.parcels.track", True)
+    assert [(each[0] is scheduler, each[1].name) for each in asked[:1]] == [(True, "shop.parcels.track")]
+    assert b'"task.sent"' in sent[0]["data"]
