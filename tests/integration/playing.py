@@ -157,7 +157,7 @@ def app_of(name: str, database_url: str, redis_url: str, folder: Path, **setting
 def declare(app: Any, name: str, **options: Any) -> Any:
     """Give an app a task that does nothing."""
 
-    def nothing(*_: Any) -> None: ...
+    def nothing(*_: Any, **__: Any) -> None: ...
 
     return app.task(name=name, shared=False, **options)(nothing)
 
