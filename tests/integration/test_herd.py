@@ -189,6 +189,22 @@ def test_a_pause_between_building_and_the_boundary_holds_what_was_built(play: Pl
     assert runs(play) == {"enqueued": 1, "cancelled": 1}
 
 
+def test_what_a_person_triggers_does_not_wait_for_its_time_nor_for_the_end_of_a_pause(play: Play) -> None:
+    at = herd_of(play, 2)
+    play.tick()
+    play.ledger.interventions.pause("s000", **BY)
+    play.tick(at - 10 * SECOND)
+    for name in ("s000", "s001"):
+        assert play.ledger.interventions.ask(name, [at], kind="trigger", **BY) == [at]
+    play.tick(at - 8 * SECOND)
+    assert states(play, at) == {"dispatched": 2}
+    messages = play.take("orders")
+    assert sorted(each["steadybeat_schedule"] for each in messages) == ["s000", "s001"]
+    assert {play.start(each) for each in messages} == {"claimed"}
+    play.tick(at)
+    assert play.on("orders") == 0
+
+
 def test_an_edit_that_is_taken_back_before_the_boundary_loses_no_fire(play: Play) -> None:
     at = herd_of(play, 1)
     play.tick()
