@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.app.trace import build_tracer
 
-from steadybeat import every
+from steadybeat import Permanent, SteadyTask, every
 from tests.integration.playing import Play, app_of, declare, played
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -285,3 +286,26 @@ def test_a_fire_knows_the_one_before_it_and_the_last_that_succeeded(play: Play) 
     assert story.fire_before(PAY, due[2], succeeded=False) == due[1]
     assert story.fire_before(PAY, due[2], succeeded=True) == due[0]
     assert story.fire_before(PAY, due[0], succeeded=True) is None
+
+
+def test_a_task_is_told_of_the_fire_before_its_own_and_of_the_last_that_succeeded(play: Play) -> None:
+    told: list[tuple[datetime | None, ...]] = []
+
+    def pay(self: SteadyTask) -> None:
+        told.append((self.scheduled_for, self.previous_fire, self.last_success))
+        if len(told) == 2:
+            raise Permanent("no bank")
+
+    task = play.app.task(pay, bind=True, name=PAY, shared=False, schedule=every(MINUTE))
+    play.app.finalize()
+    play.apply()
+    play.app.steadybeat.sign_of_life()
+    play.tick()
+    due = minutes(play, 3)
+    run = build_tracer(PAY, play.app.tasks[PAY], app=play.app)
+    for at in due:
+        play.tick(at)
+        (message,) = play.take("orders")
+        run(message["id"], (), {}, message | {"delivery_info": {}, "args": (), "kwargs": {}})
+    assert told == [(due[0], None, None), (due[1], due[0], due[0]), (due[2], due[1], due[0])]
+    assert (task.previous_fire, task.last_success, task.scheduled_for) == (None, None, None)

@@ -64,9 +64,6 @@ class Herd:
     def __len__(self) -> int:
         return len(self._coming)
 
-    def __contains__(self, identity: Identity) -> bool:
-        return identity in self._coming
-
     @property
     def next_due(self) -> datetime | None:
         """When the next fire is due, or None where none is coming."""
@@ -106,6 +103,14 @@ class Herd:
         """Let go of the fires of schedules that have changed; those that are still expected are read again."""
         for identity in [each for each in self._coming if each[0] in names]:
             del self._coming[identity]
+
+    def awaits(self, fire: FireRow) -> bool:
+        """Return whether a fire comes by itself; one that a person has asked for since then is let go of."""
+        coming = self._coming.get((fire.schedule, fire.scheduled_for))
+        if coming is not None and coming.fire.asked != fire.asked:
+            del self._coming[coming.identity]
+            return False
+        return coming is not None
 
     def unbuilt(self) -> Iterator[Coming]:
         """Yield the fires whose messages can be built ahead, the earliest first."""

@@ -142,7 +142,7 @@ class Leader:
         now = self._hooks.clock()
         found = self._ledger.fires.due(now, BATCH + len(self._handled))
         new = [Coming(fire) for fire in found if (fire.schedule, fire.scheduled_for) not in self._handled]
-        return [each for each in new if each.identity not in self._herd][:BATCH]
+        return [each for each in new if not self._herd.awaits(each.fire)][:BATCH]
 
     # Building
 
