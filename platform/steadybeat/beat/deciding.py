@@ -71,7 +71,7 @@ def decide(fire: FireRow, definition: Definition, now: datetime, standing: Stand
     if fire.asked != "backfill" and rules.overlap != "allow" and (standing.under_way or standing.queued_count):
         # Each fire that is made up for has its turn; skipping all but the first would make up for one.
         each = (late and rules.catch_up == "all") or fire.asked == "resume"
-        return _overlapping("queue_all" if each and rules.overlap == "skip" else rules.overlap, standing)
+        return _overlapping("queue_all" if each else rules.overlap, standing)
     return DISPATCH
 
 
