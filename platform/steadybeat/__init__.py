@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steadybeat import schedules
     from steadybeat.app import install
-    from steadybeat.errors import Permanent, ScheduleWarning, SteadybeatError
+    from steadybeat.errors import EditConflict, Permanent, ScheduleWarning, SteadybeatError
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
 
 __all__ = [
+    "EditConflict",
     "Permanent",
     "ScheduleWarning",
     "SteadyTask",
@@ -35,6 +36,7 @@ __all__ = [
 # Rooms are opened when they are asked for: `celery` imports this package for every command, also for one that only
 # looks at a file (`celery health`), and Postgres' driver alone takes as long as all of that.
 _ROOMS = {
+    "EditConflict": "steadybeat.errors",
     "Permanent": "steadybeat.errors",
     "ScheduleWarning": "steadybeat.errors",
     "SteadyTask": "steadybeat.task",

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from celery import current_app
@@ -25,11 +26,14 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.interventions import Edit
 from steadybeat.ledger.joining import joined
 from steadybeat.ledger.rows import ScheduleRow
-from steadybeat.schedule import run_id
+from steadybeat.schedule import from_json, run_id
 from steadybeat.schedule.policies import POLICIES
 from steadybeat.schedule.rule import EPOCH, utc
 
 __all__ = ["MAKE_UP", "Edit", "ScheduleRow", "Triggered", "get", "pause", "put", "remove", "resume", "trigger"]
+
+MOST_PAST_FIRES = 10_000
+"""So many fires that were due before can be expected with a new schedule."""
 
 MAKE_UP = ("none", "latest", "all")
 """Which of the fires that a pause skipped can be made up for."""
@@ -66,7 +70,7 @@ def get(name: str, *, app: Any = None) -> ScheduleRow | None:
 def put(
     name: str,
     *,
-    task: str,
+    task: Any,
     schedule: Any,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
@@ -85,7 +89,7 @@ def put(
 
     Args:
         name: Of the schedule.
-        task: The name of the task that it starts.
+        task: The task that it starts, or its name.
         schedule: When: `cron()`, `every()`, `once()`, …, or whatever ``schedule=`` of a task may be.
         args: Of the task, as JSON can hold them.
         kwargs: Of the task, as JSON can hold them.
@@ -110,13 +114,13 @@ def put(
             raise ConfigurationError(
                 f"schedule {name!r}: there is no policy {given!r}.{did_you_mean(given, POLICIES)}", schedule=name
             )
-    found = _installed(app)
+    found, task = _installed(app), str(getattr(task, "name", task))
     if task not in found.tasks:
         found.loader.import_default_modules()
     written = {"task": task, "schedule": schedule, "args": args, "kwargs": kwargs, "options": options}
     row = definition(found, _named(name), written | policies)
     assert row is not None
-    since = None if since is None else utc("since", since)
+    since = None if since is None else _since(utc("since", since), row, now=datetime.now(UTC))
     with_it = _common(who, reason, transaction, found)
     return Ledger.of(found).interventions.put(row, revision=revision, since=since, **with_it)
 
@@ -267,11 +271,24 @@ def _installed(app: Any) -> Any:
             f"app={found.main!r}: has no steadybeat; call steadybeat.install(app), or give the app that has: app=…",
             name="app",
         )
+    Ledger.of(found).require_schema_once()
     return found
 
 
 def _ledger(app: Any) -> Ledger:
     return Ledger.of(_installed(app))
+
+
+def _since(since: datetime, row: ScheduleRow, now: datetime) -> datetime:
+    """Return since when fires are expected, unless that is so long ago that they would crowd out all others."""
+    past = sum(1 for _ in islice(from_json(row.spec).between(since, now), MOST_PAST_FIRES + 1))
+    if past > MOST_PAST_FIRES:
+        raise ConfigurationError(
+            f"since={since.isoformat()}: more than {MOST_PAST_FIRES} fires have been due since then; give a later time,"
+            " and have others made up for by `schedules backfill`.",
+            name="since",
+        )
+    return since
 
 
 def _named(name: str) -> str:

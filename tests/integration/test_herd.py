@@ -310,3 +310,31 @@ def test_a_redis_that_is_away_at_the_boundary_leaves_the_herd_to_the_relay(
     assert (play.on("orders"), states(play, at)) == (0, {"dispatched": 5})
     assert play.app.steadybeat.relay() == 5
     assert play.on("orders") == 5
+
+
+def test_a_fire_that_cannot_be_decided_is_accounted_for_and_the_others_are_sent(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = herd_of(play, 3)
+    decide = leading.decide
+
+    def of_one_raises(fire: Any, *others: Any) -> Any:
+        if fire.schedule == "s001":
+            raise OverflowError("date value out of range")
+        return decide(fire, *others)
+
+    monkeypatch.setattr(leading, "decide", of_one_raises)
+    play.tick(at)
+    assert play.on("orders") == 2
+    assert states(play, at) == {"dispatched": 2, "missed": 1}
+
+
+def test_a_fire_that_is_let_go_of_and_taken_in_again_is_built_once(play: Play) -> None:
+    at = herd_of(play, 2)
+    play.tick(at - 10 * SECOND)
+    for coming in [*play.leader._herd._coming.values()]:
+        play.leader._herd.forget({coming.fire.schedule})
+        play.leader._herd.add(coming.fire)
+        play.leader._herd.forget({coming.fire.schedule})
+        play.leader._herd.add(coming.fire)
+    assert [each.fire.schedule for each in play.leader._herd.unbuilt()] in (["s000", "s001"], ["s001", "s000"])

@@ -291,3 +291,40 @@ def is_in_a_transaction(engine: sa.Engine) -> bool:
 
 def test_the_front_door_leads_there() -> None:
     assert steadybeat.schedules is schedules
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"args": [float("nan")]}, "must be JSON"),
+        ({"args": ["a\0b"]}, "holds a NUL or half of a pair of surrogates, which Postgres cannot store"),
+        ({"args": ["\ud800"]}, "which Postgres cannot store"),
+        ({"args": "abc"}, "args='abc': must be a list"),
+        ({"schedule": every(timedelta(seconds=1)), "since": datetime(1970, 1, 1, tzinfo=UTC)}, "give a later time"),
+        ({"name": "two\nlines"}, "its name must be 200 printable characters at the most"),
+        ({"name": "n" * 201}, "its name must be 200 printable characters at the most"),
+    ],
+    ids=str,
+)
+def test_what_would_only_fail_later_is_refused_at_once(app: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        put(app, **given)
+    assert message in str(caught.value)
+    assert Ledger.of(app).schedules.all() == []
+
+
+def test_a_task_may_be_given_as_it_is(app: Any) -> None:
+    put(app, task=app.tasks[TASK])
+    found = schedules.get("customer-42", app=app)
+    assert found is not None
+    assert found.task == TASK
+
+
+def test_a_ledger_without_its_tables_names_the_command_that_mends_it(postgres_url: str, redis_url: str) -> None:
+    app: Any = Celery("shop", set_as_current=False)
+    app.conf.update(steadybeat_database_url=postgres_url, steadybeat_redis_url=redis_url)
+    steadybeat.install(app)
+    with pytest.raises(steadybeat.SteadybeatError, match="ledger upgrade"):
+        schedules.pause("customer-42", reason="a look", app=app)
+    app.steadybeat.ledger.database.close()
+    app.close()

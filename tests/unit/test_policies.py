@@ -42,6 +42,8 @@ REFUSED = [
     ("catch_up_window", "1h", "catch_up_window='1h': must be a timedelta of zero or more"),
     ("start_deadline", 60.0, "start_deadline=60.0: must be a timedelta of zero or more"),
     ("catch_up_limit", 0, "catch_up_limit=0: must be a count of one or more."),
+    ("fire_limit", 2**31, "fire_limit=2147483648: must be 2147483647 at the most; leave it out for no limit."),
+    ("start_deadline", timedelta.max, "must be 3660 days at the most; leave it out for no limit."),
     ("catch_up_limit", 1.5, "catch_up_limit=1.5: must be a count of one or more."),
     ("pause_after_failures", True, "pause_after_failures=True: must be a count of one or more."),
     ("pause_after_failures", "3", "pause_after_failures='3': must be a count of one or more."),
@@ -59,7 +61,7 @@ def app() -> Iterator[Celery]:
 
 
 def declare(app: Celery, name: str, **options: Any) -> Any:
-    def nothing(*_: Any) -> None: ...
+    def nothing(*_: Any, **__: Any) -> None: ...
 
     return app.task(name=name, shared=False, **options)(nothing)
 

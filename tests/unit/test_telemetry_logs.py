@@ -39,11 +39,11 @@ class Lines(logging.Handler):
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
     root, handler = logging.getLogger(), Lines()
-    level = root.level
-    root.addHandler(handler)
+    level, before = root.level, root.handlers
+    root.handlers = [handler]  # a command that ran in this process has left one that makes way for its own
     root.setLevel(logging.INFO)
     yield handler.lines
-    root.removeHandler(handler)
+    root.handlers = before
     root.setLevel(level)
     telemetry.clear_run()
     structlog.contextvars.clear_contextvars()

@@ -9,10 +9,12 @@ from typing import Any
 from celery.beat import BeatLazyFunc
 
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.ledger.connection import storable
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.schedule import as_rule
 from steadybeat.schedule.policies import POLICIES, policies
 
+LONGEST_NAME = 200
 _ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "options", "relative", "enabled", *POLICIES)
 _KEPT_BY_BEAT = ("app", "name", "last_run_at", "total_run_count")
 
@@ -64,6 +66,7 @@ def definition(app: Any, name: str, written: Any) -> ScheduleRow | None:
     Raises:
         ConfigurationError: Names the schedule, the option, its value and the way out.
     """
+    _check_name(name)
     entry = _entry(name, written)
     if not entry.pop("enabled", True):
         return None
@@ -88,7 +91,7 @@ def definition(app: Any, name: str, written: Any) -> ScheduleRow | None:
         service=service,
         spec=rule.to_json(),
         policies=rules.to_json(),
-        args=_json(name, "args", list(entry.get("args") or ())),
+        args=_json(name, "args", _listed(entry.get("args"))),
         kwargs=_json(name, "kwargs", dict(entry.get("kwargs") or {})),
         options=options,
     )
@@ -136,7 +139,21 @@ def _check_options(app: Any, options: Mapping[str, Any]) -> None:
         )
 
 
+def _listed(args: Any) -> Any:
+    return args if isinstance(args, str | bytes) else list(args or ())
+
+
+def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:40]}…"
+        raise ConfigurationError(
+            f"schedule {shown!r}: its name must be {LONGEST_NAME} printable characters at the most.", schedule=name
+        )
+
+
 def _json(name: str, option: str, value: Any) -> Any:
+    if isinstance(value, str | bytes):
+        raise ConfigurationError(f"schedule {name!r}: {option}={value!r}: must be a list.", option=option)
     parts = value.values() if isinstance(value, dict) else value
     if any(isinstance(part, BeatLazyFunc) for part in parts):
         raise ConfigurationError(
@@ -145,9 +162,16 @@ def _json(name: str, option: str, value: Any) -> Any:
             option=option,
         )
     try:
-        return json.loads(json.dumps(value))
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"schedule {name!r}: {option}={value!r}: must be JSON ({error}); pass ids and plain values instead.",
             option=option,
         ) from error
+    if "\\u0000" in text or storable(text) != text:
+        raise ConfigurationError(
+            f"schedule {name!r}: {option}={value!r}: holds a NUL or half of a pair of surrogates, which Postgres cannot"
+            " store.",
+            option=option,
+        )
+    return json.loads(text)

@@ -114,8 +114,12 @@ class Herd:
 
     def unbuilt(self) -> Iterator[Coming]:
         """Yield the fires whose messages can be built ahead, the earliest first."""
+        yielded: set[Identity] = set()
         while self._unbuilt:
             coming = self._coming_at(heapq.heappop(self._unbuilt))
+            if coming is None or coming.identity in yielded:
+                continue  # it was let go of, and taken in again
+            yielded.add(coming.identity)
             if coming is not None and coming.built is None:
                 yield coming
 

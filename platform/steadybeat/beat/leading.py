@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from steadybeat.beat.deciding import DISPATCH, FREE, Decision, decide
+from steadybeat.beat.deciding import DISPATCH, FREE, Decision, Standing, decide
 from steadybeat.beat.expecting import Expectations
 from steadybeat.beat.herd import Coming, Herd, Identity
 from steadybeat.beat.learning import Learner
-from steadybeat.beat.projection import SteadyEntry
+from steadybeat.beat.projection import Definition, SteadyEntry
 from steadybeat.beat.standing import Standings
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
@@ -215,7 +215,7 @@ class Leader:
         for each in due:
             definition, tally = self._definitions[each.fire.schedule], tallies.get(each.fire.schedule)
             standing = FREE if tally is None else tally.of(each.fire)
-            decision = decide(each.fire, definition, now, standing)
+            decision = self._decide(each.fire, definition, now, standing)
             if tally is not None:
                 tally.count(each.fire, decision)
             if decision is DISPATCH:
@@ -225,6 +225,13 @@ class Leader:
             if decision.state == "waiting" and definition.policies.overlap == "cancel_running":
                 self._cancel(standing.under_way)
         return ready
+
+    def _decide(self, fire: FireRow, definition: Definition, now: datetime, standing: Standing) -> Decision:
+        try:
+            return decide(fire, definition, now, standing)
+        except Exception as error:  # whatever is wrong with one, the others are sent
+            logger.exception("fire not decided", extra={"schedule": fire.schedule})
+            return Decision("missed", "undecidable", f"it could not be decided: {type(error).__name__}: {error}")
 
     def _send(self, batch: Sequence[Coming]) -> list[Coming]:
         """Send fires; return those that were."""

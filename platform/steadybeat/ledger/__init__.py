@@ -54,6 +54,7 @@ class Ledger:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._schema_is_known = False
         self.database = Database(settings.database_url, settings.ledger_timeout_seconds, settings.ledger_pool_count)
         self.schedules = Schedules(self.database)
         self.interventions = Interventions(self.database)
@@ -91,6 +92,12 @@ class Ledger:
         """Raise `SchemaTooOld` if a migration that this release needs is missing."""
         with self.database.transaction() as connection:
             schema.require(connection)
+
+    def require_schema_once(self) -> None:
+        """Do so for the first caller; a schema only ever becomes newer."""
+        if not self._schema_is_known:
+            self.require_schema()
+            self._schema_is_known = True
 
     def live_instances(self) -> list[Instance]:
         """Return the instances whose sign of life has not expired, oldest first."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from steadybeat.errors import EditConflict, UnknownSchedule
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.rows import DEFINED, ScheduleRow
-from steadybeat.ledger.schedules import note, one, put, retire
+from steadybeat.ledger.schedules import note, one, patient, put, retire
 
 _ONE_PUT_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(hashtextextended(:name, 7215436829))")
 _PAUSE = sql("""
@@ -74,7 +74,7 @@ class Interventions:
         if connection is not None:
             yield connection
             return
-        with self._database.transaction() as own:
+        with patient(self._database) as own:
             yield own
 
     @contextmanager

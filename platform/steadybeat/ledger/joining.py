@@ -29,6 +29,8 @@ def joined(transaction: Any, timeout_seconds: float) -> Connection:
             ledger.
     """
     connection = transaction if isinstance(transaction, Connection) else _of_session(transaction)
+    if connection.dialect.name != "postgresql":
+        raise _refused(transaction, "must be on the Postgres of steadybeat_database_url")
     if getattr(connection.connection.driver_connection, "autocommit", False):
         raise _refused(transaction, "commits every statement by itself, so that there is nothing to be a part of")
     if connection.execute(_HAS_LEDGER).scalar() is None:

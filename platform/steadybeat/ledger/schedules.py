@@ -54,6 +54,7 @@ _CHANGED = Prepared(
 _ONE_APPLY_AT_A_TIME = sql("""
     SELECT pg_advisory_xact_lock(7215436829), set_config('idle_in_transaction_session_timeout', '60s', true)
 """)
+_PATIENCE = sql("SELECT set_config('statement_timeout', '120s', true)")
 _CLOCK = sql("SELECT clock_timestamp() AS instant")
 _GENERATION = sql("SELECT nextval('steadybeat.generations') AS generation")
 _PUT = sql("""
@@ -218,9 +219,17 @@ class Schedules:
 
 
 @contextmanager
+def patient(database: Database) -> Iterator[Connection]:
+    """Yield a connection in a transaction whose statements may take long: what is not sent may be a lot."""
+    with database.transaction() as connection:
+        connection.execute(_PATIENCE)
+        yield connection
+
+
+@contextmanager
 def one_at_a_time(database: Database) -> Iterator[Connection]:
     """Yield a connection in whose transaction nobody else applies or takes over schedules."""
-    with database.transaction() as connection:
+    with patient(database) as connection:
         connection.execute(_ONE_APPLY_AT_A_TIME)
         yield connection
 

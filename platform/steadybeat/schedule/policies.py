@@ -56,6 +56,12 @@ class Policies:
 POLICIES = tuple(spec.name for spec in fields(Policies))
 """The names of the policies, as they stand beside ``schedule=``."""
 
+LONGEST = timedelta(days=3660)
+"""No duration of a policy is longer: added to a date it would leave the calendar."""
+
+MOST = 2**31 - 1
+"""No count of a policy is greater."""
+
 _DURATIONS = ("jitter", "catch_up_window", "start_deadline")
 _COUNTS = ("catch_up_limit", "pause_after_failures", "fire_limit")
 _WORDS = {"catch_up": CATCH_UP, "overlap": OVERLAP}
@@ -77,8 +83,12 @@ def policies(options: Mapping[str, Any]) -> Policies:
             raise refused(name, value, f"must be one of {', '.join(words)}.{did_you_mean(str(value), words)}")
         if name in _DURATIONS and (not isinstance(value, timedelta) or value < timedelta()):
             raise refused(name, value, "must be a timedelta of zero or more, such as timedelta(minutes=1).")
+        if name in _DURATIONS and value > LONGEST:
+            raise refused(name, value, f"must be {LONGEST.days} days at the most; leave it out for no limit.")
         if name in _COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise refused(name, value, "must be a count of one or more.")
+        if name in _COUNTS and value > MOST:
+            raise refused(name, value, f"must be {MOST} at the most; leave it out for no limit.")
     return Policies(**given)
 
 
