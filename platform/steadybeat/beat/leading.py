@@ -104,8 +104,9 @@ class Leader:
     def _foresee(self, poll: timedelta) -> None:
         """Look up, once for the fires that are due next, what would take too long when they are."""
         now, due = self._hooks.clock(), self._herd.next_due
-        if due is not None and now + _STEP < due <= now + poll and self._standings.foreseen_until < due:
-            self._standings.foresee(self._herd.due_by(now + poll), now + poll, now)
+        until = now + 2 * poll  # with the next tick only, a herd's would not be done when it is due
+        if due is not None and now + _STEP < due <= until and self._standings.foreseen_until < due:
+            self._standings.foresee(self._herd.due_by(until), until, now)
 
     def _time_left(self) -> timedelta:
         """Return how long a step may take so that it does not make the next fire late; zero: not now."""
