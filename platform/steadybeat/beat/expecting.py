@@ -86,20 +86,23 @@ class Expectations:
             definition = self._definitions.get(entry[1])
             if definition is not None and definition.row.revision == entry[2]:
                 expected[entry[1]] = self._ahead(definition, entry[0], now)
+        done: set[str] | None = None
         try:
             done = self._ledger.fires.expect([*expected.values()])
-        except BaseException:
+        finally:
             for entry in taken:
-                heapq.heappush(self._heap, entry)
-            raise
-        for entry in taken:
-            each = expected.get(entry[1])
-            if each is not None and entry[1] in done:
-                heapq.heappush(self._heap, (each.until, each.schedule, each.revision))
-            elif each is not None:
-                self._edited.append(entry)
-                self._again_at = time.monotonic() + _AGAIN_SECONDS
+                self._put_back(entry, expected.get(entry[1]), done)
         return min((fire.due_at for name in done for fire in expected[name].fires), default=None)
+
+    def _put_back(self, entry: tuple[datetime, str, int], written: Expected | None, done: set[str] | None) -> None:
+        """Keep what comes next of a schedule; nothing of one that has changed or gone."""
+        if done is None:  # Postgres did not answer
+            heapq.heappush(self._heap, entry)
+        elif written is not None and written.schedule in done:
+            heapq.heappush(self._heap, (written.until, written.schedule, written.revision))
+        elif written is not None:  # somebody is just editing it
+            self._edited.append(entry)
+            self._again_at = time.monotonic() + _AGAIN_SECONDS
 
     def _ahead(self, definition: Definition, since: datetime, now: datetime) -> Expected:
         until, rule, row = now + self._horizon, definition.rule, definition.row

@@ -61,9 +61,6 @@ class Herd:
         self._unbuilt: list[tuple[datetime, str, datetime]] = []
         self._read: FireRow | datetime | None = None
 
-    def __len__(self) -> int:
-        return len(self._coming)
-
     @property
     def next_due(self) -> datetime | None:
         """When the next fire is due, or None where none is coming."""

@@ -262,29 +262,28 @@ class Leader:
         """Mark what was decided; what cannot be marked now is marked at the next tick, and not sent again."""
         if self._unmarked:
             self._hooks.passed("before mark")
-        waiting, self._unmarked = self._unmarked, []
-        while waiting:
-            batch = waiting[:_MARK_BATCH]
-            try:
-                self._mark_some(batch)
-            except BaseException:
-                self._unmarked += waiting
-                raise
-            del waiting[: len(batch)]
-            self._still_leading()  # renews the lock: a herd takes longer than a tick should
+        taken_back: list[tuple[FireRow, str | None]] = []
+        try:
+            while self._unmarked:
+                batch = self._unmarked[:_MARK_BATCH]
+                taken_back += self._mark_some(batch)
+                del self._unmarked[: len(batch)]
+                self._still_leading()  # renews the lock: a herd takes longer than a tick should
+        finally:
+            self._unmarked += taken_back
 
-    def _mark_some(self, batch: Sequence[tuple[FireRow, str | None]]) -> None:
+    def _mark_some(self, batch: Sequence[tuple[FireRow, str | None]]) -> list[tuple[FireRow, str | None]]:
+        """Mark fires; return those that somebody is just taking back, which are marked later."""
         counting = {fire.schedule for fire, _ in batch if self._counts(fire.schedule)}
         done = self._ledger.fires.mark(self.term, batch, counting)
         for fire, run in batch:
             identity = fire.schedule, fire.scheduled_for
-            if identity not in done:  # somebody is just taking it back
-                self._unmarked.append((fire, run))
-                continue
-            self._handled.discard(identity)
-            if fire.state == "dispatched" and fire.schedule in counting:
-                self._learner.counted[fire.schedule] += 1
-            self._tell(fire, run)
+            if identity in done:
+                self._handled.discard(identity)
+                if fire.state == "dispatched" and fire.schedule in counting:
+                    self._learner.counted[fire.schedule] += 1
+                self._tell(fire, run)
+        return [(fire, run) for fire, run in batch if (fire.schedule, fire.scheduled_for) not in done]
 
     def _tell(self, fire: FireRow, run: str | None) -> None:
         facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
