@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from steadybeat.dev.leash import Child, spawn
-from steadybeat.dev.servers import RedisServer, find_redis
+from steadybeat.dev.servers import RedisServer, find_redis, free_port
 from tests.acceptance.installation import Shop
 
+BUS_OFFSET = 10_000
 ROLES = (("beat",), ("watchdog",), ("worker", "-Q", "orders", "-c", "1"))
 
 
 class ClusterNode(RedisServer):
     """A server with cluster mode switched on, as the nodes of a managed cluster have it."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, port=port_below_a_bus())
+
     def _spawn(self, lock: int) -> Child:
         argv = [str(find_redis()), "--port", str(self.port), "--bind", "127.0.0.1", "--cluster-enabled", "yes"]
         return spawn(argv, death_signal=signal.SIGTERM, cwd=self.folder, log=self.log, keep_open=(lock,))
+
+
+def port_below_a_bus() -> int:
+    """Return a free port above which, by ten thousand, the port is free too on which the nodes of a cluster meet."""
+    while True:
+        port = free_port() - BUS_OFFSET
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def refusal(shop: Shop, *command: str) -> str:
