@@ -264,11 +264,13 @@ def _task_options() -> Iterator[str]:
 
 
 def _run_members() -> list[str]:
-    """Return the properties and methods that `SteadyTask` itself adds for the code of a task."""
+    """Return the properties and methods that `SteadyTask` and its parts add for the code of a task."""
     theirs = {"apply_async", "on_bound"}  # Celery's own, with Celery's meaning
+    parts = [part for part in SteadyTask.__mro__ if part.__module__.startswith("steadybeat.task.")]
     return [
         name
-        for name, member in vars(SteadyTask).items()
+        for part in parts
+        for name, member in vars(part).items()
         if not name.startswith("_")
         and name not in theirs
         and (isinstance(member, property) or inspect.isfunction(member))
@@ -276,7 +278,7 @@ def _run_members() -> list[str]:
 
 
 def _member(name: str) -> str:
-    member = vars(SteadyTask)[name]
+    member = inspect.getattr_static(SteadyTask, name)
     if isinstance(member, property):
         return f"### self.{name}\n\n{_documented(member.fget)}"
     return f"### self.{name}({_parameters(member)})\n\n{_documented(member)}"

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steadybeat import schedules
     from steadybeat.app import install
-    from steadybeat.errors import EditConflict, Permanent, ScheduleWarning, SteadybeatError
+    from steadybeat.errors import Cancel, EditConflict, Permanent, ScheduleWarning, Snooze, SteadybeatError, Transient
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
 
 __all__ = [
+    "Cancel",
     "EditConflict",
     "Permanent",
     "ScheduleWarning",
+    "Snooze",
     "SteadyTask",
     "SteadybeatError",
+    "Transient",
     "any_of",
     "cron",
     "every",
@@ -36,11 +39,14 @@ __all__ = [
 # Rooms are opened when they are asked for: `celery` imports this package for every command, also for one that only
 # looks at a file (`celery health`), and Postgres' driver alone takes as long as all of that.
 _ROOMS = {
+    "Cancel": "steadybeat.errors",
     "EditConflict": "steadybeat.errors",
     "Permanent": "steadybeat.errors",
     "ScheduleWarning": "steadybeat.errors",
+    "Snooze": "steadybeat.errors",
     "SteadyTask": "steadybeat.task",
     "SteadybeatError": "steadybeat.errors",
+    "Transient": "steadybeat.errors",
     "any_of": "steadybeat.schedule",
     "cron": "steadybeat.schedule",
     "every": "steadybeat.schedule",

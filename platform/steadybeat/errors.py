@@ -12,7 +12,11 @@
     │   └── SchemaTooOld          migrations are missing
     ├── BrokerUnavailable         Redis does not answer
     ├── StaleAttempt              another attempt holds the run by now
-    └── Permanent                 raised by a task: do not try again
+    └── TaskError                 raised by a task, to say what becomes of its run
+        ├── Transient             try again
+        ├── Permanent             do not try again
+        ├── Snooze                not now: later, and this was no attempt
+        └── Cancel                there is nothing to do any more
     ScheduleWarning               a UserWarning: a rule of time that may surprise
 
 The first line of a class's docstring is its default message; the facts are attributes. Each is a `ClickException`, so
@@ -23,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import timedelta
 
 import click
 from celery.exceptions import QueueNotFound
@@ -96,5 +101,39 @@ class StaleAttempt(SteadybeatError):
     """Another attempt holds this run by now; nothing of this one may be committed."""
 
 
-class Permanent(SteadybeatError):
+class TaskError(SteadybeatError):
+    """A task says what becomes of its run."""
+
+
+class Transient(TaskError):
+    """This may succeed later: try again.
+
+    Args:
+        message: What went wrong.
+        after: How long to wait; as the task's back-off says unless given.
+    """
+
+    def __init__(self, message: str | None = None, *, after: timedelta | None = None, **facts: object) -> None:
+        super().__init__(message, after=after, **facts)
+        self.after = after
+
+
+class Permanent(TaskError):
     """This cannot succeed however often it is tried: no retry, a dead letter at once."""
+
+
+class Snooze(TaskError):
+    """Not now: try again after a while, without counting this as an attempt.
+
+    Args:
+        after: How long to wait.
+        message: Why.
+    """
+
+    def __init__(self, after: timedelta, message: str | None = None, **facts: object) -> None:
+        super().__init__(message, after=after, **facts)
+        self.after = after
+
+
+class Cancel(TaskError):
+    """There is nothing to do any more: the run ends as cancelled, with this as its reason."""

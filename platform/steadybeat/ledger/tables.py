@@ -30,6 +30,7 @@ SCHEMA = "steadybeat"
 FIRE_STATES = ("expected", "waiting", "dispatched", "skipped", "missed", "coalesced", "superseded")
 RUN_STATES = ("enqueued", "running", "waiting", "succeeded", "dead", "cancelled")
 OPEN_STATES = ("enqueued", "running", "waiting")
+KEY_STATES = ("held", "done", "pending", "sent", "unknown", "confirmed")
 OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted")
 
 metadata = MetaData(schema=SCHEMA)
@@ -152,6 +153,13 @@ runs = Table(
     Column("rescue_count", Integer, nullable=False, server_default="0"),
     Column("next_rescue_at", _INSTANT),
     Column("cancel_requested_at", _INSTANT),
+    Column("retry_until", _INSTANT, comment="no attempt begins later: what retry_for made of the first one's start"),
+    Column("items_done", BigInteger, comment="progress"),
+    Column("items_total", BigInteger, comment="where it is known"),
+    Column("progressed_at", _INSTANT),
+    Column("checkpoint", JSONB, comment="where the next attempt goes on"),
+    Column("group_id", Text, comment="Celery's group"),
+    Column("group_index", Integer),
     Column("result", JSONB),
     Column("error", Text),
     Column("correlation_id", Text),
@@ -170,6 +178,7 @@ Index(
     postgresql_where=text("finished_at IS NULL AND schedule IS NOT NULL"),
 )
 Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
+Index("runs_of_group", runs.c.group_id, postgresql_where=text("group_id IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
 
 attempts = Table(
@@ -183,6 +192,7 @@ attempts = Table(
     Column("finished_at", _INSTANT),
     Column("outcome", Text),
     Column("error", Text, comment="the exception with its stack"),
+    Column("peak_memory_bytes", BigInteger, comment="of its process, since that began to work on it"),
     _one_of("outcome", OUTCOMES),
 )
 
@@ -194,11 +204,44 @@ processed_keys = Table(
     Column("step", Text, primary_key=True, server_default=""),
     Column("run", Uuid, nullable=False),
     Column("fence", BigInteger, nullable=False),
-    Column("state", Text, nullable=False, comment="held: somebody may make the effect; done: it has happened"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="held: somebody may make the effect; done: it has happened; of an external step pending to confirmed",
+    ),
+    Column("result", JSONB, comment="what the effect gave back, for the attempts that find it done"),
     Column("changed_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("expires_at", _INSTANT),
-    _one_of("state", ("held", "done")),
+    _one_of("state", KEY_STATES),
 )
+
+duplicates = Table(
+    "duplicates",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("run", Uuid, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("schedule", Text),
+    Column("cause", Text, nullable=False, comment="why there was a second delivery, or a second run for one key"),
+    Column("detail", Text, nullable=False),
+    Column("instance", Uuid, comment="the worker that it came to"),
+    Column("seen_at", _INSTANT, nullable=False, server_default=_NOW),
+)
+Index("duplicates_of_run", duplicates.c.run)
+Index("duplicates_recent", duplicates.c.seen_at)
+
+chords = Table(
+    "chords",
+    metadata,
+    Column("group_id", Text, primary_key=True),
+    Column("size", Integer, nullable=False, comment="runs that must have succeeded"),
+    Column("body", JSONB, nullable=False, comment="Celery's signature of what follows them"),
+    Column("lineage", JSONB, nullable=False, server_default=text("'{}'"), comment="root and parent of the body"),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("joined_at", _INSTANT, comment="when the body, or its error callbacks, were put into the outbox"),
+)
+Index("chords_open", chords.c.created_at, postgresql_where=text("joined_at IS NULL"))
 
 outbox = Table(
     "outbox",

@@ -1,7 +1,12 @@
 """Task: one run, from claim to outcome.
 
 steady      SteadyTask, the base class of every task
-attempt     one try of a run: claim, work, finish, fail
+facts       what a task can ask about its run
+effects     what a task does to the world, once for each key
+attempt     one try of a run: claim, work
+outcomes    how an attempt ends: success, another attempt, a dead letter
+wording     how a result and an error are written into the ledger
+verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered
 request     what only the parent process sees: time-outs, lost children, revokes
 keeper      the sign of life of a worker, and its pause while the ledger is away

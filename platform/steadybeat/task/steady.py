@@ -1,28 +1,26 @@
-"""SteadyTask, the base class of every task of an app on which steadybeat is installed."""
+"""SteadyTask, the base class of every task of an app on which steadybeat is installed: its options, and its call."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
-from sqlalchemy import Connection
 
 from steadybeat.errors import LedgerUnavailable
-from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
+from steadybeat.task.effects import Effects
 from steadybeat.task.options import OPTIONS, check
 
 logger = logging.getLogger(__name__)
 
 
-class SteadyTask(Task):
+class SteadyTask(Effects, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -131,66 +129,6 @@ class SteadyTask(Task):
                 except Exception as last:  # noqa: BLE001 - retry() raises this once the retries are used up
                     error = last
         attempt.die(error)
-
-    @property
-    def _attempt(self) -> Attempt | None:
-        attempt: Attempt | None = getattr(self.request, "steadybeat_attempt", None)
-        return attempt
-
-    @property
-    def idempotency_key(self) -> str:
-        """The key of this run, the same on every attempt; hand it to services that honour one.
-
-        Called as a plain function a task has no run, and the key is its task id, or empty.
-        """
-        attempt = self._attempt
-        return attempt.claimed.idempotency_key if attempt else str(self.request.id or "")
-
-    @property
-    def scheduled_for(self) -> datetime | None:
-        """The nominal time of the fire that this run is for, aware and in UTC; None for any other run."""
-        attempt = self._attempt
-        return attempt.claimed.scheduled_for if attempt else None
-
-    @property
-    def previous_fire(self) -> datetime | None:
-        """The nominal time of the schedule's fire before this one, aware and in UTC, whatever became of that.
-
-        A run that works on "everything since last time" works on what lies between that and `scheduled_for`.
-        None for the first fire, and for a run that is no fire.
-        """
-        attempt = self._attempt
-        return attempt.before(succeeded=False) if attempt else None
-
-    @property
-    def last_success(self) -> datetime | None:
-        """The nominal time of the latest fire before this one whose run succeeded, aware and in UTC, or None."""
-        attempt = self._attempt
-        return attempt.before(succeeded=True) if attempt else None
-
-    @contextmanager
-    def exactly_once(self) -> Iterator[Connection]:
-        """Yield a connection to the ledger's database; what is done on it is committed with the processed key.
-
-        It is the last effect of a run. If another attempt has taken the run over, nothing is committed.
-        Called as a plain function, the block is an ordinary transaction.
-
-        Yields:
-            A connection inside a transaction. Between two statements no more than
-            ``steadybeat_lease_seconds`` may pass.
-
-        Raises:
-            StaleAttempt: Another attempt holds the run; everything was rolled back.
-            LedgerUnavailable: Postgres does not answer; the next attempt finds out whether it had committed.
-        """
-        attempt = self._attempt
-        with Ledger.of(self.app).database.transaction() as connection:
-            if attempt is None:
-                yield connection
-                return
-            attempt.guard(connection)
-            yield connection
-            attempt.commit_effect(connection)
 
 
 class Innermost(Task):

@@ -1,0 +1,50 @@
+"""Facts: what a task can ask about the run that it works on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from steadybeat.task.attempt import Attempt
+
+
+class Facts:
+    """The part of `SteadyTask` that tells a task about its run."""
+
+    request: Any
+
+    @property
+    def _attempt(self) -> Attempt | None:
+        attempt: Attempt | None = getattr(self.request, "steadybeat_attempt", None)
+        return attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The key of this run, the same on every attempt; hand it to services that honour one.
+
+        Called as a plain function a task has no run, and the key is its task id, or empty.
+        """
+        attempt = self._attempt
+        return attempt.claimed.idempotency_key if attempt else str(self.request.id or "")
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The nominal time of the fire that this run is for, aware and in UTC; None for any other run."""
+        attempt = self._attempt
+        return attempt.claimed.scheduled_for if attempt else None
+
+    @property
+    def previous_fire(self) -> datetime | None:
+        """The nominal time of the schedule's fire before this one, aware and in UTC, whatever became of that.
+
+        A run that works on "everything since last time" works on what lies between that and `scheduled_for`.
+        None for the first fire, and for a run that is no fire.
+        """
+        attempt = self._attempt
+        return attempt.before(succeeded=False) if attempt else None
+
+    @property
+    def last_success(self) -> datetime | None:
+        """The nominal time of the latest fire before this one whose run succeeded, aware and in UTC, or None."""
+        attempt = self._attempt
+        return attempt.before(succeeded=True) if attempt else None

@@ -1,0 +1,239 @@
+"""Outcomes: how an attempt ends, written into the ledger in one statement each."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from billiard.common import terminate_handler_fired
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery.canvas import maybe_signature
+from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+
+from steadybeat import telemetry
+from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.ledger import Ledger
+from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task.wording import as_json, line, stack
+
+logger = telemetry.get_logger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+
+class Outcomes:
+    """What an attempt writes when it ends, and the asking of a ledger that may be away for a while.
+
+    Args:
+        task: The task, whose request it is.
+        request: Celery's request context.
+    """
+
+    def __init__(self, task: Any, request: Any) -> None:
+        self._task = task
+        self._app = task.app
+        self._request = request
+        self._ledger = Ledger.of(task.app)
+        self._settings = self._ledger.settings
+        self._started = time.monotonic()
+        self._ended = False
+        self._binding: Any = None
+        self.run: str = request.id
+        self.delivery_no = int(request.get("steadybeat_delivery") or 1)
+        self.claimed = Claim(verdict="unknown")
+
+    def succeed(self, result: Any, diverted: list[NewRun]) -> None:
+        """Record success together with the runs that follow, and keep Celery from sending those itself.
+
+        Raises:
+            Ignore: The run was taken over, or the task sent itself another attempt.
+        """
+        if diverted:
+            self._continue(diverted[-1], "it sent itself again", outcome="retried")
+            raise Ignore("another attempt follows")
+        next_runs = self._next_runs(result)
+        stored = as_json(result)
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, next_runs=next_runs))
+        self._request.callbacks = self._request.chain = None
+        self._log("succeeded")
+
+    def _next_runs(self, result: Any) -> list[NewRun]:
+        request = self._request
+        if not request.callbacks and not request.chain:
+            return []
+        lineage = {"parent_id": self.run, "root_id": request.root_id or self.run}
+        with self._app.amqp.diverting() as runs:
+            for callback in request.callbacks or ():
+                maybe_signature(callback, app=self._app).apply_async((result,), **lineage)
+            if request.chain:
+                following = maybe_signature(request.chain[-1], app=self._app)
+                following.apply_async((result,), chain=request.chain[:-1], **lineage)
+        return runs
+
+    def try_again(self, retry: Retry, diverted: list[NewRun], error: BaseException | None = None) -> None:
+        """Record that another attempt follows, when and with what message."""
+        cause = error or retry.exc or retry
+        outcome = "timed_out" if isinstance(cause, SoftTimeLimitExceeded) else "retried"
+        if diverted:
+            self._continue(diverted[-1], f"retry: {line(cause)}", outcome=outcome, cause=cause)
+        else:
+            delay = float(self._task.default_retry_delay)
+            self._again(f"retry: {line(cause)}", outcome=outcome, cause=cause, delay_seconds=delay, retries=1)
+
+    def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
+        """Record a replacement, or that the task itself chose to have no effect."""
+        if self._ended:
+            return
+        if diverted:
+            name = diverted[-1].message["headers"]["task"]
+            self._continue(diverted[-1], f"replaced by {name}", outcome="succeeded")
+            return
+        reason = f"the task raised Ignore: {ignore}" if str(ignore) else "the task raised Ignore"
+        self._end(reason, state="cancelled", outcome="cancelled")
+
+    def rejected(self, reject: Reject) -> None:
+        """Record a rejected message: to be tried again, later rather than at once, or a dead letter.
+
+        Raises:
+            Ignore: Instead of a requeue, which would come straight back.
+        """
+        reason = f"the task rejected its message: {reject.reason}"
+        if not reject.requeue:
+            self._end(reason, state="dead", outcome="failed")
+            return
+        self._again(reason, outcome="retried", cause=reject, delay_seconds=self.backoff_seconds(), retries=1)
+        raise Ignore(reason)
+
+    def die(self, error: Exception) -> None:
+        """Make a dead letter: nothing more is tried until a person asks for it.
+
+        Raises:
+            Ignore: The run was taken over, so this attempt decides nothing.
+        """
+        if terminate_handler_fired():
+            return  # raised while the process unwinds; its parent records why
+        if isinstance(error, StaleAttempt):
+            self._log("stale", error=str(error))
+            raise Ignore(str(error)) from error
+        outcome = "timed_out" if isinstance(error, SoftTimeLimitExceeded) else "failed"
+        self._end(line(error), state="dead", outcome=outcome, cause=error)
+
+    def interrupted(self, stop: BaseException) -> None:
+        """Hand the run back at once. A shutdown does not count against it; its own ``sys.exit()`` counts as a death.
+
+        A process that was told to end by a signal says nothing: its parent knows why, and records that.
+        """
+        if not self._ended and not terminate_handler_fired():
+            own = isinstance(stop, SystemExit) and not isinstance(stop, WorkerShutdown | WorkerTerminate)
+            reason = "it ended its own process" if own else "interrupted by a shutdown"
+            self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
+
+    def ledger_away(self, error: LedgerUnavailable) -> None:
+        """Hand the run back because the ledger did not answer while it worked; that does not count against it.
+
+        Raises:
+            Ignore: Always.
+        """
+        self._again(line(error), outcome="interrupted", cause=error, delay_seconds=self.backoff_seconds())
+        raise Ignore(str(error)) from error
+
+    def may_be_tried_again(self, error: Exception) -> bool:
+        """Return whether this error is retried though the task does not say so; with ``autoretry_for`` it says."""
+        permanent = isinstance(error, Permanent | StaleAttempt) or bool(getattr(self._task, "autoretry_for", ()))
+        return not permanent and not terminate_handler_fired()
+
+    def backoff_seconds(self) -> float:
+        """Return the pause before the next attempt: it doubles with each, less a random share of up to half."""
+        base = self._task.retry_backoff if isinstance(getattr(self._task, "retry_backoff", None), int | float) else 0
+        base = float(base) or self._settings.retry_backoff_seconds
+        longest = float(getattr(self._task, "retry_backoff_max", 0) or self._settings.retry_backoff_max_seconds)
+        pause = min(longest, base * 2.0 ** min(self._request.retries, 30))
+        return pause * random.uniform(0.5, 1.0) if getattr(self._task, "retry_jitter", True) else pause  # noqa: S311
+
+    def _continue(self, message: NewRun, reason: str, *, outcome: str, cause: BaseException | None = None) -> None:
+        values: dict[str, Any] = {
+            "fence": self.claimed.fence,
+            "reason": reason,
+            "error": stack(cause),
+            "outcome": outcome,
+            "retry_count": int(message.message["headers"].get("retries") or 0),
+            "not_before": message.not_before,
+            "changed": message,
+        }
+        self._write(lambda: self._ledger.runs.try_again(self.run, **values))
+        self._log("retried", error=cause, reason=reason)
+
+    def _again(
+        self,
+        reason: str,
+        *,
+        outcome: str,
+        cause: BaseException | None,
+        delay_seconds: float = 0.0,
+        retries: int = 0,
+        crashes: int = 0,
+    ) -> None:
+        values: dict[str, Any] = {
+            "fence": self.claimed.fence,
+            "reason": reason,
+            "error": stack(cause),
+            "outcome": outcome,
+            "retry_count": self._request.retries + retries,
+            "delay_seconds": delay_seconds,
+            "crashes": crashes,
+        }
+        self._write(lambda: self._ledger.runs.try_again(self.run, **values))
+        self._log("retried" if retries else "interrupted", error=cause, reason=reason)
+
+    def _end(self, reason: str, *, state: str, outcome: str, cause: BaseException | None = None) -> None:
+        values: dict[str, Any] = {
+            "fence": self.claimed.fence,
+            "reason": reason,
+            "error": stack(cause) or reason,
+            "outcome": outcome,
+            "state": state,
+        }
+        self._write(lambda: self._ledger.runs.give_up(self.run, **values))
+        self._log(state, error=cause, reason=reason)
+
+    def _write(self, statement: Callable[[], bool]) -> None:
+        """Write an outcome until it lands or is refused.
+
+        Raises:
+            Ignore: The fence has moved on: another attempt holds the run.
+        """
+        landed = self._insist(statement) or self._insist(
+            lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
+        )
+        self._ended = True
+        if not landed:
+            self._log("stale", reason="another attempt holds the run by now")
+            raise Ignore("another attempt holds the run by now")
+
+    def _insist(self, ask: Callable[[], _Answer], *, shielded: bool = True) -> _Answer:
+        """Ask the ledger until it answers. Waiting for it never counts as an attempt.
+
+        Args:
+            ask: What to ask; asking twice does no harm.
+            shielded: A soft time limit that strikes meanwhile does not count: the work is done, this only says so.
+        """
+        pause = 0.1
+        while True:
+            try:
+                return ask()
+            except SoftTimeLimitExceeded:
+                if not shielded:
+                    raise
+                continue
+            except LedgerUnavailable as error:
+                logger.warning("ledger away", extra={"run_id": self.run, "error": str(error), "again_in": pause})
+            threading.Event().wait(pause)
+            pause = min(2.0, pause * 2)
+
+    def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:
+        if self._binding is None:
+            facts |= {"task": self._task.name, "run_id": self.run}
+        telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
