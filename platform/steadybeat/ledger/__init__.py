@@ -10,7 +10,12 @@ joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
+recording       how a run is written
 runs            recorded, claimed, finished
+failing         what a run that ends badly means for others
+chords          what follows runs that belong together
+replacing       runs that go on as the last step of a canvas
+results         what somebody who waits for a task asks
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
@@ -27,6 +32,7 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
+from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
@@ -35,7 +41,9 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.results import Results
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
@@ -61,6 +69,9 @@ class Ledger:
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
         self.cancelling = Cancelling(self.database)
+        self.chords = Chords(self.database, self.runs)
+        self.replacing = Replacing(self.database)
+        self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)

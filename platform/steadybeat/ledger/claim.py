@@ -89,7 +89,7 @@ CLAIM = Prepared(
                lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
                attempt_count = r.attempt_count + 1,
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL, replaced_at = NULL
           FROM key
          WHERE r.id = :run
         RETURNING r.attempt_count
