@@ -41,6 +41,7 @@ class Rescuer:
             return 0
         self._last_pass = now
         try:
+            self._app.steadybeat.following()  # what workers left that died in between
             return self._pass(now)
         except LedgerUnavailable:
             self._answering_since = None

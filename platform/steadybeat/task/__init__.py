@@ -3,6 +3,7 @@
 steady      SteadyTask, the base class of every task
 facts       what a task can ask about its run
 effects     what a task does to the world, once for each key
+replacing   what takes the place of a task: a task, or a whole canvas
 attempt     one try of a run: claim, work
 outcomes    how an attempt ends: success, another attempt, a dead letter
 wording     how a result and an error are written into the ledger

@@ -44,6 +44,7 @@ class Attempt(Outcomes):
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
         self._log(STATUS.get(found.verdict, "duplicate"), reason=found.detail)
         if found.verdict == "poisonous":
+            self._request.errbacks = None  # the ledger knows of them
             raise Permanent(found.detail)
         raise Ignore(found.detail)
 
@@ -86,6 +87,8 @@ class Attempt(Outcomes):
             message={"headers": headers, "properties": {"correlation_id": self.run}},
             body=json.dumps(body, default=str),
             correlation_id=request.get(telemetry.correlation.HEADER),
+            group_id=request.group if request.chord else None,
+            group_index=request.group_index if request.chord else None,
         )
 
     def _bind(self, claim: Claim) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery.app.task import get_actual_ignore_result
 from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
 
@@ -55,10 +56,18 @@ class Outcomes:
             self._continue(diverted[-1], "it sent itself again", outcome="retried")
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
-        stored = as_json(result)
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, next_runs=next_runs))
+        group_id = self._request.group if self._request.chord else None
+        ignored = group_id is None and get_actual_ignore_result(self._task, self._request)
+        values: dict[str, Any] = {
+            "result": as_json(None if ignored else result),
+            "next_runs": next_runs,
+            "part": group_id is not None,
+        }
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **values))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
+        if group_id is not None:
+            self._app.steadybeat.following.part_succeeded(group_id)
 
     def _next_runs(self, result: Any) -> list[NewRun]:
         request = self._request
@@ -83,8 +92,23 @@ class Outcomes:
             delay = float(self._task.default_retry_delay)
             self._again(f"retry: {line(cause)}", outcome=outcome, cause=cause, delay_seconds=delay, retries=1)
 
+    def replaced_by(self, canvas: Any, runs: list[NewRun]) -> None:
+        """Record what takes the place of this task, where that is more than another task.
+
+        Args:
+            canvas: Its signature.
+            runs: Its first steps; a single task under the id of this run is recorded by `ignored`.
+        """
+        own = [run for run in runs if run.id == self.run]
+        if own:
+            self._continue(own[-1], f"replaced by {own[-1].message['headers']['task']}", outcome="succeeded")
+            return
+        reason = f"replaced by {canvas!r}"[:500]
+        self._write(lambda: self._ledger.replacing.replace(self.run, self.claimed.fence, reason=reason, runs=runs))
+        self._log("retried", reason=reason)
+
     def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
-        """Record a replacement, or that the task itself chose to have no effect."""
+        """Record that the task itself chose to have no effect, unless something takes its place."""
         if self._ended:
             return
         if diverted:
@@ -198,6 +222,10 @@ class Outcomes:
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
+        request = self._request
+        if request.errbacks or request.chain or request.chord:
+            request.errbacks = None  # a result backend of the app's own would send them as well
+            self._app.steadybeat.following.ended_badly(self.run)
 
     def _write(self, statement: Callable[[], bool]) -> None:
         """Write an outcome until it lands or is refused.

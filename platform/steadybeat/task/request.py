@@ -65,6 +65,7 @@ class SteadyRequest(Request):
             self.acknowledge()
             self.send_event("task-retried", exception=repr(error), traceback="")
         elif exc_info is not None:
+            self._context.errbacks = None  # the ledger knows of them
             super().on_failure(exc_info)
         else:
             super().on_timeout(False, error.args[0] if error.args else 0)
