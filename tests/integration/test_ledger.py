@@ -213,7 +213,7 @@ def test_a_run_under_which_workers_keep_dying_becomes_a_dead_letter(ledger: Ledg
         assert claim(ledger, run, str(uuid.uuid4()), delivery_no).verdict == "claimed"
         (rescued,) = ledger.rescue.lost()
         relayed(ledger)
-    assert rescued.poisonous
+    assert rescued.state == "dead"
     story = ledger.story.run(run.id)
     assert story is not None
     assert (story["state"], story["reason"]) == ("dead", "workers died under it 3 times")

@@ -14,7 +14,9 @@ _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"
 
 _LOST = sql(f"""
     WITH gone AS (
-        SELECT r.id, r.crash_count + 1 >= CAST(:crash_limit AS integer) AS poisonous
+        SELECT r.id, CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                          WHEN r.crash_count + 1 >= CAST(:crash_limit AS integer) THEN 'dead'
+                          ELSE 'waiting' END AS becomes
           FROM steadybeat.runs r
          WHERE r.state = 'running' AND r.finished_at IS NULL AND NOT ({ALIVE.format(run="r")})
          ORDER BY r.enqueued_at
@@ -23,14 +25,15 @@ _LOST = sql(f"""
     ),
     run AS (
         UPDATE steadybeat.runs r
-           SET state = CASE WHEN poisonous THEN 'dead' ELSE 'waiting' END,
-               reason = CASE WHEN poisonous THEN 'workers died under it ' || r.crash_count + 1 || ' times'
-                             ELSE 'its worker was lost' END,
-               finished_at = CASE WHEN poisonous THEN clock_timestamp() END,
+           SET state = becomes,
+               reason = CASE becomes WHEN 'dead' THEN 'workers died under it ' || r.crash_count + 1 || ' times'
+                                     WHEN 'cancelled' THEN 'it was to be cancelled, and its worker was lost'
+                                     ELSE 'its worker was lost' END,
+               finished_at = CASE WHEN becomes <> 'waiting' THEN clock_timestamp() END,
                crash_count = r.crash_count + 1, rescue_count = r.rescue_count + 1,
                delivery_no = r.delivery_no + 1, instance = NULL, lease_until = NULL
           FROM gone WHERE r.id = gone.id
-        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count, poisonous,
+        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count,
                   r.schedule, r.state, r.reason
     ),
     attempt AS (
@@ -41,15 +44,15 @@ _LOST = sql(f"""
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp() + CASE WHEN rescue_count <= 1 THEN interval '0'
                                         ELSE make_interval(secs => {_BACKOFF}) END, id, delivery_no, 'rescue'
-          FROM run WHERE NOT poisonous
+          FROM run WHERE state = 'waiting'
     ),
     key AS (
         DELETE FROM steadybeat.processed_keys k USING run
-         WHERE run.poisonous AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
+         WHERE run.state <> 'waiting' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
     ),
     {FAILED}
-    SELECT id, task, poisonous FROM run
+    SELECT id, task, state FROM run
 """)
 
 _QUEUES = sql("""
@@ -88,17 +91,21 @@ _UNSTARTED = sql(f"""
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp(), id, delivery_no, 'rescue' FROM run
     )
-    SELECT id, task, false AS poisonous FROM run
+    SELECT id, task, 'waiting' AS state FROM run
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """A run that was found lost; a poisonous one became a dead letter instead."""
+    """A run that was found lost, and its state since.
+
+    Attributes:
+        state: ``waiting``: it is sent again. ``dead``: too many workers died under it. ``cancelled``: it was to be.
+    """
 
     run: str
     task: str
-    poisonous: bool
+    state: str
 
 
 class Rescue:
@@ -115,7 +122,10 @@ class Rescue:
         }
 
     def lost(self) -> list[Rescued]:
-        """Put runs whose instance is gone, or whose lease has passed, into the outbox."""
+        """Put runs whose instance is gone, or whose lease has passed, into the outbox.
+
+        Those that were to be cancelled end so, and those under which too many workers died are dead letters.
+        """
         values = {name: self._values[name] for name in ("row_count", "crash_limit", "base_seconds", "max_seconds")}
         return self._rescued(self._database.execute(_LOST, values))
 
@@ -137,5 +147,5 @@ class Rescue:
         return self._rescued(self._database.execute(_UNSTARTED, values | {"queues": list(empty_queues)}))
 
     @staticmethod
-    def _rescued(rows: list[tuple[object, str, bool]]) -> list[Rescued]:
-        return [Rescued(str(run), task, poisonous) for run, task, poisonous in rows]
+    def _rescued(rows: list[tuple[object, str, str]]) -> list[Rescued]:
+        return [Rescued(str(run), task, state) for run, task, state in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -48,11 +49,12 @@ _RECORD = f"""
 
 RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
 
-# Who may end an attempt: the holder of its fence, or the instance whose child it was.
+# Who may end an attempt: the holder of its fence, or the instance whose child it was, for the delivery it had.
 _MINE = """
     id = :run AND state = 'running'
     AND fence = coalesce(CAST(:fence AS bigint), fence)
-    AND instance = coalesce(CAST(:instance AS uuid), instance)"""
+    AND instance = coalesce(CAST(:instance AS uuid), instance)
+    AND delivery_no <= coalesce(CAST(:delivery_no AS integer), delivery_no)"""
 
 # Needs `run` with schedule, state and reason. A schedule whose runs fail so often in a row is paused.
 FAILED = """
@@ -204,7 +206,16 @@ class Runs:
         if runs:
             self._database.execute(RECORD, _recorded(runs, None))
 
-    def claim(self, run: str, *, delivery_no: int, instance: str, time_limit_seconds: float, crash_limit: int) -> Claim:
+    def claim(
+        self,
+        run: str,
+        *,
+        delivery_no: int,
+        instance: str,
+        time_limit_seconds: float,
+        crash_limit: int,
+        claim_id: str | None = None,
+    ) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
 
         Args:
@@ -213,6 +224,7 @@ class Runs:
             instance: The process that will work on it.
             time_limit_seconds: After this the process is killed.
             crash_limit: That many deaths of a worker under this run make it poisonous.
+            claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
         """
         rows = self._database.execute(
             CLAIM,
@@ -222,6 +234,7 @@ class Runs:
                 "instance": instance,
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
+                "claim_id": claim_id or str(uuid.uuid4()),
             },
         )
         return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
@@ -260,12 +273,15 @@ class Runs:
         error: str,
         outcome: str = "failed",
         state: str = "dead",
+        delivery_no: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
-        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
+        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks; a parent speaks of the
+        attempt that `delivery_no` brought it, and not of a later one.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
     def try_again(
@@ -282,6 +298,7 @@ class Runs:
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
+        delivery_no: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -297,9 +314,11 @@ class Runs:
             delay_seconds: See `not_before`.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
+            delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
         """
         values = {
             "run": run,
+            "delivery_no": delivery_no,
             "fence": fence,
             "instance": instance,
             "reason": reason,
@@ -391,4 +410,5 @@ def _ending(
         "reason": reason,
         "result": result,
         "error": error,
+        "delivery_no": None,
     }

@@ -146,6 +146,7 @@ runs = Table(
     Column("deadline", _INSTANT),
     Column("instance", Uuid),
     Column("fence", BigInteger),
+    Column("claim_id", Uuid, comment="who asks again under it, because the answer was lost, has the lease"),
     Column("lease_until", _INSTANT),
     Column("attempt_count", Integer, nullable=False, server_default="0"),
     Column("retry_count", Integer, nullable=False, server_default="0"),

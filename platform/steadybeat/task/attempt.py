@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 from sqlalchemy import Connection, text
 
 from steadybeat import telemetry
-from steadybeat.errors import Permanent, StaleAttempt
+from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task.outcomes import Outcomes
 from steadybeat.task.verdicts import STATUS, ending
@@ -31,7 +31,7 @@ class Attempt(Outcomes):
             Permanent: Too many workers died under this run; it is a dead letter now.
         """
         try:
-            found = self._insist(self._claim_once, shielded=False)
+            found = self._insist(self._claim_while_alive, shielded=False)
         except SoftTimeLimitExceeded:
             logger.warning("claim timed out", extra={"run_id": self.run, "task": self._task.name})
             raise Ignore("the ledger did not answer within the soft time limit") from None
@@ -46,6 +46,17 @@ class Attempt(Outcomes):
         if found.verdict == "poisonous":
             raise Permanent(found.detail)
         raise Ignore(found.detail)
+
+    def _claim_while_alive(self) -> Claim:
+        """Claim once this instance counts as alive: its keeper says so before long, if it is not about to end.
+
+        Raises:
+            LedgerUnavailable: It does not.
+        """
+        found = self._claim_once()
+        if found.verdict == "lapsed":
+            raise LedgerUnavailable(found.detail)
+        return found
 
     def _claim_once(self) -> Claim:
         found = self._claim_recorded()
@@ -62,6 +73,7 @@ class Attempt(Outcomes):
             instance=self._app.steadybeat.instance,
             time_limit_seconds=float(hard or self._task.time_limit),
             crash_limit=self._settings.crash_count,
+            claim_id=self._claim_id,
         )
 
     def _unrecorded(self) -> NewRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ class Outcomes:
         self._binding: Any = None
         self.run: str = request.id
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
+        self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
 
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:

@@ -76,6 +76,7 @@ class SteadyRequest(Request):
         limit = self.task.max_retries
         outcome: dict[str, Any] = {
             "instance": steadybeat.instance,
+            "delivery_no": self._delivery_no,
             "error": repr(error),
             "reason": str(error) or repr(error),
         }
@@ -107,7 +108,8 @@ class SteadyRequest(Request):
         steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
-            if not runs.give_up(self.id, instance=steadybeat.instance, error=reason, outcome="cancelled", **ending):
+            ours = {"instance": steadybeat.instance, "delivery_no": self._delivery_no}
+            if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
                 runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})

@@ -11,6 +11,7 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN claim_id      uuid,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
     ADD COLUMN items_total   bigint,
@@ -18,6 +19,8 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN checkpoint    jsonb,
     ADD COLUMN group_id      text,
     ADD COLUMN group_index   integer;
+COMMENT ON COLUMN steadybeat.runs.claim_id IS
+    'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
     'no attempt begins later: what retry_for made of the first one''s start';
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
