@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steadybeat import schedules
+    from steadybeat import schedules, testing
     from steadybeat.app import install
     from steadybeat.errors import Cancel, EditConflict, Permanent, ScheduleWarning, Snooze, SteadybeatError, Transient
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
@@ -33,6 +33,7 @@ __all__ = [
     "once",
     "rrule",
     "schedules",
+    "testing",
     "window",
 ]
 
@@ -54,6 +55,7 @@ _ROOMS = {
     "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
     "schedules": "steadybeat.schedules",
+    "testing": "steadybeat.testing",
     "window": "steadybeat.schedule",
 }
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery import Celery, signals
 
-from steadybeat import telemetry
+from steadybeat import crashpoints, telemetry
 from steadybeat.address import Address
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.settings import Settings
@@ -41,6 +41,7 @@ class Steadybeat:
         self.settings = settings
         self.instance = str(uuid.uuid4())
         self.pulse: Pulse | None = None
+        self._crash_points = crashpoints.armed(settings)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -83,6 +84,16 @@ class Steadybeat:
     def own_services(self) -> list[str]:
         """Return the services whose tasks this program has, by name."""
         return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
+    def reach(self, point: str, task: str | None = None) -> None:
+        """End this process here if a test has armed the point.
+
+        Args:
+            point: One of `crashpoints.POINTS`.
+            task: Name of the task whose run comes by.
+        """
+        if self._crash_points is not None:
+            self._crash_points.reach(point, task)
 
     def become(self, role: str) -> None:
         """Start as a new instance, with a pulse of its own.

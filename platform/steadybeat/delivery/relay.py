@@ -39,6 +39,7 @@ class Relay:
         with pool.acquire(block=True, timeout=5) as producer, producer.connection._reraise_as_library_errors():
             for envelope in envelopes:
                 self._publish(producer, envelope)
+                self._app.steadybeat.reach("after_outbox", envelope.task)
 
     def _publish(self, producer: Any, envelope: Envelope) -> None:
         headers = dict(envelope.message["headers"])

@@ -109,6 +109,7 @@ class SteadyAMQP(AMQP):
                 ledger.runs.record(run, outbox_reason="delayed")
                 return None
             ledger.runs.record(run)
+            self.app.steadybeat.reach("after_record", name)
             try:
                 return publish(producer, name, message, **options)
             except OperationalError as error:

@@ -38,6 +38,7 @@ class Attempt(Outcomes):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            self._app.steadybeat.reach("after_claim", self._task.name)
             return found
         end = ending(found)
         if end is not None:

@@ -16,6 +16,7 @@ class Effects(Facts):
     """The part of `SteadyTask` that makes effects happen once."""
 
     app: Any
+    name: str
 
     @contextmanager
     def exactly_once(self) -> Iterator[Connection]:
@@ -40,3 +41,4 @@ class Effects(Facts):
             attempt.guard(connection)
             yield connection
             attempt.commit_effect(connection)
+        self.app.steadybeat.reach("after_effect", self.name)

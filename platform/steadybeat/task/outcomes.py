@@ -207,6 +207,7 @@ class Outcomes:
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
         """
+        self._app.steadybeat.reach("before_finish", self._task.name)
         landed = self._insist(statement) or self._insist(
             lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
         )

@@ -30,6 +30,12 @@ class SteadyRequest(Request):
     def _delivery_no(self) -> int:
         return int(self.request_dict.get("steadybeat_delivery") or 1)
 
+    def acknowledge(self) -> None:
+        """Tell Redis that the message is dealt with."""
+        if self._recorded:
+            self.app.steadybeat.reach("before_ack", self.name)
+        super().acknowledge()
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Record a hard time-out or a lost child; everything else the child has recorded itself."""
         error = exc_info.exception
