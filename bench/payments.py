@@ -1,0 +1,26 @@
+"""What both sides of `kills` share: the table of payments, and how a worker says that it is ready.
+
+A payment is one row; nothing in the table is unique, so that a second payment of one sale shows.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+TABLE = "CREATE TABLE public.payments (sale integer NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
+FOLDER = "BENCH_READY_FOLDER"
+VISIBILITY = "BENCH_VISIBILITY_SECONDS"
+
+
+def transport_options() -> dict[str, Any]:
+    """Return how long Redis waits for an acknowledgement, where `kills` says so."""
+    seconds = os.environ.get(VISIBILITY)
+    return {"visibility_timeout": int(seconds)} if seconds else {}
+
+
+def ready(**_: Any) -> None:
+    """Celery signal `worker_ready`: leave a file named by the worker's process id, where somebody looks for it."""
+    if FOLDER in os.environ:
+        (Path(os.environ[FOLDER]) / str(os.getpid())).touch()
