@@ -11,8 +11,8 @@ Plain Celery does the same with the same kills: acks_late, reject_on_worker_lost
 that nobody acknowledges comes back after 30 s, so that plain Celery need not wait for its default of an hour, on which
 steadybeat does not depend: its leases are at their default of 15 s, and a watchdog runs beside the workers.
 
-For steadybeat it also says how long it took from a kill until the runs that it interrupted had begun again elsewhere,
-as Postgres' clock has it.
+For steadybeat it also says how long it took from a kill until the runs that it interrupted were sent again, and until
+they had begun elsewhere, behind all that was on their queue; as Postgres' clock has it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _COUNTS = """
       LEFT JOIN (SELECT sale, count(*) AS paid FROM public.payments GROUP BY sale) AS row USING (sale)
 """
 _RESTARTS = """
-    SELECT extract(epoch FROM following.started_at - %s)
+    SELECT extract(epoch FROM lost.finished_at - %s), extract(epoch FROM following.started_at - %s)
       FROM steadybeat.attempts lost
       JOIN steadybeat.attempts following ON following.run = lost.run AND following.number = lost.number + 1
      WHERE lost.instance = (SELECT id FROM steadybeat.instances WHERE pid = %s ORDER BY started_at DESC LIMIT 1)
@@ -137,12 +137,13 @@ class Side:
         row = self.database.execute("SELECT count(*) FROM public.payments").fetchone()
         return int(row[0]) if row else 0
 
-    def restart_seconds(self) -> list[float]:
-        """Return, of each run that a kill interrupted, the seconds from there until it had begun again."""
-        found: list[float] = []
-        for pid, at in self.killed:
-            found += [float(row[0]) for row in self.database.execute(_RESTARTS, (at, pid, at))]
-        return found
+    def restarts(self) -> dict[str, Any]:
+        """Return how long each run that a kill interrupted took from there to be sent again, and to begin again."""
+        found = [row for pid, at in self.killed for row in self.database.execute(_RESTARTS, (at, at, pid, at))]
+        if not found:
+            return {}
+        sent, begun = ([float(seconds) for seconds in each] for each in zip(*found, strict=True))
+        return {"interrupted": len(found), "sent_again_seconds": spread(sent), "begun_again_seconds": spread(begun)}
 
     def _wait(self, condition: Callable[[], object], what: str) -> None:
         wait_until(condition, f"{self.name}: {what}", *self._workers, timeout_seconds=SECONDS_TO_THE_END)
@@ -211,9 +212,7 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
         if given.side != "plain":
             side = Side("steady", "bench.steady", folder, server.url, postgres.url)
             figures["steady"] = side.measure(given.runs, given.kills, given.workers, random.Random(given.seed), report)
-            restarts = side.restart_seconds()
-            if restarts:
-                figures["steady"]["restart_seconds"] = {**spread(restarts), "all": None, "count": len(restarts)}
+            figures["steady"] |= side.restarts()
             report.say(told("steadybeat", figures["steady"]))
         if given.side != "steady":
             url = postgres.create_database("plain")
@@ -230,11 +229,11 @@ def told(name: str, figures: dict[str, Any]) -> str:
         f" {figures['doubled']} doubled; the last was paid after {figures['seconds_of_payments']:.0f} s, and after"
         f" {figures['seconds']:.0f} s nothing came back any more"
     )
-    restarts = figures.get("restart_seconds")
-    if restarts:
+    if "interrupted" in figures:
+        sent, begun = figures["sent_again_seconds"], figures["begun_again_seconds"]
         line += (
-            f"; {restarts['count']} runs were interrupted and begun again {restarts['median']:.1f} s after the kill,"
-            f" {restarts['max']:.1f} s at the latest"
+            f"; {figures['interrupted']} interrupted runs were sent again {sent['median']:.1f} s after the kill"
+            f" ({sent['max']:.1f} s at the latest), and had begun after {begun['median']:.1f} s ({begun['max']:.1f} s)"
         )
     return line
 

@@ -15,9 +15,10 @@ VISIBILITY = "BENCH_VISIBILITY_SECONDS"
 
 
 def transport_options() -> dict[str, Any]:
-    """Return how long Redis waits for an acknowledgement, where `kills` says so."""
+    """Return after how long an unacknowledged message comes back, where `kills` says so; kombu looks each second."""
     seconds = os.environ.get(VISIBILITY)
-    return {"visibility_timeout": int(seconds)} if seconds else {}
+    often = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    return {"visibility_timeout": int(seconds), **often} if seconds else {}
 
 
 def ready(**_: Any) -> None:

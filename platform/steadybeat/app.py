@@ -7,7 +7,8 @@ import importlib.metadata
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Steadybeat:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
@@ -41,6 +43,7 @@ class Steadybeat:
         self.settings = settings
         self.instance = str(uuid.uuid4())
         self.pulse: Pulse | None = None
+        self.unrecorded: deque[Callable[[], None]] = deque()
         self._crash_points = crashpoints.armed(settings)
 
     @functools.cached_property

@@ -101,6 +101,9 @@ class Keeper(bootsteps.StartStopStep):
             logger.warning("worker resumed: the ledger answers")
             self._away = False
             self._on_consumer("consume")
+        consumer = getattr(self._worker, "consumer", None)
+        while consumer is not None and self._platform.unrecorded:
+            consumer.call_soon(self._platform.unrecorded.popleft())
 
     def _on_consumer(self, verb: str) -> None:
         consumer = getattr(self._worker, "consumer", None)

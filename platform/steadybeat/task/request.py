@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -60,7 +61,8 @@ class SteadyRequest(Request):
         try:
             followed = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
-            # Not acknowledged: Redis delivers it again, and the claim sorts it out.
+            # Nobody else would say so before its time limit has passed: its worker lives.
+            self.app.steadybeat.unrecorded.append(functools.partial(self._settle, error, exc_info))
             task_ready(self)
             logger.warning("outcome not recorded", extra={"run_id": self.id, "error": str(away)})
             return
