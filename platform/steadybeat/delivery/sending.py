@@ -3,6 +3,9 @@
 Every way of starting a task passes `send_task_message`: ``delay``, ``apply_async``, canvas, Beat, ``send_task`` and
 ``celery call``. What a running task sends to itself (a retry, a replacement) and what follows a finished one (its
 callbacks, the rest of its chain) is diverted: it is written by the very statement that ends the attempt.
+
+With ``transaction=`` a run is recorded in the caller's own transaction and left to the relay: nobody has to know
+whether that commits.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from steadybeat import channel, telemetry
 from steadybeat.delivery.routing import SteadyQueues, SteadyRouter, queues_named, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.joining import joined
 from steadybeat.ledger.rows import NewRun
 
 logger = logging.getLogger(__name__)
@@ -95,9 +99,14 @@ class SteadyAMQP(AMQP):
         publish = super()._create_task_sender()
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            transaction = options.pop("transaction", None)
             if not _is_recorded(self.app, name):
+                if transaction is not None:
+                    raise _unrecorded(name)
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
+            if transaction is not None:
+                return _enqueue(self.app, run, transaction)
             if getattr(producer, "ahead", None) is not None:
                 return _build(publish, producer, name, message, options, run)
             diversion = _diversion.get()
@@ -117,6 +126,21 @@ class SteadyAMQP(AMQP):
                 return None
 
         return send_task_message
+
+
+def _enqueue(app: Any, run: NewRun, transaction: Any) -> None:
+    """Record a run in a transaction of the caller's; the relay sends it once that has committed."""
+    ledger = Ledger.of(app)
+    ledger.require_schema_once()
+    ledger.runs.record(run, outbox_reason="transactional", connection=joined(transaction, None))
+
+
+def _unrecorded(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name}: transaction=: its runs are not in the ledger (recorded=False, or a task of Celery's own), so that"
+        " they cannot be part of a transaction; send it after the commit, or leave recorded=False out.",
+        task=name,
+    )
 
 
 def _build(
