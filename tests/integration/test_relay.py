@@ -189,9 +189,7 @@ def test_any_number_of_relays_send_each_message_once(post: Post) -> None:
 def test_a_relay_waits_for_nobody_who_has_a_run_and_leaves_that_to_the_next_call(post: Post) -> None:
     (held,), _ = post.due(), post.due()
     with post.ledger.database.transaction() as somebody:
-        somebody.execute(
-            sa.text("SELECT FROM steadybeat.runs WHERE id = CAST(:run AS uuid) FOR UPDATE"), {"run": held}
-        )
+        somebody.execute(sa.text("SELECT FROM steadybeat.runs WHERE id = CAST(:run AS uuid) FOR UPDATE"), {"run": held})
         assert post.app.steadybeat.relay() == 1
         assert post.app.steadybeat.relay() == 0
         assert post.waiting() == 1

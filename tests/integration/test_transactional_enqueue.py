@@ -138,7 +138,9 @@ def test_a_chain_and_a_group_are_part_of_a_transaction_as_a_whole(desk: Desk) ->
 def test_a_transaction_that_cannot_hold_a_run_is_refused(desk: Desk, ledger_url: str) -> None:
     elsewhere = sa.create_engine("sqlite://")
     with desk.engine.begin() as db, elsewhere.begin() as other:
-        with pytest.raises(ConfigurationError, match=r"shop.orders.count: transaction=: its runs are not in the ledger"):
+        with pytest.raises(
+            ConfigurationError, match=r"shop.orders.count: transaction=: its runs are not in the ledger"
+        ):
             desk.app.tasks["shop.orders.count"].apply_async(transaction=db)
         with pytest.raises(ConfigurationError, match="must be on the Postgres"):
             desk.pay.apply_async((1,), transaction=other)

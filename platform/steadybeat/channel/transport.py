@@ -127,6 +127,12 @@ class Channel(kombu_redis.Channel):
             answers = pipe.execute(raise_on_error=False)
         return {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
 
+    def put_back(self, queue: str, raw: bytes) -> None:
+        """Put a message on a queue as the bytes that it was, in the list of its priority where it names one."""
+        priority = 0 if why_unreadable(raw) else self._get_message_priority(loads(raw.decode()))
+        with self.conn_or_acquire() as client:
+            client.lpush(self._q_for_pri(queue, priority), raw)
+
     @property
     def keep_foreign(self) -> KeepForeign | None:
         """What keeps an item that is no message."""

@@ -100,13 +100,11 @@ class SteadyAMQP(AMQP):
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             transaction = options.pop("transaction", None)
+            if transaction is not None:
+                return _enqueue(self.app, name, message, options, transaction)
             if not _is_recorded(self.app, name):
-                if transaction is not None:
-                    raise _unrecorded(name)
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
-            if transaction is not None:
-                return _enqueue(self.app, run, transaction)
             if getattr(producer, "ahead", None) is not None:
                 return _build(publish, producer, name, message, options, run)
             diversion = _diversion.get()
@@ -128,19 +126,22 @@ class SteadyAMQP(AMQP):
         return send_task_message
 
 
-def _enqueue(app: Any, run: NewRun, transaction: Any) -> None:
-    """Record a run in a transaction of the caller's; the relay sends it once that has committed."""
+def _enqueue(app: Any, name: str, message: Any, options: dict[str, Any], transaction: Any) -> None:
+    """Record a run in a transaction of the caller's; the relay sends it once that has committed.
+
+    Raises:
+        ConfigurationError: The task's runs are not in the ledger, or `transaction` is none on its database.
+    """
+    if not _is_recorded(app, name):
+        raise ConfigurationError(
+            f"{name}: transaction=: its runs are not in the ledger (recorded=False, or a task of Celery's own), so that"
+            " they cannot be part of a transaction; send it after the commit, or leave recorded=False out.",
+            task=name,
+        )
     ledger = Ledger.of(app)
     ledger.require_schema_once()
+    run = describe(app, name, message, options)
     ledger.runs.record(run, outbox_reason="transactional", connection=joined(transaction, None))
-
-
-def _unrecorded(name: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{name}: transaction=: its runs are not in the ledger (recorded=False, or a task of Celery's own), so that"
-        " they cannot be part of a transaction; send it after the commit, or leave recorded=False out.",
-        task=name,
-    )
 
 
 def _build(

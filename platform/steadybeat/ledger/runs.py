@@ -186,9 +186,7 @@ class Runs:
         self._database = database
         self._settings = settings
 
-    def record(
-        self, run: NewRun, *, outbox_reason: str | None = None, connection: Connection | None = None
-    ) -> bool:
+    def record(self, run: NewRun, *, outbox_reason: str | None = None, connection: Connection | None = None) -> bool:
         """Write a run before its message is sent.
 
         Args:
