@@ -1,4 +1,4 @@
-"""Promise: what came before its worker's release was a dead letter, and is done once it is requeued; with its old id."""
+"""Promise: what no worker could take is a dead letter, and is done under its old id when it is requeued later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise: what is to run later waits in the ledger, for a year if need be, whatever is killed or restarted meanwhile."""
+"""Promise: what is to run later waits in the ledger, for a year if need be, whoever is killed meanwhile."""
 
 from __future__ import annotations
 

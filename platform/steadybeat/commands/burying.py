@@ -72,12 +72,12 @@ class Decision:
 @_reason
 @json_option
 @click.pass_context
-def requeue(ctx: click.Context, run: tuple[str, ...], **given: Any) -> None:
+def requeue(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
     """Try dead letters again.
 
     Each RUN, or all that fit the options, gets another attempt at once: the same run with its id, its key, its
-    arguments and its attempts so far; its retries and its deadline count anew. One whose effect has happened
-    meanwhile is left alone. A foreign message (foreign:N) is put back on its queue as it was.
+    arguments and its attempts so far; its retries count anew, and it has no deadline any more. One whose effect has
+    happened meanwhile is left alone. A foreign message (foreign:N) is put back on its queue as it was.
 
     Exits with 1 if one is left that is not dead any more, or whose key another run has that has not ended.
 
@@ -99,7 +99,7 @@ def requeue(ctx: click.Context, run: tuple[str, ...], **given: Any) -> None:
 @_reason
 @json_option
 @click.pass_context
-def discard(ctx: click.Context, run: tuple[str, ...], **given: Any) -> None:
+def discard(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
     """End dead letters for good.
 
     Each RUN, or all that fit the options, is cancelled, with the reason; it stays on record as long as every other

@@ -30,7 +30,7 @@ dead.add_command(discard)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, limit: int, as_json: bool, **given: Any) -> None:
+def list_(ctx: click.Context, /, limit: int, as_json: bool, **given: Any) -> None:
     """List dead letters, those that died last first.
 
     These are runs that have given up, and messages that nobody could read (foreign:N). The cause says how the last

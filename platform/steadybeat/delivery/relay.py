@@ -79,8 +79,8 @@ class Relay:
             sent, more = ledger.outbox.relay(send, BATCH)
         except OperationalError as error:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-        for envelope, error in unsendable.values():
-            reason = storable(f"its message cannot be sent: {type(error).__name__}: {error}")
+        for envelope, why in unsendable.values():
+            reason = storable(f"its message cannot be sent: {type(why).__name__}: {why}")
             logger.error("message cannot be sent", extra={"run_id": envelope.run, "error": reason})
             ledger.runs.end_unstarted(envelope.run, delivery_no=envelope.delivery_no, state="dead", reason=reason)
         return sent, more
@@ -100,10 +100,10 @@ class Relay:
                     continue
                 commands += built
                 by_key.setdefault(built[0][1][0], []).append(envelope)
-            for key, error in producer.channel.execute_each(commands).items():
-                if not str(error).startswith("WRONGTYPE"):
-                    raise error
-                logger.error("queue cannot be written to", extra={"queue": key, "error": str(error)})
+            for key, said in producer.channel.execute_each(commands).items():
+                if not str(said).startswith("WRONGTYPE"):
+                    raise said
+                logger.error("queue cannot be written to", extra={"queue": key, "error": str(said)})
                 left += [envelope.outbox_id for envelope in by_key.get(key, ())]
         return left
 

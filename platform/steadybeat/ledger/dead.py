@@ -205,7 +205,7 @@ class Dead:
     def requeue(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
         """Have dead runs tried again, each under its own id and key; their attempts stay on record.
 
-        Retries, deaths of workers and deadlines count anew. Each is noted in `operations`.
+        Retries and deaths of workers count anew, and no deadline holds any more. Each is noted in `operations`.
 
         Returns:
             Those that are; the others were not dead any more.
