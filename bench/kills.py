@@ -18,6 +18,7 @@ they had begun elsewhere, behind all that was on their queue; as Postgres' clock
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import multiprocessing
 import os
@@ -110,7 +111,7 @@ class Side:
             for _ in range(workers):
                 self._start()
             for number in range(1, kills + 1):
-                self._wait(lambda due=number * runs // (kills + 1): self.paid() >= due, f"kill {number}")
+                self._wait(functools.partial(self._has_paid, number * runs // (kills + 1)), f"kill {number}")
                 self._kill(chance)
             report.say(f"{self.name}: {kills} kills after {time.monotonic() - began:.0f} s, {self.paid()} paid")
             self._wait(self._is_over, "the end")
@@ -131,6 +132,9 @@ class Side:
             "seconds_of_payments": round(float(row[0]), 1),
             "seconds": round(time.monotonic() - began, 1),
         }
+
+    def _has_paid(self, due: int) -> bool:
+        return self.paid() >= due
 
     def paid(self) -> int:
         """Return how many payments there are."""

@@ -35,7 +35,7 @@ CRASH_POINTS = tuple(name for name in POINTS if name != "after_record")
 SHORT_TIMES = {
     "STEADYBEAT_LEASE_SECONDS": "2",
     "STEADYBEAT_KEEPER_SECONDS": "0.5",
-    "STEADYBEAT_GRACE_SECONDS": "2",
+    "STEADYBEAT_GRACE_SECONDS": "1",
     "STEADYBEAT_RETRY_BACKOFF_SECONDS": "0.2",
 }
 """What the processes are told beside what the environment says, so that a test need not wait for long leases."""

@@ -15,7 +15,7 @@ IN_TURN = ("after_outbox", "after_claim", "after_effect", "before_finish", "befo
 
 def test_a_run_that_dies_at_every_point_in_turn_has_one_effect(shop: Shop) -> None:
     signature = shop.caller.signature("shop.orders.pack", ("parcel",))
-    env = {**shop.env, "STEADYBEAT_CRASH_COUNT": "9"}
+    env = {**shop.env, **testing.SHORT_TIMES, "STEADYBEAT_CRASH_COUNT": "9"}
     crashed = testing.crash(signature, at=IN_TURN, app="shop", env=env, cwd=PROJECT)
 
     assert (crashed.state, crashed.reason, crashed.crash_count) == ("succeeded", None, 5)
@@ -27,7 +27,8 @@ def test_a_run_that_dies_at_every_point_in_turn_has_one_effect(shop: Shop) -> No
 def test_a_task_that_kills_its_whole_worker_each_time_is_a_dead_letter_that_says_so(shop: Shop) -> None:
     signature = shop.caller.signature("shop.orders.pack", ("parcel",))
     other = shop.send("billing.add", 1, 2, name="other")
-    crashed = testing.crash(signature, at="after_claim", times=3, app="shop", pool="solo", env=shop.env, cwd=PROJECT)
+    env = {**shop.env, **testing.SHORT_TIMES}
+    crashed = testing.crash(signature, at="after_claim", times=3, app="shop", pool="solo", env=env, cwd=PROJECT)
 
     assert (crashed.state, crashed.reason) == ("dead", "workers died under it 3 times")
     assert crashed.attempts == ("lost",) * 3
