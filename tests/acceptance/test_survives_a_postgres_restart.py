@@ -82,6 +82,22 @@ def test_a_pool_process_that_dies_while_postgres_is_away_is_known_to_be_dead_whe
     assert shop.outcomes(run) == ["lost", "succeeded"]
 
 
+def test_a_worker_that_can_give_no_sign_of_life_takes_no_work_until_it_can(shop: Shop) -> None:
+    worker, watchdog = shop.worker("orders"), shop.watchdog()
+    assert worker.ready()
+    assert watchdog.ready()
+
+    shop.rows("ALTER TABLE steadybeat.instances RENAME TO moved")
+    eventually(lambda: worker.said("worker paused: no sign of life can be given"))
+    run = shop.send("orders.pack", "parcel")
+    shop.rows("ALTER TABLE steadybeat.moved RENAME TO instances")
+
+    eventually(lambda: shop.run(run).state == "succeeded")
+    assert worker.said("worker resumed: the ledger answers")
+    shop.settle()
+    assert len(shop.starts("parcel")) == len(shop.effects("parcel")) == 1
+
+
 def test_no_fire_is_lost_in_an_outage_of_twenty_seconds(shop: Shop, own_postgres: PostgresServer) -> None:
     worker, beats = shop.worker(concurrency=2), [shop.beat(), shop.beat()]
     since = shop.deploy("tick", "charge", "count")

@@ -62,7 +62,7 @@ class Rescuer:
         rescued = ledger.rescue.lost()
         overdue = ledger.rescue.overdue_queues()
         if overdue:
-            rescued += ledger.rescue.unstarted(self._empty(overdue))
+            rescued += ledger.rescue.unstarted(overdue, self._empty(overdue))
         self._tell(rescued)
         return len(rescued)
 

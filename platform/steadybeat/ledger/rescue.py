@@ -62,18 +62,27 @@ _QUEUES = sql("""
        AND coalesce(next_rescue_at, '-infinity') < clock_timestamp()
 """)
 
+# A queue is in order: where a younger run of the same priority has started, an older one has no message any more.
+# How far it has come, the runs say that started last; to ask all of them for each that waits would take for ever.
 _UNSTARTED = sql(f"""
-    WITH gone AS (
+    WITH come AS MATERIALIZED (
+        SELECT q.queue, latest.priority, max(latest.enqueued_at) AS enqueued_at
+          FROM unnest(:names) AS q (queue)
+         CROSS JOIN LATERAL (
+               SELECT s.priority, s.enqueued_at FROM steadybeat.runs s
+                WHERE s.queue = q.queue AND s.started_at IS NOT NULL AND s.started_at >= s.enqueued_at
+                ORDER BY s.started_at DESC LIMIT 1000) latest
+         GROUP BY q.queue, latest.priority
+    ),
+    gone AS (
         SELECT r.id FROM steadybeat.runs r
          WHERE r.state = 'enqueued' AND r.finished_at IS NULL
            AND r.enqueued_at < clock_timestamp() - make_interval(secs => :grace_seconds)
            AND coalesce(r.next_rescue_at, '-infinity') < clock_timestamp()
            AND (r.queue = ANY(:queues)
-                OR EXISTS (SELECT FROM steadybeat.runs younger
-                            WHERE younger.queue = r.queue AND younger.started_at > r.enqueued_at
-                              AND younger.priority IS NOT DISTINCT FROM r.priority
-                              AND younger.enqueued_at
-                                  > r.enqueued_at + make_interval(secs => :grace_seconds)))
+                OR EXISTS (SELECT FROM come
+                            WHERE come.queue = r.queue AND come.priority IS NOT DISTINCT FROM r.priority
+                              AND come.enqueued_at > r.enqueued_at + make_interval(secs => :grace_seconds)))
            AND NOT EXISTS (SELECT FROM steadybeat.outbox o WHERE o.run = r.id)
          ORDER BY r.enqueued_at
          LIMIT CAST(:row_count AS integer)
@@ -113,7 +122,7 @@ class Rescue:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._values = {
+        self._values: dict[str, object] = {
             "row_count": settings.rescue_count,
             "crash_limit": settings.crash_count,
             "grace_seconds": settings.grace_seconds,
@@ -134,17 +143,19 @@ class Rescue:
         rows = self._database.execute(_QUEUES, {"grace_seconds": self._values["grace_seconds"]})
         return [row.queue for row in rows]
 
-    def unstarted(self, empty_queues: Sequence[str]) -> list[Rescued]:
+    def unstarted(self, overdue_queues: Sequence[str], empty_queues: Sequence[str]) -> list[Rescued]:
         """Put runs into the outbox whose message must have been lost.
 
         They were sent and not started in their grace time, while their queue is empty or runs that were enqueued a
         grace time later have started.
 
         Args:
-            empty_queues: Queues that hold no message.
+            overdue_queues: Queues on which something waits for longer than that.
+            empty_queues: Those of them that hold no message.
         """
         values = {name: value for name, value in self._values.items() if name != "crash_limit"}
-        return self._rescued(self._database.execute(_UNSTARTED, values | {"queues": list(empty_queues)}))
+        values |= {"names": list(overdue_queues), "queues": list(empty_queues)}
+        return self._rescued(self._database.execute(_UNSTARTED, values))
 
     @staticmethod
     def _rescued(rows: list[tuple[object, str, str]]) -> list[Rescued]:
