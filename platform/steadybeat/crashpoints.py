@@ -23,7 +23,7 @@ POINTS = {
     "after_record": "a run is on record, and its message is not sent",
     "after_outbox": "the relay has sent a message, and has not marked it as sent",
     "after_claim": "an attempt has its lease, and the task's code has not begun",
-    "after_effect": "an effect is committed with its processed key, and the task's code goes on",
+    "after_effect": "an effect has happened, and the task's code does not know yet",
     "before_finish": "the task's code has ended, and its outcome is not written",
     "before_ack": "the outcome is written, and the message is not acknowledged",
 }

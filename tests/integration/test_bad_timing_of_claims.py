@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.claim import CLAIM
+from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
 from tests.integration.records import alive, claim, recorded, relayed
@@ -66,11 +67,11 @@ def test_a_claim_on_a_connection_that_breaks_at_its_commit_is_granted_once(ledge
 def test_the_effect_of_an_attempt_whose_claim_is_answered_again_counts(ledger: Ledger) -> None:
     run, worker, asking = recorded(ledger), alive(ledger), str(uuid.uuid4())
     first = asked(ledger, run, worker, asking)
+    holder = Holder(task=first.task, key=first.idempotency_key, run=run.id, fence=first.fence)
     with ledger.database.transaction() as connection:
-        assert ledger.runs.commit_effect(
-            connection, task=first.task, key=first.idempotency_key, run=run.id, fence=first.fence
-        )
-    assert asked(ledger, run, worker, asking).effect_done
+        assert ledger.keys.commit_effect(connection, holder, "7")
+    again = asked(ledger, run, worker, asking)
+    assert (again.effect_done, again.effect_result) == (True, 7)
 
 
 def test_nothing_is_granted_to_a_worker_that_stood_still_until_it_gives_a_sign_of_life(ledger: Ledger) -> None:

@@ -47,6 +47,10 @@ class Outcomes:
         self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
 
+    def reach(self, point: str) -> None:
+        """End this process here if a test has armed the point."""
+        self._app.steadybeat.reach(point, self._task.name)
+
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:
         """Record success together with the runs that follow, and keep Celery from sending those itself.
 
@@ -58,7 +62,9 @@ class Outcomes:
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
         stored = as_json(result)
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, next_runs=next_runs))
+        ttl = self._task.key_ttl
+        facts = {"next_runs": next_runs, "key_ttl_seconds": ttl and ttl.total_seconds()}
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, **facts))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
 
@@ -207,7 +213,7 @@ class Outcomes:
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
         """
-        self._app.steadybeat.reach("before_finish", self._task.name)
+        self.reach("before_finish")
         landed = self._insist(statement) or self._insist(
             lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
         )
