@@ -11,6 +11,7 @@ history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
+retries         whether another attempt may still begin
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
@@ -36,6 +37,7 @@ from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
@@ -60,6 +62,7 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.retries = Retries(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)

@@ -42,6 +42,11 @@ CLAIM = Prepared(
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
             WHEN deadline <= clock_timestamp() THEN 'late'
+            -- an effect that was committed is only to be told of
+            WHEN retry_until <= clock_timestamp() AND NOT EXISTS (
+                SELECT FROM steadybeat.processed_keys k
+                 WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+                   AND k.state = 'done') THEN 'exhausted'
             WHEN starting AND start_by <= clock_timestamp() THEN 'too_late'
             WHEN starting AND asked IS NULL AND due_at > paused_at THEN 'paused'
             WHEN in_turn AND EXISTS (
@@ -89,6 +94,8 @@ CLAIM = Prepared(
                lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
                attempt_count = r.attempt_count + 1,
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
+               retry_until = coalesce(
+                   r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
                started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
           FROM key
          WHERE r.id = :run
@@ -114,7 +121,7 @@ CLAIM = Prepared(
                AS verdict,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
            j.task, j.idempotency_key, j.schedule, j.scheduled_for,
-           j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
+           j.correlation_id, j.retry_count, j.deadline, j.retry_until, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
@@ -154,6 +161,7 @@ def judge(row: Any) -> Claim:
         "cancelled": "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
+        "exhausted": f"no attempt may begin after {row.retry_until}, when retry_for has passed",
         "too_late": f"it could not start by {row.start_by} (start_deadline)",
         "paused": f"paused by {row.paused_by}: {row.paused_reason}",
         "overlap": f"the run of an earlier fire goes on (overlap={row.overlap})",
