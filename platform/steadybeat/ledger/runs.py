@@ -347,8 +347,7 @@ class Runs:
             cause: The reason as one word, for the fire.
         """
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
-        values |= {"fire_state": fire_state, "cause": cause}
-        return bool(self._database.execute(END_UNSTARTED, values))
+        return bool(self._database.execute(END_UNSTARTED, values | {"fire_state": fire_state, "cause": cause}))
 
     def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
         """Mark the effect as done inside the caller's transaction; False where the fence has moved on."""
