@@ -67,7 +67,7 @@ def fetch(self: Any, name: str, url: str) -> None:
         witness.effect(self, db, name)
 
 
-@app.task(bind=True, max_retries=None, retry_for=timedelta(seconds=2))
+@app.task(bind=True, max_retries=None, retry_for=timedelta(seconds=5))
 def bounded(self: Any, name: str) -> None:
     """Never succeed."""
     fail(self, name, ConnectionError("no answer"), 1000)
@@ -89,14 +89,25 @@ def gives_up_early(self: Any, name: str) -> None:
         raise self.retry(exc=error, countdown=0.2, max_retries=1) from error
 
 
-@app.task(bind=True, soft_time_limit=0.5, time_limit=1, max_retries=1)
-def deaf(self: Any, name: str, times: int) -> None:
+@app.task(bind=True, soft_time_limit=1, time_limit=4, max_retries=1)
+def deaf(self: Any, name: str) -> None:
+    """Go on past the soft time limit once, until the process is killed."""
+    if witness.only_once(f"deaf-{name}"):
+        go_on()
+    with self.exactly_once() as db:
+        witness.effect(self, db, name)
+
+
+@app.task(bind=True, soft_time_limit=1, time_limit=2, max_retries=0)
+def stone_deaf(self: Any) -> None:
     """Go on past the soft time limit, until the process is killed."""
-    witness.started(self, name)
-    while witness.count(name) <= times:
+    go_on()
+
+
+def go_on() -> None:
+    """Heed no soft time limit."""
+    while True:
         try:
             threading.Event().wait(30)
         except SoftTimeLimitExceeded:
             continue
-    with self.exactly_once() as db:
-        witness.effect(self, db, name)
