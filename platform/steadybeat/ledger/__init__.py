@@ -12,6 +12,8 @@ cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
 retries         whether another attempt may still begin
+claim           who may work on a run
+keys            what has happened for a key: effects and steps, also in a service's own database
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
@@ -36,6 +38,7 @@ from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
+from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
@@ -65,6 +68,7 @@ class Ledger:
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
         self.retries = Retries(self.database)
+        self.keys = Keys(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)

@@ -35,6 +35,10 @@ class SteadyTask(Effects, Task):
             or ``Cancel``, as a class or an instance, or with None where it has no opinion. It must be quick.
         retry_for: No attempt begins later than this after the first one; a retry that would makes a dead letter.
             With it ``max_retries`` may be None.
+        key_ttl: How long after a success the idempotency key keeps other runs from having the same effect; as long as
+            the ledger remembers it by default.
+        on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
+            that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -62,6 +66,8 @@ class SteadyTask(Effects, Task):
     key_template: str | None = None
     classify: Classifier | None = None
     retry_for: timedelta | None = None
+    key_ttl: timedelta | None = None
+    on_conflict: str = "skip"
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -100,7 +106,7 @@ class SteadyTask(Effects, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
-                result = None if claim.effect_done else self._work(*args, **kwargs)
+                result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
             attempt.try_again(retry, diverted)
