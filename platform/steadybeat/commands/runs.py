@@ -74,7 +74,8 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
 
     \b
     --json: every column of the run, "args", "kwargs", "embed", "key": {"state", "run", "changed_at"} or null,
-            "attempts": [{"number", "instance", "host", "pid", "started_at", "finished_at", "outcome", "error"}],
+            "attempts": [{"number", "instance", "host", "pid", "started_at", "finished_at", "outcome", "reason",
+                          "error"}],
             "reruns": [{"id", "state"}]
     """  # noqa: D301
     from steadybeat.commands import rerun as again_

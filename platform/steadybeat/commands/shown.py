@@ -36,7 +36,7 @@ ATTEMPT_COLUMNS = [
     Column(title="started", value=lambda row: moment(row["started_at"])),
     Column(title="took", value=_took, right=True),
     Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
-    Column(title="error", value=lambda row: redact_text(headline(row["error"])), tight="cut"),
+    Column(title="why", value=lambda row: redact_text(row["reason"] or headline(row["error"])), tight="cut"),
 ]
 """How the attempts of a run look."""
 
@@ -65,6 +65,7 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("sent", moment(run["enqueued_at"])),
         ("not before", moment(run["not_before"])),
         ("deadline", moment(run["deadline"])),
+        ("retries until", moment(run["retry_until"])),
         ("started", moment(run["started_at"])),
         ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
         ("counts", ", ".join(f"{name} {run[column]}" for name, column in delivered)),

@@ -11,6 +11,7 @@ history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
+retries         whether another attempt may still begin
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
 outbox          what is to be sent, again or later
@@ -41,6 +42,7 @@ from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
@@ -65,6 +67,7 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.retries = Retries(self.database)
         self.keys = Keys(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)

@@ -48,8 +48,9 @@ class Claim:
             a later delivery was sent. ``running``: another attempt has a live lease. ``duplicate``: another run
             holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``paused``,
             ``overlap``, ``too_late``: its schedule says by now that the fire is not to run. ``cancelled``, ``late``,
-            ``poisonous``: it must be ended so. ``early``: not yet due. ``lapsed``: the claiming instance does not
-            count as alive; nothing may be granted to it before its next sign of life.
+            ``poisonous``, ``exhausted`` (no attempt may begin so long after the first): it must be ended so.
+            ``early``: not yet due. ``lapsed``: the claiming instance does not count as alive; nothing may be granted
+            to it before its next sign of life.
         detail: What stood in the way, in words, for the log.
         task: Whose processed key it is: the task that was sent, also where another has replaced it since.
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.

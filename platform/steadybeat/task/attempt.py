@@ -15,13 +15,13 @@ from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task.outcomes import Outcomes
+from steadybeat.task.failing import Failing
 from steadybeat.task.verdicts import STATUS, ending
 
 logger = telemetry.get_logger(__name__)
 
 
-class Attempt(Outcomes):
+class Attempt(Failing):
     """One try of a run."""
 
     def __init__(self, task: Any, request: Any) -> None:
@@ -34,7 +34,7 @@ class Attempt(Outcomes):
 
         Raises:
             Ignore: This delivery is not to be worked on; why is in the log and in the ledger.
-            Permanent: Too many workers died under this run; it is a dead letter now.
+            Permanent: It is a dead letter now: too many workers died under it, or it is too late for another attempt.
         """
         try:
             found = self._insist(self._claim_while_alive, shielded=False)
@@ -49,8 +49,9 @@ class Attempt(Outcomes):
         end = ending(found)
         if end is not None:
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
-        self._log(STATUS.get(found.verdict, "duplicate"), reason=found.detail)
-        if found.verdict == "poisonous":
+        is_dead = end is not None and end["state"] == "dead"
+        self._log("dead" if is_dead else STATUS.get(found.verdict, "duplicate"), reason=found.detail)
+        if is_dead:
             raise Permanent(found.detail)
         raise Ignore(found.detail)
 
@@ -74,6 +75,7 @@ class Attempt(Outcomes):
 
     def _claim_recorded(self) -> Claim:
         hard, _ = self._request.timelimit or (None, None)
+        retry_for = self._task.retry_for
         return self._ledger.runs.claim(
             self.run,
             delivery_no=self.delivery_no,
@@ -81,6 +83,7 @@ class Attempt(Outcomes):
             time_limit_seconds=float(hard or self._task.time_limit),
             crash_limit=self._settings.crash_count,
             claim_id=self._claim_id,
+            retry_for_seconds=retry_for and retry_for.total_seconds(),
         )
 
     def _unrecorded(self) -> NewRun:
