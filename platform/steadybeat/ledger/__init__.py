@@ -13,10 +13,13 @@ fires           written ahead, due, marked
 runs            recorded, claimed, finished
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
+duplicates      what was turned away, and why
+sharing         runs that get the result of another
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
 foreign         what could not be read
+dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
 pruning         what may be forgotten
 """
@@ -30,6 +33,8 @@ from sqlalchemy import text
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
+from steadybeat.ledger.dead import Dead
+from steadybeat.ledger.duplicates import Duplicates
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
@@ -42,6 +47,7 @@ from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
+from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
 from steadybeat.settings import Settings
 
@@ -64,11 +70,14 @@ class Ledger:
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
         self.keys = Keys(self.database)
+        self.duplicates = Duplicates(self.database)
+        self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
+        self.dead = Dead(self.database)
         self.story = Story(self.database)
         self.history = History(self.database)
 

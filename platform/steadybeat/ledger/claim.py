@@ -117,6 +117,7 @@ CLAIM = Prepared(
            j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, key.result AS effect_result, claimed.attempt_count,
+           j.attempt_count AS former_attempts,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
@@ -138,6 +139,7 @@ def judge(row: Any) -> Claim:
         effect_done=bool(row.effect_done),
         effect_result=row.effect_result,
         overlap=row.overlap,
+        started_before=row.former_attempts > 0,
     )
     if row.verdict == "claimed":
         if row.attempt_count is not None:

@@ -54,6 +54,7 @@ class Claim:
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
         effect_result: What was kept with that effect.
         key_run: The run that has the processed key, where that is another.
+        started_before: Some attempt worked on it.
         rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
     """
@@ -72,6 +73,7 @@ class Claim:
     effect_result: Any = None
     key_run: str | None = None
     rerun: bool = False
+    started_before: bool = False
     overlap: str | None = None
 
 
@@ -130,7 +132,11 @@ class FireRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A message that the outbox holds."""
+    """A message that the outbox holds.
+
+    Attributes:
+        message: JSON, as the ledger has it: nobody has read it yet.
+    """
 
     outbox_id: int
     run: str
@@ -139,6 +145,6 @@ class Envelope:
     task: str
     queue: str
     priority: int | None
-    message: Mapping[str, Any]
+    message: str
     body: str
     retry_count: int

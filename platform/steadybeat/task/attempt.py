@@ -16,7 +16,7 @@ from steadybeat.errors import EffectRefused, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task.outcomes import Outcomes
-from steadybeat.task.verdicts import STATUS, ending
+from steadybeat.task.verdicts import STATUS, duplicate_of, ending
 
 logger = telemetry.get_logger(__name__)
 
@@ -45,13 +45,55 @@ class Attempt(Outcomes):
             self.claimed = found
             self._bind(found)
             return found
-        end = ending(found)
-        if end is not None:
-            self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
-        self._log(STATUS.get(found.verdict, "duplicate"), reason=found.detail)
+        self._turn_away(found)
         if found.verdict == "poisonous":
             raise Permanent(found.detail)
         raise Ignore(found.detail)
+
+    def _turn_away(self, found: Claim) -> None:
+        """Write down what becomes of a run, or of one delivery of it, that is not to be worked on.
+
+        Raises:
+            Ignore: It waits for the result of another run, or has got it.
+        """
+        if found.verdict == "duplicate" and self._task.on_conflict == "return_result":
+            self._share(found)
+        end = ending(found)
+        if end is not None:
+            self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
+        self._log(STATUS.get(found.verdict, "duplicate"), reason=found.detail, **self._counted(found))
+
+    def _counted(self, found: Claim) -> dict[str, str]:
+        """Count a duplicate, and return its cause for the log."""
+        redelivered = bool((self._request.delivery_info or {}).get("redelivered"))
+        cause = duplicate_of(found, redelivered=redelivered)
+        if cause is None:
+            return {}
+        facts: dict[str, Any] = {"task": found.task, "schedule": found.schedule, "cause": cause}
+        facts |= {"detail": found.detail, "instance": self._app.steadybeat.instance}
+        self._insist(lambda: self._ledger.duplicates.note(self.run, **facts))
+        return {"cause": cause}
+
+    def _share(self, found: Claim) -> None:
+        """Give this run the result of the one that has its key, or have it wait for that.
+
+        Raises:
+            Ignore: Either was done. It returns where there is no result, and never will be.
+        """
+        sharing, other = self._ledger.sharing, found.key_run
+        holder = self._insist(lambda: sharing.standing(other)) if other else None
+        if holder is not None and holder.state == "succeeded":
+            reason, next_runs = f"has the result of run {other}: {found.detail}", self._next_runs(holder.result)
+            facts: dict[str, Any] = {"reason": reason, "result": holder.result, "next_runs": next_runs}
+            self._insist(lambda: sharing.answer(self.run, delivery_no=self.delivery_no, **facts))
+            self._log("duplicate", reason=reason, **self._counted(found))
+            raise Ignore(reason)
+        if other is None or (holder is not None and holder.finished_at is None):
+            reason = f"waits for the result of run {other or 'unknown yet'}, which has its key"
+            facts = {"reason": reason, "delay_seconds": min(60.0, 0.5 * 2.0 ** min(self.delivery_no, 7))}
+            self._insist(lambda: sharing.postpone(self.run, delivery_no=self.delivery_no, **facts))
+            self._log("duplicate", reason=reason)
+            raise Ignore(reason)
 
     def _claim_once(self) -> Claim:
         found = self._claim_recorded()
@@ -88,7 +130,7 @@ class Attempt(Outcomes):
             service=self._app.steadybeat.service(self._task.name),
             queue=delivery.get("routing_key") or self._app.conf.task_default_queue,
             priority=delivery.get("priority"),
-            idempotency_key=self.run,
+            idempotency_key=self._app.amqp.key_of(self._task.name, request.args, request.kwargs) or self.run,
             message={"headers": headers, "properties": {"correlation_id": self.run}},
             body=json.dumps(body, default=str),
             correlation_id=request.get(telemetry.correlation.HEADER),
