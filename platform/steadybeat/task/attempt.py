@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,6 +14,7 @@ from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import unrecorded
 from steadybeat.task.outcomes import Outcomes
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
 
@@ -98,7 +98,7 @@ class Attempt(Outcomes):
     def _claim_once(self) -> Claim:
         found = self._claim_recorded()
         if found.verdict == "unknown":
-            self._ledger.runs.record(self._unrecorded())
+            self._ledger.runs.record(unrecorded.of_request(self._task, self._request))
             found = self._claim_recorded()
         return found
 
@@ -110,30 +110,6 @@ class Attempt(Outcomes):
             instance=self._app.steadybeat.instance,
             time_limit_seconds=float(hard or self._task.time_limit),
             crash_limit=self._settings.crash_count,
-        )
-
-    def _unrecorded(self) -> NewRun:
-        """Return the run of a message that somebody sent without steadybeat."""
-        request = self._request
-        delivery = request.delivery_info or {}
-        kept = ("root_id", "parent_id", "group", "retries", "timelimit", "argsrepr", "kwargsrepr", "ignore_result")
-        headers = {"lang": "py", "task": self._task.name, "id": self.run}
-        headers |= {name: getattr(request, name, None) for name in kept}
-        body = [
-            request.args,
-            request.kwargs,
-            {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")},
-        ]
-        return NewRun(
-            id=self.run,
-            task=self._task.name,
-            service=self._app.steadybeat.service(self._task.name),
-            queue=delivery.get("routing_key") or self._app.conf.task_default_queue,
-            priority=delivery.get("priority"),
-            idempotency_key=self._app.amqp.key_of(self._task.name, request.args, request.kwargs) or self.run,
-            message={"headers": headers, "properties": {"correlation_id": self.run}},
-            body=json.dumps(body, default=str),
-            correlation_id=request.get(telemetry.correlation.HEADER),
         )
 
     def _bind(self, claim: Claim) -> None:

@@ -13,6 +13,7 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import unrecorded
 
 logger = get_logger(__name__)
 
@@ -52,6 +53,7 @@ class SteadyRequest(Request):
         self._settled = True
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
+            unrecorded.record(self.app, self)
             followed = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
             # Not acknowledged: Redis delivers it again, and the claim sorts it out.
@@ -107,6 +109,7 @@ class SteadyRequest(Request):
         steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
+            unrecorded.record(self.app, self)
             if not runs.give_up(self.id, instance=steadybeat.instance, error=reason, outcome="cancelled", **ending):
                 runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
         except LedgerUnavailable as away:
