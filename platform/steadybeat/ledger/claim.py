@@ -152,6 +152,7 @@ def judge(row: Any) -> Claim:
         effect_done=bool(row.effect_done),
         effect_result=row.effect_result,
         overlap=row.overlap,
+        started_before=row.attempts_before > 0,
     )
     if row.verdict == "mine":
         done = row.key_run == row.run and row.key_state == "done"

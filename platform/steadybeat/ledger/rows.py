@@ -56,6 +56,7 @@ class Claim:
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
         effect_result: What was kept with that effect.
         key_run: The run that has the processed key, where that is another.
+        started_before: Some attempt worked on it.
         rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
     """
@@ -74,6 +75,7 @@ class Claim:
     effect_result: Any = None
     key_run: str | None = None
     rerun: bool = False
+    started_before: bool = False
     overlap: str | None = None
 
 

@@ -13,6 +13,7 @@ retrying    whether a task is tried again, and when
 wording     how a result and an error are written into the ledger
 verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered
+unrecorded  runs of messages that were sent without steadybeat
 request     what only the parent process sees: time-outs, lost children, revokes
 keeper      the sign of life of a worker, and its pause while the ledger is away
 consumer    messages that no task can take

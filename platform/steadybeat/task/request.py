@@ -13,6 +13,7 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import unrecorded
 from steadybeat.task.classifying import Decision
 from steadybeat.task.retrying import decision_on, pause_seconds
 from steadybeat.task.wording import short, spoken
@@ -61,6 +62,7 @@ class SteadyRequest(Request):
         self._settled = True
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
+            unrecorded.record(self.app, self)
             followed, reason = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
             # Nobody else would say so before its time limit has passed: its worker lives.
@@ -124,6 +126,7 @@ class SteadyRequest(Request):
         steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
+            unrecorded.record(self.app, self)
             ours = {"instance": steadybeat.instance, "delivery_no": self._delivery_no}
             if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
                 runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
