@@ -135,6 +135,18 @@ def test_a_chain_and_a_group_are_part_of_a_transaction_as_a_whole(desk: Desk) ->
     assert desk.relayed() == 3  # the second of the chain follows the first
 
 
+def test_redis_may_be_away_while_a_transaction_is_made(desk: Desk, ledger_url: str) -> None:
+    app: Any = Celery("caller", set_as_current=False)
+    app.conf.update(steadybeat_database_url=ledger_url, steadybeat_redis_url="redis://127.0.0.1:1/0")
+    app.conf.steadybeat_services = ("orders",)
+    steadybeat.install(app)
+    with desk.engine.begin() as db:
+        app.send_task("shop.orders.pay", (1,), transaction=db)
+    app.steadybeat.ledger.database.close()
+    app.close()
+    assert desk.relayed() == 1
+
+
 def test_a_transaction_that_cannot_hold_a_run_is_refused(desk: Desk, ledger_url: str) -> None:
     elsewhere = sa.create_engine("sqlite://")
     with desk.engine.begin() as db, elsewhere.begin() as other:
