@@ -125,16 +125,11 @@ def charge(self: SteadyTask, payment_id: int, try_number: int) -> dict[str, Any]
         payment = to_try(db, payment_id, try_number)
     if payment is None:
         return {"payment_id": payment_id, "state": "not to be tried"}
-    send = partial(gateway.charge, reference=payment.reference, amount_cents=payment.amount_cents, card=payment.card)
-    try:
-        charged = self.external("charge", send, resolve=gateway.charge_of)
-    except gateway.Refused as refusal:
-        with engine().begin() as db:
-            give_up(db, payment, try_number, str(refusal))
-        raise
+    send = partial(charged_or_given_up, engine(), payment, try_number)
+    charged = self.external("charge", send, resolve=gateway.charge_of)
     with self.exactly_once() as db:
         state = record(db, payment, try_number, charged)
-    return {"payment_id": payment_id, "charge_id": charged["id"], "state": state}
+        return {"payment_id": payment_id, "charge_id": charged["id"], "state": state}
 
 
 def to_try(db: sa.Connection, payment_id: int, try_number: int) -> Payment | None:
@@ -177,14 +172,24 @@ def record(db: sa.Connection, payment: Payment, try_number: int, charged: dict[s
     return str(changed)
 
 
-def give_up(db: sa.Connection, payment: Payment, try_number: int, reason: str) -> None:
-    """Write down that the provider refuses a try as it stands, so that the same is not ordered hour after hour."""
-    rows = card_payments.c
-    db.execute(
-        sa.update(card_payments)
-        .where(rows.id == payment.id, rows.state == "failed", rows.try_count == try_number - 1)
-        .values(try_count=try_number, state="given_up", reason=reason, try_at=None)
-    )
+def charged_or_given_up(db_engine: sa.Engine, payment: Payment, try_number: int, key: str) -> dict[str, Any]:
+    """Charge a payment's card under a key; return the charge, paid or declined.
+
+    Raises:
+        Refused: The provider will never do this. That is written down, so that it is not ordered hour after hour.
+        Transient: It may have happened, or not.
+    """
+    try:
+        return gateway.charge(key, reference=payment.reference, amount_cents=payment.amount_cents, card=payment.card)
+    except gateway.Refused as refusal:
+        rows = card_payments.c
+        with db_engine.begin() as db:
+            db.execute(
+                sa.update(card_payments)
+                .where(rows.id == payment.id, rows.state == "failed", rows.try_count == try_number - 1)
+                .values(try_count=try_number, state="given_up", reason=str(refusal), try_at=None)
+            )
+        raise
 
 
 def outcome(try_number: int, charged: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from urllib.error import HTTPError
 from urllib.parse import SplitResult, urlencode, urlsplit
 from urllib.request import BaseHandler, ProxyHandler, Request, build_opener
 
-from steadybeat import Permanent, SteadybeatError, Transient
+from steadybeat import NotSent, Permanent, SteadybeatError, Transient
 
 ANSWER_SECONDS = 10.0  # for connecting, and for each silence until the answer is there
 LARGEST_BYTES = 4 * 1024 * 1024
@@ -37,7 +37,7 @@ class GatewaySettingWrong(SteadybeatError):
     """PROVIDER_URL is missing or wrong."""
 
 
-class NotDone(Transient):
+class NotDone(NotSent):
     """The provider has certainly not done it; it may later, when it is asked again."""
 
 

@@ -124,7 +124,7 @@ def mint(self: SteadyTask, ticket_id: int) -> dict[str, Any]:
     token = self.external("mint", send, resolve=resolve)
     with self.exactly_once() as db:
         record_minted(db, wanted, token)
-    return {"ticket_id": ticket_id, "token": token["token"]}
+        return {"ticket_id": ticket_id, "token": token["token"]}
 
 
 def to_mint(db: sa.Connection, ticket_id: int) -> Mint:

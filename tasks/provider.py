@@ -57,13 +57,15 @@ def provider(file: Path, address: str | None, mischief: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         book = Book(file)
     except (OSError, sqlite3.Error) as error:
-        raise click.BadParameter(f"{file}: {error}.", param_hint="--book") from None
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # every thread's; only the one that waits for them has them
+        reason = getattr(error, "strerror", None) or str(error)
+        raise click.BadParameter(f"{file}: {reason}.", param_hint="--book") from None
     try:
         server = Provider(host, port, book, told, click.echo)
     except OSError as error:
+        book.close()
         reason = error.strerror or str(error)
         raise click.ClickException(f"{host}:{port}: nothing can listen there ({reason}).") from None
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # in every thread that is begun now; this one waits for them
     with server.running(poll_seconds=1.0):
         click.echo(f"provider at http://{host}:{port}, its book is {file}")
         signal.sigwait(STOPS)

@@ -240,6 +240,20 @@ def test_a_payment_that_somebody_changed_while_its_card_was_charged_is_left_for_
         cards.record(db, payment, 1, charged)
 
 
+def test_what_the_provider_refuses_as_it_stands_is_given_up_and_what_it_did_is_kept(
+    db_engine: sa.Engine, provider: Provider, book: Path
+) -> None:
+    payment = owe(db_engine)
+    charge(payment._replace(amount_cents=1), "key")
+
+    with pytest.raises(gateway.Refused, match="was used for other parameters"):
+        cards.charged_or_given_up(db_engine, payment, 1, "key")
+
+    row = row_of(db_engine, market.card_payments)
+    assert (row.state, row.try_count, len(rows_of(book, "charges"))) == ("given_up", 1, 1)
+    assert list(cards.due(db_engine, NOW)) == []
+
+
 def test_a_try_that_cannot_be_is_a_permanent_error(db_engine: sa.Engine) -> None:
     payment = owe(db_engine)
     with db_engine.connect() as db:
@@ -444,6 +458,15 @@ def test_a_page_that_does_not_come_is_asked_for_again(
 
     assert sync.pull(db_engine) == 1
     assert len(synced(db_engine)) == 2
+
+
+def test_a_run_says_how_many_events_it_took(
+    db_engine: sa.Engine, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "engine", lambda: db_engine)
+    charge(ONE)
+
+    assert app.tasks["tasks.sync.pull_charges"].run() == {"event_count": 1}
 
 
 def test_an_older_page_changes_nothing_that_is_newer(db_engine: sa.Engine, provider: Provider) -> None:
