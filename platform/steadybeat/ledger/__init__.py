@@ -11,6 +11,8 @@ history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
+claim           who may work on a run
+keys            what has happened for a key: effects and steps, also in a service's own database
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
@@ -33,6 +35,7 @@ from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
+from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
@@ -60,6 +63,7 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.keys = Keys(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)

@@ -8,8 +8,6 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.prepared import Prepared
@@ -161,11 +159,6 @@ END_UNSTARTED = sql(f"""
     ),
     {FAILED}
     SELECT id FROM run
-""")
-COMMIT_EFFECT = sql("""
-    UPDATE steadybeat.processed_keys SET state = 'done', changed_at = clock_timestamp()
-     WHERE task = :task AND key = :key AND step = '' AND run = :run AND fence = :fence AND state = 'held'
-    RETURNING run
 """)
 LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
 WAITS_FOR = sql("""
@@ -338,11 +331,6 @@ class Runs:
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
         values |= {"fire_state": fire_state, "cause": cause}
         return bool(self._database.execute(END_UNSTARTED, values))
-
-    def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
-        """Mark the effect as done inside the caller's transaction; False where the fence has moved on."""
-        values = {"task": task, "key": key, "run": run, "fence": fence}
-        return connection.execute(COMMIT_EFFECT, values).first() is not None
 
     def left_by(self, run: str, fence: int) -> bool:
         """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""

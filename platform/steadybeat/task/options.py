@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
 
+ON_CONFLICT = ("skip", "return_result")
 SEVERITIES = ("info", "warning", "error", "critical")
 OPTIONS = frozenset({
-    "service", "owner", "severity", "depends_on", "key_template", "recorded", "schedule", "schedules", *POLICIES,
+    "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "recorded", "schedule",
+    "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -35,11 +38,20 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
     if task.key_template is not None and not isinstance(task.key_template, str):
         raise _wrong(task, "key_template", task.key_template, "a text such as 'sale:{sale_id}'")
+    _check_keys(task)
     try:
         policies({name: getattr(task, name, None) for name in POLICIES})
     except ConfigurationError as error:
         raise type(error)(f"{task.name}: {error}", **error.facts) from None
     _limit(task, settings)
+
+
+def _check_keys(task: Any) -> None:
+    if task.key_ttl is not None and (not isinstance(task.key_ttl, timedelta) or task.key_ttl <= timedelta()):
+        raise _wrong(task, "key_ttl", task.key_ttl, "a time such as timedelta(days=1)")
+    if task.on_conflict not in ON_CONFLICT:
+        near = did_you_mean(str(task.on_conflict), ON_CONFLICT)
+        raise _wrong(task, "on_conflict", task.on_conflict, f"one of {', '.join(ON_CONFLICT)}.{near}")
 
 
 def _limit(task: Any, settings: Settings) -> None:

@@ -31,6 +31,10 @@ class SteadyTask(Effects, Task):
         severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
         depends_on: Names of what it needs to work.
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        key_ttl: How long after a success the idempotency key keeps other runs from having the same effect; as long as
+            the ledger remembers it by default.
+        on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
+            that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -56,6 +60,8 @@ class SteadyTask(Effects, Task):
     severity: str = "error"
     depends_on: Sequence[str] = ()
     key_template: str | None = None
+    key_ttl: timedelta | None = None
+    on_conflict: str = "skip"
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -89,7 +95,7 @@ class SteadyTask(Effects, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
-                result = None if claim.effect_done else self._work(*args, **kwargs)
+                result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
             attempt.try_again(retry, diverted)
