@@ -52,6 +52,7 @@ _TYPES: dict[str, Any] = {
     "services": ARRAY(Text()),
     "states": ARRAY(Text()),
     "run_ids": ARRAY(Text()),
+    "foreign_ids": ARRAY(Text()),
 }
 
 
