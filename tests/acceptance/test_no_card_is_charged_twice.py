@@ -29,9 +29,9 @@ from tests.integration.marketplace import add, add_account, add_order, marketpla
 from tests.integration.payments import rows_of
 
 ROOT = Path(__file__).parents[2]
-PAYMENT_COUNT = 32
-TICKET_COUNT = 8
-KILL_COUNT = 12
+PAYMENT_COUNT = 24
+TICKET_COUNT = 6
+KILL_COUNT = 8
 CARDS = ("visa-1", "visa-2", "empty-3", "visa-4")
 
 # What the provider does with its requests, over and over; two that go well come in a row, or nothing would ever end.

@@ -8,6 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from tasks import cards, gateway
 from tasks.provider_book import Book
 from tasks.provider_mischief import Mischief
 from tasks.provider_server import Provider
@@ -34,3 +37,17 @@ def rows_of(file: Path, table: str) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
         db.row_factory = sqlite3.Row
         return [dict(row) for row in db.execute(f"SELECT * FROM {table} ORDER BY rowid")]
+
+
+ONE = cards.Payment(1, 900, "visa-1")
+
+
+def charge(payment: cards.Payment, key: str = "key") -> dict[str, Any]:
+    """Charge a payment's card under a key."""
+    return gateway.charge(key, reference=payment.reference, amount_cents=payment.amount_cents, card=payment.card)
+
+
+def row_of(db_engine: sa.Engine, table: sa.Table) -> Any:
+    """Return the only row of a table."""
+    with db_engine.connect() as db:
+        return db.execute(sa.select(table)).one()

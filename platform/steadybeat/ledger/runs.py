@@ -8,6 +8,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.prepared import Prepared
