@@ -44,7 +44,9 @@ def test_of_parts_that_succeed_at_once_one_starts_the_body(drawing: Drawing) -> 
         assert len(drawing.runs_of(drawing.total)) == before + 1
         (body,) = relayed(drawing.ledger)
         assert body.body.startswith("[[[0, 1, 2, 3, 4, 5, 6, 7]], {}")
-        assert (body.reason, body.message["headers"]["parent_id"]) == ("callback", parts[0].id)
+        run = drawing.ledger.story.run(body.run)
+        assert run is not None
+        assert (body.reason, str(run["parent_id"])) == ("callback", parts[0].id)
 
 
 def test_what_a_worker_left_is_written_once_however_many_find_it(drawing: Drawing) -> None:

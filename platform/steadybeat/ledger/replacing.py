@@ -47,5 +47,12 @@ class Replacing:
         Returns:
             Whether the fence still matched.
         """
-        values = {"run": run, "fence": fence, "instance": None, "reason": reason, **recorded(runs, "callback")}
+        values = {
+            "run": run,
+            "fence": fence,
+            "instance": None,
+            "delivery_no": None,
+            "reason": reason,
+            **recorded(runs, "callback"),
+        }
         return bool(self._database.execute(_REPLACE, values))

@@ -1,4 +1,4 @@
-"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords."""
+"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords, dead letters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN claim_id      uuid,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
     ADD COLUMN items_total   bigint,
@@ -19,6 +20,8 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN group_id      text,
     ADD COLUMN group_index   integer,
     ADD COLUMN replaced_at   timestamptz;
+COMMENT ON COLUMN steadybeat.runs.claim_id IS
+    'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
     'no attempt begins later: what retry_for made of the first one''s start';
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
@@ -29,7 +32,13 @@ COMMENT ON COLUMN steadybeat.runs.replaced_at IS 'a canvas took its place, whose
 CREATE INDEX runs_of_group ON steadybeat.runs (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX runs_of_parent ON steadybeat.runs (parent_id) WHERE parent_id IS NOT NULL;
 
-ALTER TABLE steadybeat.attempts ADD COLUMN peak_memory_bytes bigint;
+ALTER TABLE steadybeat.attempts
+    ADD COLUMN reason text,
+    ADD COLUMN peak_memory_bytes bigint,
+    DROP CONSTRAINT outcome_is_known,
+    ADD CONSTRAINT outcome_is_known CHECK (outcome IN (
+        'succeeded', 'failed', 'retried', 'timed_out', 'lost', 'cancelled', 'interrupted', 'snoozed'));
+COMMENT ON COLUMN steadybeat.attempts.reason IS 'of the outcome: what follows, and who says so';
 COMMENT ON COLUMN steadybeat.attempts.peak_memory_bytes IS 'of its process, since that began to work on it';
 """
 
@@ -110,12 +119,25 @@ CREATE TABLE steadybeat.groups (
 COMMENT ON COLUMN steadybeat.groups.result IS 'what GroupResult.save() keeps: ids in Celery''s form';
 """
 
+# A million rows that wait are no reason to leave ten thousand dead ones before them.
+DELIVERY = """
+ALTER TABLE steadybeat.outbox SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000
+);
+
+ALTER TABLE steadybeat.foreign_messages ADD COLUMN run uuid;
+COMMENT ON COLUMN steadybeat.foreign_messages.run IS 'the run that has become a dead letter with it';
+CREATE INDEX foreign_messages_of_run ON steadybeat.foreign_messages (run) WHERE run IS NOT NULL;
+"""
+
 
 def upgrade() -> None:
     op.execute(RUNS)
     op.execute(KEYS)
     op.execute(CHORDS)
     op.execute(RESULTS)
+    op.execute(DELIVERY)
 
 
 def downgrade() -> None:
