@@ -24,6 +24,7 @@ from steadybeat.settings import Settings
 if TYPE_CHECKING:
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
+    from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -33,6 +34,7 @@ class Steadybeat:
     Attributes:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
+        classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
         unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
@@ -42,6 +44,7 @@ class Steadybeat:
         self._role = "caller"
         self.settings = settings
         self.instance = str(uuid.uuid4())
+        self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
         self.unrecorded: deque[Callable[[], None]] = deque()
         self._crash_points = crashpoints.armed(settings)
@@ -182,7 +185,7 @@ _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
 ))  # fmt: skip
 
 
-def install(app: Celery) -> Steadybeat:
+def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
     """Make every task of `app` a SteadyTask, and every fire accounted for.
 
     It stands after ``config_from_object`` and before tasks are used. It sets safe defaults and leaves alone what the
@@ -190,6 +193,9 @@ def install(app: Celery) -> Steadybeat:
 
     Args:
         app: A Celery app whose broker is Redis.
+        classify: What the errors of its tasks mean: called with an error, it answers with `Transient`, `Permanent`,
+            `Snooze` or `Cancel`, as a class or an instance, or with None where it has no opinion. It must be quick. A
+            task's own ``classify=`` is asked first.
 
     Returns:
         What is then ``app.steadybeat``.
@@ -198,7 +204,7 @@ def install(app: Celery) -> Steadybeat:
         ConfigurationError: A setting is wrong; or the app was used before.
     """
     try:
-        return _install(app)
+        return _install(app, classify)
     except ConfigurationError as error:
         if click.get_current_context(silent=True) is None:
             raise
@@ -206,13 +212,14 @@ def install(app: Celery) -> Steadybeat:
         raise SystemExit(error.exit_code) from None
 
 
-def _install(app: Any) -> Steadybeat:
+def _install(app: Any, classify: Classifier | None) -> Steadybeat:
     if app.finalized:
         raise ConfigurationError(
             "install(app) comes too late: its tasks were used before. Move it up, after the config."
         )
     settings = Settings.read(app.conf)
     steadybeat = Steadybeat(app, settings)
+    steadybeat.classify = _checked(classify)
     app.steadybeat = steadybeat
     _set_redbeat(app, _set_defaults(app, steadybeat))
     _adopt_task_class(app)
@@ -226,6 +233,15 @@ def _install(app: Any) -> Steadybeat:
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
+
+
+def _checked(classify: Classifier | None) -> Classifier | None:
+    if classify is not None:
+        from steadybeat.task.options import can_be_asked
+
+        if not can_be_asked(classify):
+            raise ConfigurationError(f"classify={classify!r}: must be a function of one argument, the error.")
+    return classify
 
 
 def _adopt_task_class(app: Any) -> None:

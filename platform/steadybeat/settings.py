@@ -86,6 +86,9 @@ class Settings:
     dev_run: tuple[str, ...] = _setting(
         (), "Sub-commands that the local stack keeps running: command:VARIABLE=value, with {port} for a free port."
     )
+    dev_together: tuple[str, ...] = _setting(
+        (), "Services that share one worker in the local stack: name:service+service."
+    )
 
     def __post_init__(self) -> None:
         for spec in fields(self):

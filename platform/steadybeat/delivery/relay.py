@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 WITHIN = timedelta(seconds=0.5)
-_SHORTEST_PAUSE = timedelta(seconds=0.05)
+_SHORTEST_PAUSE = timedelta(seconds=0.2)
 
 
 class Relay:

@@ -46,6 +46,11 @@ CLAIM = Prepared(
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
             WHEN deadline <= clock_timestamp() THEN 'late'
+            -- an effect that was committed is only to be told of
+            WHEN retry_until <= clock_timestamp() AND NOT EXISTS (
+                SELECT FROM steadybeat.processed_keys k
+                 WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+                   AND k.state = 'done') THEN 'exhausted'
             WHEN starting AND start_by <= clock_timestamp() THEN 'too_late'
             WHEN starting AND asked IS NULL AND due_at > paused_at THEN 'paused'
             WHEN in_turn AND EXISTS (
@@ -95,6 +100,8 @@ CLAIM = Prepared(
                lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
                attempt_count = r.attempt_count + 1,
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
+               retry_until = coalesce(
+                   r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
                started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
           FROM key
          WHERE r.id = :run
@@ -120,7 +127,7 @@ CLAIM = Prepared(
                AS verdict, j.id AS run,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
            j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
-           j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
+           j.correlation_id, j.retry_count, j.deadline, j.retry_until, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
            j.fence AS fence_before, j.attempt_count AS attempts_before,
@@ -145,6 +152,7 @@ def judge(row: Any) -> Claim:
         effect_done=bool(row.effect_done),
         effect_result=row.effect_result,
         overlap=row.overlap,
+        started_before=row.attempts_before > 0,
     )
     if row.verdict == "mine":
         done = row.key_run == row.run and row.key_state == "done"
@@ -167,6 +175,7 @@ def judge(row: Any) -> Claim:
         "cancelled": "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
+        "exhausted": f"no attempt may begin after {row.retry_until}, when retry_for has passed",
         "too_late": f"it could not start by {row.start_by} (start_deadline)",
         "paused": f"paused by {row.paused_by}: {row.paused_reason}",
         "overlap": f"the run of an earlier fire goes on (overlap={row.overlap})",

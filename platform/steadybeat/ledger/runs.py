@@ -85,7 +85,7 @@ _END = f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     )"""
 
@@ -129,7 +129,7 @@ TRY_AGAIN = sql(f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     ),
     later AS (
@@ -165,9 +165,6 @@ END_UNSTARTED = sql(f"""
     SELECT id FROM run
 """)
 LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
-WAITS_FOR = sql("""
-    SELECT id FROM steadybeat.runs WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
-""")
 SEND_THROUGH_OUTBOX = sql("""
     INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
     SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
@@ -213,6 +210,7 @@ class Runs:
         time_limit_seconds: float,
         crash_limit: int,
         claim_id: str | None = None,
+        retry_for_seconds: float | None = None,
     ) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
 
@@ -223,6 +221,7 @@ class Runs:
             time_limit_seconds: After this the process is killed.
             crash_limit: That many deaths of a worker under this run make it poisonous.
             claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
+            retry_for_seconds: No attempt begins later than this after the first one; None: whenever.
         """
         rows = self._database.execute(
             CLAIM,
@@ -233,6 +232,7 @@ class Runs:
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
                 "claim_id": claim_id or str(uuid.uuid4()),
+                "retry_for_seconds": retry_for_seconds,
             },
         )
         return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
@@ -353,16 +353,11 @@ class Runs:
             cause: The reason as one word, for the fire.
         """
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
-        values |= {"fire_state": fire_state, "cause": cause}
-        return bool(self._database.execute(END_UNSTARTED, values))
+        return bool(self._database.execute(END_UNSTARTED, values | {"fire_state": fire_state, "cause": cause}))
 
     def left_by(self, run: str, fence: int) -> bool:
         """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""
         return bool(self._database.execute(LEFT_BY, {"run": run, "fence": fence}))
-
-    def waits_for(self, run: str, delivery_no: int) -> bool:
-        """Return whether a run still depends on a delivery: it has not ended, and no later one was sent."""
-        return bool(self._database.execute(WAITS_FOR, {"run": run, "delivery_no": delivery_no}))
 
     def send_through_outbox(self, runs: Sequence[str], reason: str) -> None:
         """Leave recorded runs that could not be sent to the relay."""

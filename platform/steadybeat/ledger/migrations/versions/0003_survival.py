@@ -29,7 +29,13 @@ COMMENT ON COLUMN steadybeat.runs.checkpoint IS 'where the next attempt goes on'
 COMMENT ON COLUMN steadybeat.runs.group_id IS 'Celery''s group';
 CREATE INDEX runs_of_group ON steadybeat.runs (group_id) WHERE group_id IS NOT NULL;
 
-ALTER TABLE steadybeat.attempts ADD COLUMN peak_memory_bytes bigint;
+ALTER TABLE steadybeat.attempts
+    ADD COLUMN reason text,
+    ADD COLUMN peak_memory_bytes bigint,
+    DROP CONSTRAINT outcome_is_known,
+    ADD CONSTRAINT outcome_is_known CHECK (outcome IN (
+        'succeeded', 'failed', 'retried', 'timed_out', 'lost', 'cancelled', 'interrupted', 'snoozed'));
+COMMENT ON COLUMN steadybeat.attempts.reason IS 'of the outcome: what follows, and who says so';
 COMMENT ON COLUMN steadybeat.attempts.peak_memory_bytes IS 'of its process, since that began to work on it';
 """
 
