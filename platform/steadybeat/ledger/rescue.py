@@ -71,6 +71,7 @@ _UNSTARTED = sql(f"""
          CROSS JOIN LATERAL (
                SELECT s.priority, s.enqueued_at FROM steadybeat.runs s
                 WHERE s.queue = q.queue AND s.started_at IS NOT NULL AND s.started_at >= s.enqueued_at
+                  AND s.rescue_count = 0  -- which stood in front
                 ORDER BY s.started_at DESC LIMIT 1000) latest
          GROUP BY q.queue, latest.priority
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -188,7 +187,7 @@ class Runs:
                 "instance": instance,
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
-                "claim_id": claim_id or str(uuid.uuid4()),
+                "claim_id": claim_id,
                 "retry_for_seconds": retry_for_seconds,
             },
         )
@@ -234,8 +233,7 @@ class Runs:
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
-        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks; a parent speaks of the
-        attempt that `delivery_no` brought it, and not of a later one.
+        Either `fence` (inside the attempt) or `instance` with `delivery_no` (its parent process) says who asks.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
         values["delivery_no"] = delivery_no
