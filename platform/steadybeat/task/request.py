@@ -60,6 +60,8 @@ class SteadyRequest(Request):
 
     def _settle(self, error: Exception, exc_info: Any) -> None:
         self._settled = True
+        if self._already_revoked:
+            return  # on record since; the pool only learns of the child's end now
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
             unrecorded.record(self.app, self)
