@@ -7,7 +7,6 @@ callbacks, the rest of its chain) is diverted: it is written by the very stateme
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,8 @@ from steadybeat.delivery.routing import SteadyQueues, SteadyRouter, queues_named
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
+from steadybeat.locks import turns_of
+from steadybeat.template import filled
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     not_before, headers["eta"] = _instant("eta", headers.get("eta")), None
     deadline, headers["expires"] = _instant("expires", headers.get("expires")), None
     options.pop("expiration", None)
+    turns_of(task, args, kwargs)  # a lock whose name the arguments do not say is refused here, not in a worker
     queue = options.get("queue") or app.conf.task_default_queue
     priority = options.get("priority")
     return NewRun(
@@ -189,18 +191,7 @@ def _checked_id(task_id: str) -> str:
 
 
 def _templated_key(task: Any, args: Any, kwargs: Any) -> str | None:
-    template = getattr(task, "key_template", None)
-    if not template:
-        return None
-    try:
-        bound = inspect.signature(task.run).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return str(template).format(**bound.arguments)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{task.name}: key_template={template!r} does not fit the arguments {args!r} {kwargs!r}: {error}.",
-            key_template=template,
-        ) from error
+    return filled(task, "key_template", args, kwargs) if getattr(task, "key_template", None) else None
 
 
 def _encoded(name: str, body: Any) -> str:

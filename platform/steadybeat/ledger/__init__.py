@@ -13,6 +13,7 @@ fires           written ahead, due, marked
 runs            recorded, claimed, finished
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
+turns           who took a lock last, and who waits for one
 instances       who is alive
 foreign         what could not be read
 story           what people ask: lists, one run, why
@@ -40,6 +41,7 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.story import Story
+from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
 
 __all__ = ["Instance", "Ledger", "SchemaStatus"]
@@ -63,6 +65,7 @@ class Ledger:
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
+        self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
         self.story = Story(self.database)

@@ -5,6 +5,7 @@ facts       what a task can ask about its run
 effects     what a task does to the world, once for each key
 attempt     one try of a run: claim, work
 outcomes    how an attempt ends: success, another attempt, a dead letter
+turns       what an attempt holds while it works: its lock, one of the places of its task
 wording     how a result and an error are written into the ledger
 verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, text
 from steadybeat import telemetry
 from steadybeat.errors import Permanent, StaleAttempt
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task.outcomes import Outcomes
+from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, ending
 
 logger = telemetry.get_logger(__name__)
 
 
-class Attempt(Outcomes):
+class Attempt(Turns):
     """One try of a run."""
 
     def claim(self) -> Claim:
@@ -127,7 +127,9 @@ class Attempt(Outcomes):
 
         Raises:
             StaleAttempt: The fence has moved on.
+            LockLost: Another run has taken the lock since.
         """
+        self.require_turns(connection)
         claim = self.claimed
         if not self._ledger.runs.commit_effect(
             connection, task=claim.task, key=claim.idempotency_key, run=self.run, fence=claim.fence

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from steadybeat.errors import LedgerUnavailable
+from steadybeat.errors import LedgerUnavailable, LockLost
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.effects import Effects
@@ -31,6 +31,14 @@ class SteadyTask(Effects, Task):
         severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
         depends_on: Names of what it needs to work.
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        lock: No two attempts that hold the same lock work at a time, of this task or of another: a name over the names
+            of its arguments, ``"account:{account_id}"``; True: one of its own.
+        concurrency: So many attempts of the task work at a time, over all workers.
+        concurrency_key: The bound is not the task's but that of a key over the names of its arguments:
+            ``"tenant:{tenant_id}"``.
+        on_locked: A run that cannot have its lock, or whose bound is reached, waits (``"wait"``, the default): it gives
+            its worker back and asks again a moment later, however often; or it is cancelled (``"skip"``), unless an
+            attempt of it has begun before. So does one whose lock cannot be asked for because Redis is away.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -56,6 +64,10 @@ class SteadyTask(Effects, Task):
     severity: str = "error"
     depends_on: Sequence[str] = ()
     key_template: str | None = None
+    lock: str | bool | None = None
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    on_locked: str | None = None
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -89,6 +101,7 @@ class SteadyTask(Effects, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
+                attempt.take_turns(args, kwargs)
                 result = None if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
@@ -106,6 +119,8 @@ class SteadyTask(Effects, Task):
         except BaseException as stop:
             attempt.interrupted(stop)
             raise
+        finally:
+            attempt.leave_turns()
         return result
 
     def _work(self, *args: Any, **kwargs: Any) -> Any:
@@ -117,6 +132,8 @@ class SteadyTask(Effects, Task):
         """Have a failed attempt followed by another, or make a dead letter; Celery sees `error` or a `Retry`."""
         if isinstance(error, LedgerUnavailable):
             attempt.ledger_away(error)
+        if isinstance(error, LockLost):
+            attempt.lock_lost(error)
         if attempt.may_be_tried_again(error):
             with attempt.working() as diverted:
                 try:

@@ -18,6 +18,7 @@ EVENTS: dict[str, tuple[str, int]] = {
     "timed_out": ("run timed out", logging.ERROR),
     "lost": ("run lost", logging.ERROR),
     "interrupted": ("run interrupted", logging.WARNING),
+    "waiting": ("run waits", logging.INFO),
     "cancelled": ("run cancelled", logging.WARNING),
     "skipped": ("run skipped", logging.INFO),
     "duplicate": ("duplicate ignored", logging.INFO),
