@@ -98,6 +98,7 @@ class Settings:
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
             "soft_time_limit_seconds",

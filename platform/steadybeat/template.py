@@ -29,7 +29,7 @@ def filled(task: Any, option: str, args: Sequence[Any], kwargs: Mapping[str, Any
         return str(template).format(**bound.arguments)
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         raise ConfigurationError(
-            f"{task.name}: {option}={template!r} does not fit the arguments {args!r} {kwargs!r}: {error}.",
+            f"{task.name}: {option}={template!r} does not fit the arguments of this run ({error!r}).",
             **{option: template},
         ) from error
 
@@ -48,18 +48,14 @@ def why_unfillable(task: Any, template: str) -> str:
     known = _arguments(task)
     for name in fields:
         first = name.partition(".")[0].partition("[")[0]
-        if known is not None and first not in known:
+        if first not in known:
             listed = ", ".join(known) or "none"
             return f"over the task's arguments, which are {listed}; not {first!r}.{did_you_mean(first, known)}"
     return ""
 
 
-def _arguments(task: Any) -> list[str] | None:
-    """Return the names of a task's arguments; None where it takes any."""
+def _arguments(task: Any) -> list[str]:
+    """Return the names of a task's arguments."""
     own: Any = task if isinstance(task, type) else type(task)
-    parameters = list(inspect.signature(own.run).parameters.values())
-    if not isinstance(inspect.getattr_static(own, "run"), staticmethod):
-        parameters = parameters[1:]
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
-        return None
-    return [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    names = list(inspect.signature(own.run).parameters)
+    return names if isinstance(inspect.getattr_static(own, "run"), staticmethod) else names[1:]

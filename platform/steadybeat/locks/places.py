@@ -56,6 +56,15 @@ class Place:
         return self.turn.key(self.number)
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A place that an attempt holds, or has left behind: Redis' key, the attempt's fence, the token of the taking."""
+
+    key: str
+    fence: int
+    token: str
+
+
 class Holding:
     """What one attempt holds. A thread extends it until it is given back.
 
@@ -170,21 +179,26 @@ class Places:
                 extra={"error": error, "not_released_count": self.not_released_count},
             )
 
-    def release_left(self, turns: Sequence[Turn], run: str) -> None:
-        """Give back what a dead attempt of a run has left behind.
+    def left_by(self, turns: Sequence[Turn], run: str) -> list[Left]:
+        """Return what attempts of a run hold, or have left behind.
 
         Args:
-            turns: What it may have held.
-            run: Its run, of which no attempt is alive.
+            turns: What they may hold.
+            run: The run.
 
         Raises:
-            LocksUnavailable: It lapses by itself.
+            LocksUnavailable: Redis does not say.
         """
-        for turn in turns:
-            self._free(turn, f"{run}/")
+        keys = [turn.key(number) for turn in turns for number in range(turn.count)]
+        found = {(key, token) for key, held in zip(keys, self._quorum.holders(keys), strict=True) for token in held}
+        return [Left(key, int(token.split("/")[1]), token) for key, token in found if token.startswith(f"{run}/")]
+
+    def give_back(self, left: Left) -> None:
+        """Give back what a dead attempt has left behind; where Redis does not answer, it lapses."""
+        self._quorum.release(left.key, left.token)
 
     def _place(self, turn: Turn, run: str, fence: int) -> Place | Refusal:
-        tokens = self._free(turn, f"{run}/")
+        tokens = self._others(turn, f"{run}/")
         free = [number for number, held in enumerate(tokens) if not held]
         token = f"{run}/{fence}/{secrets.token_hex(8)}"
         for number in random.sample(free, min(len(free), _TRIES)):
@@ -196,7 +210,7 @@ class Places:
         holders = sorted({each.partition("/")[0] for each in tokens[0]})
         return Refusal(turn, f"held by run {holders[0]}" if holders else "another run was faster")
 
-    def _free(self, turn: Turn, own: str) -> list[list[str]]:
+    def _others(self, turn: Turn, own: str) -> list[list[str]]:
         """Give back what has an own token, and return the tokens of others, for each place."""
         tokens = self._quorum.holders([turn.key(number) for number in range(turn.count)])
         for number, held in enumerate(tokens):

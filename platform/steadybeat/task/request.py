@@ -13,6 +13,7 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task.turns import give_back_left
 
 logger = get_logger(__name__)
 
@@ -58,6 +59,8 @@ class SteadyRequest(Request):
             task_ready(self)
             logger.warning("outcome not recorded", extra={"run_id": self.id, "error": str(away)})
             return
+        if not timed_out:  # a child that was too slow is killed after this
+            give_back_left(self)
         status = "timed_out" if timed_out else "lost"
         telemetry.log_outcome(status, task=self.name, run_id=self.id, error=str(error))
         if followed:

@@ -9,10 +9,14 @@ from typing import Any, Never
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
-from steadybeat.errors import ConfigurationError, LockLost, Permanent
+from steadybeat import telemetry
+from steadybeat.errors import ConfigurationError, LockLost, Permanent, SteadybeatError
+from steadybeat.ledger import Ledger
 from steadybeat.locks import Holding, Place, Places, Refusal, turns_of
 from steadybeat.task.outcomes import Outcomes
 from steadybeat.task.wording import line
+
+logger = telemetry.get_logger(__name__)
 
 
 class Turns(Outcomes):
@@ -65,17 +69,29 @@ class Turns(Outcomes):
         """Whether something that is held may be somebody else's by now."""
         return self._holding is not None and self._holding.lost
 
-    def require_turns(self, connection: Connection) -> None:
-        """Let nobody else take what is held before a transaction has ended.
+    def require_turns(self, connection: Connection | None = None) -> None:
+        """Refuse to commit an effect where somebody else has taken what was held.
+
+        Args:
+            connection: In the transaction of the effect, in the ledger's database: nobody takes it before that has
+                ended. None where the effect is in another database.
 
         Raises:
-            LockLost: Somebody has taken it since.
+            LockLost: Somebody has.
         """
         for place in self._holding.places if self._holding is not None else ():
-            if not self._ledger.turns.still(
-                connection, place.turn.kept_as, place.number, run=self.run, fence=self.claimed.fence
-            ):
+            if connection is not None:
+                still = self._is_still_ours(connection, place)
+            else:
+                with self._ledger.database.transaction() as own:
+                    still = self._is_still_ours(own, place)
+            if not still:
                 raise LockLost(f"another run has taken {place.turn} since", lock=str(place.turn), run=self.run)
+
+    def _is_still_ours(self, connection: Connection, place: Place) -> bool:
+        return self._ledger.turns.still(
+            connection, place.turn.kept_as, place.number, run=self.run, fence=self.claimed.fence
+        )
 
     def lock_lost(self, error: LockLost) -> Never:
         """Hand the run back, to take its lock anew; that does not count against it.
@@ -98,3 +114,19 @@ class Turns(Outcomes):
         )
         self._log("waiting", reason=reason)
         raise Ignore(reason)
+
+
+def give_back_left(request: Any) -> None:
+    """Give back what a dead child held, which others would wait for until it lapses.
+
+    Args:
+        request: Celery's request, in the parent process; what became of the attempt is on record.
+    """
+    task, run = request.task, request.id
+    try:
+        turns = turns_of(task, request.args, request.kwargs)
+        for left in task.app.steadybeat.places.left_by(turns, run) if turns else ():
+            if Ledger.of(task.app).runs.left_by(run, left.fence):
+                task.app.steadybeat.places.give_back(left)
+    except SteadybeatError as error:
+        logger.warning("lock not released: it lapses by itself", extra={"run_id": run, "error": str(error)})
