@@ -16,7 +16,9 @@
     ├── LockLost                  another run holds the lock by now
     └── TaskError                 raised by a task, to say what becomes of its run
         ├── Transient             try again
+        │   └── NotSent           an external effect that has certainly not been asked for
         ├── Permanent             do not try again
+        │   └── EffectRefused     effects are asked for in a way in which they could not happen once
         ├── Snooze                not now: later, and this was no attempt
         └── Cancel                there is nothing to do any more
     ScheduleWarning               a UserWarning: a rule of time that may surprise
@@ -130,6 +132,14 @@ class Transient(TaskError):
 
 class Permanent(TaskError):
     """This cannot succeed however often it is tried: no retry, a dead letter at once."""
+
+
+class NotSent(Transient):
+    """Nothing has left this process: an external effect that certainly did not happen."""
+
+
+class EffectRefused(ConfigurationError, Permanent):
+    """An effect cannot be made once in this way."""
 
 
 class Snooze(TaskError):

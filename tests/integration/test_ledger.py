@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 
 from steadybeat.errors import ConfigurationError, LedgerUnavailable, SchemaTooOld
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import Envelope, NewRun
 from steadybeat.ledger.tables import metadata
 from steadybeat.settings import Settings
@@ -141,13 +142,13 @@ def test_a_dead_letter_frees_its_key(ledger: Ledger, worker: str) -> None:
 def test_an_effect_that_was_committed_is_not_made_again_by_the_next_attempt(ledger: Ledger, worker: str) -> None:
     run = recorded(ledger)
     first = claim(ledger, run, str(uuid.uuid4()))
-    facts = {"task": run.task, "key": run.idempotency_key, "run": run.id}
+    held = Holder(task=run.task, key=run.idempotency_key, run=run.id, fence=first.fence)
     with ledger.database.transaction() as connection:
-        assert ledger.runs.commit_effect(connection, fence=first.fence, **facts)
+        assert ledger.keys.commit_effect(connection, held)
     second = claim(ledger, run, worker)
     assert (second.verdict, second.effect_done) == ("claimed", True)
     with ledger.database.transaction() as connection:
-        assert not ledger.runs.commit_effect(connection, fence=first.fence, **facts)
+        assert not ledger.keys.commit_effect(connection, held)
 
 
 def test_what_follows_a_success_is_recorded_with_it_or_not_at_all(ledger: Ledger, worker: str) -> None:
@@ -192,7 +193,7 @@ def test_two_relays_do_not_send_the_same_message(ledger: Ledger) -> None:
         ledger.outbox.relay(inner.extend, 10)
         assert {each.run for each in inner}.isdisjoint({each.run for each in envelopes})
 
-    assert ledger.outbox.relay(meanwhile, 6) == 6
+    assert ledger.outbox.relay(meanwhile, 6) == (6, True)
     assert len(inner) == 4
 
 

@@ -11,11 +11,14 @@ history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
+claim           who may work on a run
+keys            what has happened for a key: effects and steps, also in a service's own database
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 turns           who took a lock last, and who waits for one
 instances       who is alive
 foreign         what could not be read
+dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
 pruning         what may be forgotten
 """
@@ -29,11 +32,13 @@ from sqlalchemy import text
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
+from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
+from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
@@ -62,12 +67,14 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.keys = Keys(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
+        self.dead = Dead(self.database)
         self.story = Story(self.database)
         self.history = History(self.database)
 

@@ -72,7 +72,8 @@ CLAIM = Prepared(
          WHERE verdict = 'claimed' AND (NOT in_turn OR EXISTS (SELECT FROM turn))
         ON CONFLICT (task, key, step) DO UPDATE
            SET run = excluded.run, fence = excluded.fence, changed_at = clock_timestamp(), expires_at = NULL,
-               state = CASE WHEN k.run = excluded.run THEN k.state ELSE 'held' END
+               state = CASE WHEN k.run = excluded.run THEN k.state ELSE 'held' END,
+               result = CASE WHEN k.run = excluded.run THEN k.result END
          WHERE k.run = excluded.run
             OR k.expires_at < clock_timestamp()
             -- its holder is dead, and nobody took the key since this statement began
@@ -81,7 +82,7 @@ CLAIM = Prepared(
                 AND NOT EXISTS (SELECT FROM steadybeat.runs o
                                  WHERE o.id = k.run AND o.finished_at IS NULL
                                    AND (o.state <> 'running' OR {ALIVE.format(run="o")})))
-        RETURNING k.fence, k.state = 'done' AS effect_done
+        RETURNING k.fence, k.state = 'done' AS effect_done, k.result
     ),
     claimed AS (
         UPDATE steadybeat.runs r
@@ -113,9 +114,9 @@ CLAIM = Prepared(
     SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
                AS verdict,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
-           j.task, j.idempotency_key, j.schedule, j.scheduled_for,
+           j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
-           key.fence, key.effect_done, claimed.attempt_count,
+           key.fence, key.effect_done, key.result AS effect_result, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
@@ -135,6 +136,7 @@ def judge(row: Any) -> Claim:
         scheduled_for=row.scheduled_for,
         correlation_id=row.correlation_id,
         effect_done=bool(row.effect_done),
+        effect_result=row.effect_result,
         overlap=row.overlap,
     )
     if row.verdict == "claimed":
@@ -146,7 +148,8 @@ def judge(row: Any) -> Claim:
             detail = (
                 f"run {row.key_run} holds the processed key" if row.key_run else "another run took the key just now"
             )
-        return replace(claim, verdict="duplicate", detail=detail)
+        holder = row.key_run and str(row.key_run)
+        return replace(claim, verdict="duplicate", detail=detail, key_run=holder, rerun=row.rerun_of is not None)
     detail = {
         "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
         "superseded": f"delivery {row.delivery_no} was sent since",

@@ -40,7 +40,7 @@ _AWAY = ("08", "53", "57P", "58", "25006", "57014", "55P03")
 
 # A value's name says its type, so that Postgres never has to guess the type of a NULL or of a text.
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "after"), Uuid(as_uuid=False)),
+    **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
     **dict.fromkeys(
@@ -52,6 +52,7 @@ _TYPES: dict[str, Any] = {
     "services": ARRAY(Text()),
     "states": ARRAY(Text()),
     "run_ids": ARRAY(Text()),
+    "foreign_ids": ARRAY(Text()),
 }
 
 

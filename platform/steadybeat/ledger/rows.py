@@ -52,6 +52,9 @@ class Claim:
         detail: What stood in the way, in words, for the log.
         task: Whose processed key it is: the task that was sent, also where another has replaced it since.
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
+        effect_result: What was kept with that effect.
+        key_run: The run that has the processed key, where that is another.
+        rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
     """
 
@@ -66,6 +69,9 @@ class Claim:
     scheduled_for: datetime | None = None
     correlation_id: str | None = None
     effect_done: bool = False
+    effect_result: Any = None
+    key_run: str | None = None
+    rerun: bool = False
     overlap: str | None = None
 
 
@@ -124,7 +130,11 @@ class FireRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A message that the outbox holds."""
+    """A message that the outbox holds.
+
+    Attributes:
+        message: JSON, as the ledger has it: nobody has read it yet.
+    """
 
     outbox_id: int
     run: str
@@ -133,6 +143,6 @@ class Envelope:
     task: str
     queue: str
     priority: int | None
-    message: Mapping[str, Any]
+    message: str
     body: str
     retry_count: int

@@ -162,11 +162,6 @@ END_UNSTARTED = sql(f"""
     {FAILED}
     SELECT id FROM run
 """)
-COMMIT_EFFECT = sql("""
-    UPDATE steadybeat.processed_keys SET state = 'done', changed_at = clock_timestamp()
-     WHERE task = :task AND key = :key AND step = '' AND run = :run AND fence = :fence AND state = 'held'
-    RETURNING run
-""")
 LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
 WAITS_FOR = sql("""
     SELECT id FROM steadybeat.runs WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
@@ -186,17 +181,20 @@ class Runs:
         self._database = database
         self._settings = settings
 
-    def record(self, run: NewRun, *, outbox_reason: str | None = None) -> bool:
+    def record(self, run: NewRun, *, outbox_reason: str | None = None, connection: Connection | None = None) -> bool:
         """Write a run before its message is sent.
 
         Args:
             run: The run and its message.
             outbox_reason: The relay sends it, at `not_before` or at once, for this reason; None: the caller sends it.
+            connection: Of the caller's transaction, if it is to be part of one.
 
         Returns:
             Whether it is new; False where a run of this id is on record, which is left as it is.
         """
         values = _recorded([run], outbox_reason)
+        if connection is not None:
+            return connection.execute(RECORD.clause, values).first() is not None
         return bool(self._database.execute(RECORD, values))
 
     def record_all(self, runs: Sequence[NewRun]) -> None:
@@ -338,11 +336,6 @@ class Runs:
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
         values |= {"fire_state": fire_state, "cause": cause}
         return bool(self._database.execute(END_UNSTARTED, values))
-
-    def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
-        """Mark the effect as done inside the caller's transaction; False where the fence has moved on."""
-        values = {"task": task, "key": key, "run": run, "fence": fence}
-        return connection.execute(COMMIT_EFFECT, values).first() is not None
 
     def left_by(self, run: str, fence: int) -> bool:
         """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""

@@ -3,6 +3,8 @@
 steady      SteadyTask, the base class of every task
 facts       what a task can ask about its run
 effects     what a task does to the world, once for each key
+transactions  an effect in a database, committed with its key
+steps       what was done outside of any transaction, and what it gave back
 attempt     one try of a run: claim, work
 outcomes    how an attempt ends: success, another attempt, a dead letter
 turns       what an attempt holds while it works: its lock, one of the places of its task

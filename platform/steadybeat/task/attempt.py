@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore
-from sqlalchemy import Connection, text
 
 from steadybeat import telemetry
-from steadybeat.errors import Permanent, StaleAttempt
+from steadybeat.errors import EffectRefused, Permanent, StaleAttempt
+from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, ending
@@ -22,6 +23,11 @@ logger = telemetry.get_logger(__name__)
 
 class Attempt(Turns):
     """One try of a run."""
+
+    def __init__(self, task: Any, request: Any) -> None:
+        super().__init__(task, request)
+        self._steps: set[str] = set()
+        self._is_last_done = False
 
     def claim(self) -> Claim:
         """Take the right to work, waiting for the ledger if need be.
@@ -112,26 +118,66 @@ class Attempt(Turns):
             return None
         return self._insist(lambda: self._ledger.story.fire_before(schedule, at, succeeded=succeeded))
 
-    def guard(self, connection: Connection) -> None:
-        """Prepare the transaction of an effect: long statements are allowed, a stopped process is not."""
-        milliseconds = int(self._settings.lease_seconds * 1000)
-        connection.execute(
-            text(
-                "SELECT set_config('statement_timeout', '0', true),"
-                f" set_config('idle_in_transaction_session_timeout', '{milliseconds}', true)"
-            )
+    @property
+    def holder(self) -> Holder:
+        """Who this attempt is to the processed keys."""
+        claim, ttl = self.claimed, self._task.key_ttl
+        return Holder(
+            task=claim.task,
+            key=claim.idempotency_key,
+            run=self.run,
+            fence=claim.fence,
+            key_ttl_seconds=ttl and ttl.total_seconds(),
         )
 
-    def commit_effect(self, connection: Connection) -> None:
-        """Mark the processed key as done, as the last statement before COMMIT.
+    def step_of(self, step: str) -> str:
+        """Return what a step is called in the ledger: a task that has replaced another has steps of its own."""
+        return step if not step or self._task.name == self.claimed.task else f"{self._task.name}:{step}"
+
+    def begin_step(self, step: str, said: str) -> None:
+        """Refuse an effect or a step that a later attempt could not tell from another.
+
+        Raises:
+            EffectRefused: The last effect has been made, or this attempt has done a step of this name.
+        """
+        if self._is_last_done:
+            raise EffectRefused(
+                f"{said} after exactly_once(), which is the last effect of a run: a run that is tried again from there"
+                " ends at once. Give that one a step= of its own."
+            )
+        if step in self._steps:
+            example = f"{step or 'debit'}:7"
+            raise EffectRefused(
+                f"{said} for the second time in one run, which would do nothing; give each effect and each step a name"
+                f" of its own, such as {example!r}."
+            )
+
+    def step_found(self, step: str) -> Found:
+        """Return what is on record of a step."""
+        return self._insist(lambda: self._ledger.keys.found(self.holder, self.step_of(step)), shielded=False)
+
+    def write_step(self, step: str, state: str, *instead_of: str, shielded: bool, **facts: Any) -> None:
+        """Record the state of a step, as `Keys.write` does, however long the ledger is away.
+
+        Args:
+            step: Its name.
+            state: The new state.
+            instead_of: See `Keys.write`; the new state itself may be on record, written by this attempt.
+            shielded: Whether a soft time limit that strikes meanwhile does not count.
+            facts: See `Keys.write`.
 
         Raises:
             StaleAttempt: The fence has moved on.
-            LockLost: Another run has taken the lock since.
         """
-        self.require_turns(connection)
-        claim = self.claimed
-        if not self._ledger.runs.commit_effect(
-            connection, task=claim.task, key=claim.idempotency_key, run=self.run, fence=claim.fence
-        ):
-            raise StaleAttempt(run=self.run, fence=claim.fence)
+        keys, name = self._ledger.keys, self.step_of(step)
+        states = (*instead_of, state)
+        written = self._insist(
+            lambda: keys.write(self.holder, name, state, instead_of=states, **facts), shielded=shielded
+        )
+        if not written:
+            raise StaleAttempt(run=self.run, fence=self.claimed.fence)
+
+    def end_step(self, step: str, *, last: bool = False) -> None:
+        """Remember that this attempt has done a step, or found it done."""
+        self._steps.add(step)
+        self._is_last_done = last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from steadybeat.errors import ConfigurationError, did_you_mean
@@ -9,11 +10,12 @@ from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
 from steadybeat.template import why_unfillable
 
+ON_CONFLICT = ("skip", "return_result")
 SEVERITIES = ("info", "warning", "error", "critical")
 ON_LOCKED = ("wait", "skip")
 OPTIONS = frozenset({
-    "service", "owner", "severity", "depends_on", "key_template", "recorded", "schedule", "schedules",
-    "lock", "concurrency", "concurrency_key", "on_locked", *POLICIES,
+    "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "recorded", "schedule",
+    "schedules", "lock", "concurrency", "concurrency_key", "on_locked", *POLICIES,
 })  # fmt: skip
 
 
@@ -36,8 +38,9 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "depends_on", task.depends_on, f"a list of names, such as [{task.depends_on!r}]")
     if task.serializer not in (None, "json"):
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
-    _turns(task)
-    _templates(task)
+    _check_keys(task)
+    _check_turns(task)
+    _check_templates(task)
     try:
         policies({name: getattr(task, name, None) for name in POLICIES})
     except ConfigurationError as error:
@@ -45,7 +48,15 @@ def check(task: Any, settings: Settings) -> None:
     _limit(task, settings)
 
 
-def _turns(task: Any) -> None:
+def _check_keys(task: Any) -> None:
+    if task.key_ttl is not None and (not isinstance(task.key_ttl, timedelta) or task.key_ttl <= timedelta()):
+        raise _wrong(task, "key_ttl", task.key_ttl, "a time such as timedelta(days=1)")
+    if task.on_conflict not in ON_CONFLICT:
+        near = did_you_mean(str(task.on_conflict), ON_CONFLICT)
+        raise _wrong(task, "on_conflict", task.on_conflict, f"one of {', '.join(ON_CONFLICT)}.{near}")
+
+
+def _check_turns(task: Any) -> None:
     """Refuse a lock, or a bound of concurrency, that could never be had."""
     lock, count = task.lock, task.concurrency
     if lock is not None and (lock == "" or not isinstance(lock, str | bool)):
@@ -64,7 +75,7 @@ def _turns(task: Any) -> None:
         raise _wrong(task, "on_locked", task.on_locked, "beside lock= or concurrency=")
 
 
-def _templates(task: Any) -> None:
+def _check_templates(task: Any) -> None:
     """Refuse a template over arguments that the task does not have."""
     for option in ("key_template", "lock", "concurrency_key"):
         template = getattr(task, option)

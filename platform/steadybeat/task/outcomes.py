@@ -56,7 +56,9 @@ class Outcomes:
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
         stored = as_json(result)
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, next_runs=next_runs))
+        ttl = self._task.key_ttl
+        facts = {"next_runs": next_runs, "key_ttl_seconds": ttl and ttl.total_seconds()}
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, **facts))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
 

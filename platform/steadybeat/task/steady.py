@@ -31,6 +31,10 @@ class SteadyTask(Effects, Task):
         severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
         depends_on: Names of what it needs to work.
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        key_ttl: How long after a success the idempotency key keeps other runs from having the same effect; as long as
+            the ledger remembers it by default.
+        on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
+            that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
         lock: No two attempts that hold the same lock work at a time, of this task or of another: a name over the names
             of its arguments, ``"account:{account_id}"``; True: one of its own.
         concurrency: So many attempts of the task work at a time, over all workers.
@@ -64,6 +68,8 @@ class SteadyTask(Effects, Task):
     severity: str = "error"
     depends_on: Sequence[str] = ()
     key_template: str | None = None
+    key_ttl: timedelta | None = None
+    on_conflict: str = "skip"
     lock: str | bool | None = None
     concurrency: int | None = None
     concurrency_key: str | None = None
@@ -88,7 +94,12 @@ class SteadyTask(Effects, Task):
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
-        """Send the task as Celery does, under an id that sorts by time unless one is given."""
+        """Send the task as Celery does, under an id that sorts by time unless one is given.
+
+        Options beside Celery's: ``idempotency_key``, and ``transaction``: a SQLAlchemy Connection or Session on the
+        ledger's database. The run becomes a part of its transaction: it is sent when that commits, and was never made
+        if it is rolled back.
+        """
         return super().apply_async(*args, task_id=task_id or new_run_id(datetime.now(UTC), os.urandom(10)), **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -102,7 +113,7 @@ class SteadyTask(Effects, Task):
         try:
             with attempt.working() as diverted:
                 attempt.take_turns(args, kwargs)
-                result = None if claim.effect_done else self._work(*args, **kwargs)
+                result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
             attempt.try_again(retry, diverted)

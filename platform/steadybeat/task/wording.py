@@ -6,9 +6,11 @@ import json
 import traceback
 from typing import Any
 
+from steadybeat.errors import EffectRefused
 from steadybeat.ledger.connection import storable
 
 _RESULT_LIMIT = 65536
+_KEPT_LIMIT = 1_048_576
 _ERROR_LIMIT = 20000
 
 
@@ -20,6 +22,28 @@ def as_json(value: Any) -> str | None:
     except (TypeError, ValueError, RecursionError):
         return None
     return written if storable else None
+
+
+def kept(value: Any, said: str) -> str | None:
+    """Return what an effect or a step gave back as JSON, since a later attempt goes on with it.
+
+    Args:
+        value: None needs no keeping.
+        said: Who gave it back, for the error.
+
+    Raises:
+        EffectRefused: JSON or Postgres cannot hold it, or it has more than a mebibyte.
+    """
+    if value is None:
+        return None
+    try:
+        written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        if "\\u0000" not in written and len(written.encode()) <= _KEPT_LIMIT:
+            return written
+        why = "holds a NUL character" if "\\u0000" in written else f"has more than {_KEPT_LIMIT} bytes"
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f"is not JSON ({error})"
+    raise EffectRefused(f"{said}: its result, a {type(value).__name__}, {why}; give back an id instead.")
 
 
 def line(error: BaseException) -> str:

@@ -76,3 +76,12 @@ def refuse(self: Any, name: str, unless: str) -> None:
         raise Permanent("this order cannot be packed")
     with self.exactly_once() as db:
         witness.effect(self, db, name)
+
+
+if "SHOP_WRAPS" in os.environ:  # what a later release has
+
+    @app.task(bind=True)
+    def wrap(self: Any, name: str) -> None:
+        """Make one effect."""
+        with self.exactly_once() as db:
+            witness.effect(self, db, name)

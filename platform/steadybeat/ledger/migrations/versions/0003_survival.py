@@ -1,4 +1,4 @@
-"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords, turns."""
+"""Survival: progress and checkpoints, results of steps, deadlines, duplicates, chords, turns, dead letters."""
 
 from __future__ import annotations
 
@@ -95,12 +95,25 @@ COMMENT ON COLUMN steadybeat.outbox.waits_for IS 'kind and name of the lock that
 CREATE INDEX outbox_waits_for ON steadybeat.outbox (waits_for) WHERE waits_for IS NOT NULL;
 """
 
+# A million rows that wait are no reason to leave ten thousand dead ones before them.
+DELIVERY = """
+ALTER TABLE steadybeat.outbox SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000
+);
+
+ALTER TABLE steadybeat.foreign_messages ADD COLUMN run uuid;
+COMMENT ON COLUMN steadybeat.foreign_messages.run IS 'the run that has become a dead letter with it';
+CREATE INDEX foreign_messages_of_run ON steadybeat.foreign_messages (run) WHERE run IS NOT NULL;
+"""
+
 
 def upgrade() -> None:
     op.execute(RUNS)
     op.execute(KEYS)
     op.execute(CHORDS)
     op.execute(TURNS)
+    op.execute(DELIVERY)
 
 
 def downgrade() -> None:
