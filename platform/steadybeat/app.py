@@ -7,14 +7,15 @@ import importlib.metadata
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery import Celery, signals
 
-from steadybeat import telemetry
+from steadybeat import crashpoints, telemetry
 from steadybeat.address import Address
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.settings import Settings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
     from steadybeat.locks import Places
+    from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -33,7 +35,9 @@ class Steadybeat:
     Attributes:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
+        classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
@@ -41,7 +45,10 @@ class Steadybeat:
         self._role = "caller"
         self.settings = settings
         self.instance = str(uuid.uuid4())
+        self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
+        self.unrecorded: deque[Callable[[], None]] = deque()
+        self._crash_points = crashpoints.armed(settings)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -93,6 +100,16 @@ class Steadybeat:
     def own_services(self) -> list[str]:
         """Return the services whose tasks this program has, by name."""
         return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
+    def reach(self, point: str, task: str | None = None) -> None:
+        """End this process here if a test has armed the point.
+
+        Args:
+            point: One of `crashpoints.POINTS`.
+            task: Name of the task whose run comes by.
+        """
+        if self._crash_points is not None:
+            self._crash_points.reach(point, task)
 
     def become(self, role: str) -> None:
         """Start as a new instance, with a pulse of its own.
@@ -179,7 +196,7 @@ _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
 ))  # fmt: skip
 
 
-def install(app: Celery) -> Steadybeat:
+def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
     """Make every task of `app` a SteadyTask, and every fire accounted for.
 
     It stands after ``config_from_object`` and before tasks are used. It sets safe defaults and leaves alone what the
@@ -187,6 +204,9 @@ def install(app: Celery) -> Steadybeat:
 
     Args:
         app: A Celery app whose broker is Redis.
+        classify: What the errors of its tasks mean: called with an error, it answers with `Transient`, `Permanent`,
+            `Snooze` or `Cancel`, as a class or an instance, or with None where it has no opinion. It must be quick. A
+            task's own ``classify=`` is asked first.
 
     Returns:
         What is then ``app.steadybeat``.
@@ -195,7 +215,7 @@ def install(app: Celery) -> Steadybeat:
         ConfigurationError: A setting is wrong; or the app was used before.
     """
     try:
-        return _install(app)
+        return _install(app, classify)
     except ConfigurationError as error:
         if click.get_current_context(silent=True) is None:
             raise
@@ -203,13 +223,14 @@ def install(app: Celery) -> Steadybeat:
         raise SystemExit(error.exit_code) from None
 
 
-def _install(app: Any) -> Steadybeat:
+def _install(app: Any, classify: Classifier | None) -> Steadybeat:
     if app.finalized:
         raise ConfigurationError(
             "install(app) comes too late: its tasks were used before. Move it up, after the config."
         )
     settings = Settings.read(app.conf)
     steadybeat = Steadybeat(app, settings)
+    steadybeat.classify = _checked(classify)
     app.steadybeat = steadybeat
     _set_redbeat(app, _set_defaults(app, steadybeat))
     _adopt_task_class(app)
@@ -223,6 +244,15 @@ def _install(app: Any) -> Steadybeat:
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
+
+
+def _checked(classify: Classifier | None) -> Classifier | None:
+    if classify is not None:
+        from steadybeat.task.options import can_be_asked
+
+        if not can_be_asked(classify):
+            raise ConfigurationError(f"classify={classify!r}: must be a function of one argument, the error.")
+    return classify
 
 
 def _adopt_task_class(app: Any) -> None:

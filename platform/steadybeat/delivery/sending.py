@@ -96,6 +96,13 @@ class SteadyAMQP(AMQP):
         finally:
             _diversion.reset(token)
 
+    def key_of(self, task: str, args: Any, kwargs: Any) -> str | None:
+        """Return the idempotency key that a task's template makes of its arguments; None where it makes none."""
+        try:
+            return _templated_key(self.app.tasks.get(task), args, kwargs)
+        except ConfigurationError:
+            return None
+
     def _create_task_sender(self) -> Callable[..., Any]:
         publish = super()._create_task_sender()
 
@@ -117,6 +124,7 @@ class SteadyAMQP(AMQP):
                 ledger.runs.record(run, outbox_reason="delayed")
                 return None
             ledger.runs.record(run)
+            self.app.steadybeat.reach("after_record", name)
             try:
                 return publish(producer, name, message, **options)
             except OperationalError as error:

@@ -11,8 +11,11 @@ history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
+retries         whether another attempt may still begin
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
+duplicates      what was turned away, and why
+sharing         runs that get the result of another
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 turns           who took a lock last, and who waits for one
@@ -33,6 +36,7 @@ from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
+from steadybeat.ledger.duplicates import Duplicates
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
@@ -42,9 +46,11 @@ from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
+from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
 from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
@@ -67,7 +73,10 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.retries = Retries(self.database)
         self.keys = Keys(self.database)
+        self.duplicates = Duplicates(self.database)
+        self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)

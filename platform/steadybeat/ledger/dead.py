@@ -19,6 +19,7 @@ BATCH = 500
 _CAUSE = """
     coalesce((SELECT a.outcome FROM steadybeat.attempts a
                WHERE a.run = r.id AND a.number = r.attempt_count AND a.outcome IN ('failed', 'timed_out', 'lost')),
+             CASE WHEN r.attempt_count > 0 AND least(r.retry_until, r.deadline) <= r.finished_at THEN 'failed' END,
              'unstarted')"""
 _SAYS = "position(lower(CAST(:error AS text)) IN lower({text})) > 0"
 # Foreign messages whose run is on record are that run's.

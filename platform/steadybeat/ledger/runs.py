@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -48,11 +49,12 @@ _RECORD = f"""
 
 RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
 
-# Who may end an attempt: the holder of its fence, or the instance whose child it was.
+# Who may end an attempt: the holder of its fence, or the instance whose child it was, for the delivery it had.
 _MINE = """
     id = :run AND state = 'running'
     AND fence = coalesce(CAST(:fence AS bigint), fence)
-    AND instance = coalesce(CAST(:instance AS uuid), instance)"""
+    AND instance = coalesce(CAST(:instance AS uuid), instance)
+    AND delivery_no <= coalesce(CAST(:delivery_no AS integer), delivery_no)"""
 
 # Needs `run` with schedule, state and reason. A schedule whose runs fail so often in a row is paused.
 FAILED = """
@@ -83,7 +85,7 @@ _END = f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     )"""
 
@@ -127,7 +129,7 @@ TRY_AGAIN = sql(f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     ),
     later AS (
@@ -163,9 +165,6 @@ END_UNSTARTED = sql(f"""
     SELECT id FROM run
 """)
 LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
-WAITS_FOR = sql("""
-    SELECT id FROM steadybeat.runs WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
-""")
 SEND_THROUGH_OUTBOX = sql("""
     INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
     SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
@@ -202,7 +201,17 @@ class Runs:
         if runs:
             self._database.execute(RECORD, _recorded(runs, None))
 
-    def claim(self, run: str, *, delivery_no: int, instance: str, time_limit_seconds: float, crash_limit: int) -> Claim:
+    def claim(
+        self,
+        run: str,
+        *,
+        delivery_no: int,
+        instance: str,
+        time_limit_seconds: float,
+        crash_limit: int,
+        claim_id: str | None = None,
+        retry_for_seconds: float | None = None,
+    ) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
 
         Args:
@@ -211,6 +220,8 @@ class Runs:
             instance: The process that will work on it.
             time_limit_seconds: After this the process is killed.
             crash_limit: That many deaths of a worker under this run make it poisonous.
+            claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
+            retry_for_seconds: No attempt begins later than this after the first one; None: whenever.
         """
         rows = self._database.execute(
             CLAIM,
@@ -220,6 +231,8 @@ class Runs:
                 "instance": instance,
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
+                "claim_id": claim_id or str(uuid.uuid4()),
+                "retry_for_seconds": retry_for_seconds,
             },
         )
         return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
@@ -258,12 +271,15 @@ class Runs:
         error: str,
         outcome: str = "failed",
         state: str = "dead",
+        delivery_no: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
-        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
+        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks; a parent speaks of the
+        attempt that `delivery_no` brought it, and not of a later one.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
     def try_again(
@@ -280,6 +296,7 @@ class Runs:
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
+        delivery_no: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -295,9 +312,11 @@ class Runs:
             delay_seconds: See `not_before`.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
+            delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
         """
         values = {
             "run": run,
+            "delivery_no": delivery_no,
             "fence": fence,
             "instance": instance,
             "reason": reason,
@@ -334,16 +353,11 @@ class Runs:
             cause: The reason as one word, for the fire.
         """
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
-        values |= {"fire_state": fire_state, "cause": cause}
-        return bool(self._database.execute(END_UNSTARTED, values))
+        return bool(self._database.execute(END_UNSTARTED, values | {"fire_state": fire_state, "cause": cause}))
 
     def left_by(self, run: str, fence: int) -> bool:
         """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""
         return bool(self._database.execute(LEFT_BY, {"run": run, "fence": fence}))
-
-    def waits_for(self, run: str, delivery_no: int) -> bool:
-        """Return whether a run still depends on a delivery: it has not ended, and no later one was sent."""
-        return bool(self._database.execute(WAITS_FOR, {"run": run, "delivery_no": delivery_no}))
 
     def send_through_outbox(self, runs: Sequence[str], reason: str) -> None:
         """Leave recorded runs that could not be sent to the relay."""
@@ -384,4 +398,5 @@ def _ending(
         "reason": reason,
         "result": result,
         "error": error,
+        "delivery_no": None,
     }

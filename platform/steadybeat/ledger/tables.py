@@ -31,7 +31,7 @@ FIRE_STATES = ("expected", "waiting", "dispatched", "skipped", "missed", "coales
 RUN_STATES = ("enqueued", "running", "waiting", "succeeded", "dead", "cancelled")
 OPEN_STATES = ("enqueued", "running", "waiting")
 KEY_STATES = ("held", "done", "pending", "sent", "unknown", "confirmed")
-OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted")
+OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted", "snoozed")
 
 metadata = MetaData(schema=SCHEMA)
 _INSTANT = DateTime(timezone=True)
@@ -146,6 +146,7 @@ runs = Table(
     Column("deadline", _INSTANT),
     Column("instance", Uuid),
     Column("fence", BigInteger),
+    Column("claim_id", Uuid, comment="who asks again under it, because the answer was lost, has the lease"),
     Column("lease_until", _INSTANT),
     Column("attempt_count", Integer, nullable=False, server_default="0"),
     Column("retry_count", Integer, nullable=False, server_default="0"),
@@ -191,6 +192,7 @@ attempts = Table(
     Column("started_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("finished_at", _INSTANT),
     Column("outcome", Text),
+    Column("reason", Text, comment="of the outcome: what follows, and who says so"),
     Column("error", Text, comment="the exception with its stack"),
     Column("peak_memory_bytes", BigInteger, comment="of its process, since that began to work on it"),
     _one_of("outcome", OUTCOMES),

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.canvas import maybe_signature
-from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
 from steadybeat import telemetry
-from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task.wording import as_json, line, stack
+from steadybeat.task.retrying import pause_seconds
+from steadybeat.task.wording import as_json, line, short, stack
 
 logger = telemetry.get_logger(__name__)
 
@@ -43,7 +44,12 @@ class Outcomes:
         self._binding: Any = None
         self.run: str = request.id
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
+        self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
+
+    def reach(self, point: str) -> None:
+        """End this process here if a test has armed the point."""
+        self._app.steadybeat.reach(point, self._task.name)
 
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:
         """Record success together with the runs that follow, and keep Celery from sending those itself.
@@ -75,16 +81,6 @@ class Outcomes:
                 following.apply_async((result,), chain=request.chain[:-1], **lineage)
         return runs
 
-    def try_again(self, retry: Retry, diverted: list[NewRun], error: BaseException | None = None) -> None:
-        """Record that another attempt follows, when and with what message."""
-        cause = error or retry.exc or retry
-        outcome = "timed_out" if isinstance(cause, SoftTimeLimitExceeded) else "retried"
-        if diverted:
-            self._continue(diverted[-1], f"retry: {line(cause)}", outcome=outcome, cause=cause)
-        else:
-            delay = float(self._task.default_retry_delay)
-            self._again(f"retry: {line(cause)}", outcome=outcome, cause=cause, delay_seconds=delay, retries=1)
-
     def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
         """Record a replacement, or that the task itself chose to have no effect."""
         if self._ended:
@@ -109,8 +105,12 @@ class Outcomes:
         self._again(reason, outcome="retried", cause=reject, delay_seconds=self.backoff_seconds(), retries=1)
         raise Ignore(reason)
 
-    def die(self, error: Exception) -> None:
+    def die(self, error: Exception, because: str = "") -> None:
         """Make a dead letter: nothing more is tried until a person asks for it.
+
+        Args:
+            error: What the attempt ended with.
+            because: Why nothing more is tried, beside the error itself.
 
         Raises:
             Ignore: The run was taken over, so this attempt decides nothing.
@@ -121,7 +121,8 @@ class Outcomes:
             self._log("stale", error=str(error))
             raise Ignore(str(error)) from error
         outcome = "timed_out" if isinstance(error, SoftTimeLimitExceeded) else "failed"
-        self._end(line(error), state="dead", outcome=outcome, cause=error)
+        reason = f"{line(error)}; {short(because)}" if because else line(error)
+        self._end(reason, state="dead", outcome=outcome, cause=error)
 
     def interrupted(self, stop: BaseException) -> None:
         """Hand the run back at once. A shutdown does not count against it; its own ``sys.exit()`` counts as a death.
@@ -133,8 +134,10 @@ class Outcomes:
             reason = "it ended its own process" if own else "interrupted by a shutdown"
             self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
 
-    def ledger_away(self, error: LedgerUnavailable) -> None:
-        """Hand the run back because the ledger did not answer while it worked; that does not count against it.
+    def hand_back(self, error: LedgerUnavailable | LockLost) -> None:
+        """Hand the run back: the ledger did not answer while it worked, or its lock was another's by then.
+
+        That does not count against it.
 
         Raises:
             Ignore: Always.
@@ -142,18 +145,9 @@ class Outcomes:
         self._again(line(error), outcome="interrupted", cause=error, delay_seconds=self.backoff_seconds())
         raise Ignore(str(error)) from error
 
-    def may_be_tried_again(self, error: Exception) -> bool:
-        """Return whether this error is retried though the task does not say so; with ``autoretry_for`` it says."""
-        permanent = isinstance(error, Permanent | StaleAttempt) or bool(getattr(self._task, "autoretry_for", ()))
-        return not permanent and not terminate_handler_fired()
-
     def backoff_seconds(self) -> float:
-        """Return the pause before the next attempt: it doubles with each, less a random share of up to half."""
-        base = self._task.retry_backoff if isinstance(getattr(self._task, "retry_backoff", None), int | float) else 0
-        base = float(base) or self._settings.retry_backoff_seconds
-        longest = float(getattr(self._task, "retry_backoff_max", 0) or self._settings.retry_backoff_max_seconds)
-        pause = min(longest, base * 2.0 ** min(self._request.retries, 30))
-        return pause * random.uniform(0.5, 1.0) if getattr(self._task, "retry_jitter", True) else pause  # noqa: S311
+        """Return the pause before the next attempt, as the task says."""
+        return pause_seconds(self._task, self._request.retries)
 
     def _continue(self, message: NewRun, reason: str, *, outcome: str, cause: BaseException | None = None) -> None:
         values: dict[str, Any] = {
@@ -177,6 +171,7 @@ class Outcomes:
         delay_seconds: float = 0.0,
         retries: int = 0,
         crashes: int = 0,
+        status: str | None = None,
     ) -> None:
         values: dict[str, Any] = {
             "fence": self.claimed.fence,
@@ -188,7 +183,7 @@ class Outcomes:
             "crashes": crashes,
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
-        self._log("retried" if retries else "interrupted", error=cause, reason=reason)
+        self._log(status or ("retried" if retries else "interrupted"), error=cause, reason=reason)
 
     def _end(self, reason: str, *, state: str, outcome: str, cause: BaseException | None = None) -> None:
         values: dict[str, Any] = {
@@ -207,6 +202,7 @@ class Outcomes:
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
         """
+        self.reach("before_finish")
         landed = self._insist(statement) or self._insist(
             lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
         )

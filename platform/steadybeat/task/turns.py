@@ -14,7 +14,6 @@ from steadybeat.errors import ConfigurationError, LockLost, Permanent, Steadybea
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Holding, Place, Places, Refusal, turns_of
 from steadybeat.task.outcomes import Outcomes
-from steadybeat.task.wording import line
 
 logger = telemetry.get_logger(__name__)
 
@@ -92,15 +91,6 @@ class Turns(Outcomes):
         return self._ledger.turns.still(
             connection, place.turn.kept_as, place.number, run=self.run, fence=self.claimed.fence
         )
-
-    def lock_lost(self, error: LockLost) -> Never:
-        """Hand the run back, to take its lock anew; that does not count against it.
-
-        Raises:
-            Ignore: Always.
-        """
-        self._again(line(error), outcome="interrupted", cause=error, delay_seconds=self.backoff_seconds())
-        raise Ignore(str(error)) from error
 
     def _refused(self, refusal: Refusal) -> Never:
         """End a run that has never begun where its task says ``on_locked="skip"``; let any other wait."""

@@ -48,7 +48,17 @@ def kept(value: Any, said: str) -> str | None:
 
 def line(error: BaseException) -> str:
     """Return an error as one line."""
-    return storable(f"{type(error).__name__}: {error}".partition("\n")[0][:500])
+    return short(f"{type(error).__name__}: {error}")
+
+
+def short(text: str) -> str:
+    """Return the first line of a text, cut where that is long."""
+    return storable(text.partition("\n")[0][:500])
+
+
+def spoken(seconds: float) -> str:
+    """Return a pause for a person: ``0.8 s``, ``30 s``."""
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{round(seconds, 1):g} s"
 
 
 def stack(error: BaseException | None) -> str | None:

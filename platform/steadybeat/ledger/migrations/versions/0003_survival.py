@@ -11,6 +11,7 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN claim_id      uuid,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
     ADD COLUMN items_total   bigint,
@@ -18,6 +19,8 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN checkpoint    jsonb,
     ADD COLUMN group_id      text,
     ADD COLUMN group_index   integer;
+COMMENT ON COLUMN steadybeat.runs.claim_id IS
+    'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
     'no attempt begins later: what retry_for made of the first one''s start';
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
@@ -26,7 +29,13 @@ COMMENT ON COLUMN steadybeat.runs.checkpoint IS 'where the next attempt goes on'
 COMMENT ON COLUMN steadybeat.runs.group_id IS 'Celery''s group';
 CREATE INDEX runs_of_group ON steadybeat.runs (group_id) WHERE group_id IS NOT NULL;
 
-ALTER TABLE steadybeat.attempts ADD COLUMN peak_memory_bytes bigint;
+ALTER TABLE steadybeat.attempts
+    ADD COLUMN reason text,
+    ADD COLUMN peak_memory_bytes bigint,
+    DROP CONSTRAINT outcome_is_known,
+    ADD CONSTRAINT outcome_is_known CHECK (outcome IN (
+        'succeeded', 'failed', 'retried', 'timed_out', 'lost', 'cancelled', 'interrupted', 'snoozed'));
+COMMENT ON COLUMN steadybeat.attempts.reason IS 'of the outcome: what follows, and who says so';
 COMMENT ON COLUMN steadybeat.attempts.peak_memory_bytes IS 'of its process, since that began to work on it';
 """
 
