@@ -11,6 +11,7 @@ outcomes    how an attempt ends: success, another attempt, a dead letter
 failing     what becomes of a run whose attempt raised an error
 classifying what an error means: try again, when, or not at all
 retrying    whether a task is tried again, and when
+turns       what an attempt holds while it works: its lock, one of the places of its task
 wording     how a result and an error are written into the ledger
 verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered
