@@ -23,6 +23,7 @@ from steadybeat.settings import Settings
 if TYPE_CHECKING:
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
+    from steadybeat.task.ending import Ending
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -33,6 +34,7 @@ class Steadybeat:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        ending: Whether this worker ends; None in another process.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
@@ -41,6 +43,7 @@ class Steadybeat:
         self.settings = settings
         self.instance = str(uuid.uuid4())
         self.pulse: Pulse | None = None
+        self.ending: Ending | None = None
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -304,7 +307,6 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         "worker_prefetch_multiplier": 1,
         "worker_soft_shutdown_timeout": 8.0,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_send_task_events": True,
         "worker_detect_quorum_queues": False,
         "worker_consumer": "steadybeat.task:SteadyConsumer",

@@ -9,6 +9,7 @@ interventions   what people do to schedules and fires
 joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
+progress        how far runs have come, and whether they may go on
 fires           written ahead, due, marked
 runs            recorded, claimed, finished
 outbox          what is to be sent, again or later
@@ -34,6 +35,7 @@ from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.outbox import Outbox
+from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.runs import Runs
@@ -61,6 +63,7 @@ class Ledger:
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
         self.cancelling = Cancelling(self.database)
+        self.progress = Progress(self.database, settings)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)

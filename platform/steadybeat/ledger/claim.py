@@ -114,7 +114,7 @@ CLAIM = Prepared(
                AS verdict,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
            j.task, j.idempotency_key, j.schedule, j.scheduled_for,
-           j.correlation_id, j.retry_count, j.deadline, j.fire_state, j.fire_reason, j.crash_count,
+           j.correlation_id, j.retry_count, j.deadline, j.cancel_reason, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
@@ -151,7 +151,7 @@ def judge(row: Any) -> Claim:
         "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
         "superseded": f"delivery {row.delivery_no} was sent since",
         "running": "another attempt has a live lease",
-        "cancelled": "it was cancelled before it started",
+        "cancelled": row.cancel_reason or "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
         "too_late": f"it could not start by {row.start_by} (start_deadline)",

@@ -42,6 +42,7 @@ _AWAY = ("08", "53", "57P", "58", "25006", "57014", "55P03")
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
+    **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid"), Integer()),
     **dict.fromkeys(
         ("not_before", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)

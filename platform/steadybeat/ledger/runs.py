@@ -83,7 +83,8 @@ _END = f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error,
+               peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     )"""
 
@@ -115,7 +116,9 @@ GIVE_UP = sql(f"""
 TRY_AGAIN = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
-           SET state = 'waiting', reason = :reason, error = :error,
+           SET state = CASE WHEN cancel_requested_at IS NULL THEN 'waiting' ELSE 'cancelled' END,
+               reason = CASE WHEN cancel_requested_at IS NULL THEN :reason ELSE cancel_reason END,
+               finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END, error = :error,
                not_before = coalesce(CAST(:not_before AS timestamptz),
                                      clock_timestamp() + make_interval(secs => :delay_seconds)),
                delivery_no = delivery_no + 1, retry_count = :retry_count, lease_until = NULL, instance = NULL,
@@ -123,16 +126,22 @@ TRY_AGAIN = sql(f"""
                queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
          WHERE {_MINE}
-        RETURNING id, attempt_count, delivery_no, not_before
+        RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error,
+               peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT not_before, id, delivery_no, 'retry' FROM run
+        SELECT not_before, id, delivery_no, 'retry' FROM run WHERE state = 'waiting'
+    ),
+    key AS (
+        DELETE FROM steadybeat.processed_keys k USING run
+         WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
+           AND k.run = run.id AND k.state = 'held'
     )
     SELECT id FROM run
 """)
@@ -234,6 +243,7 @@ class Runs:
         result: str | None,
         next_runs: Sequence[NewRun] = (),
         key_ttl_seconds: float | None = None,
+        peak_memory_bytes: int | None = None,
     ) -> bool:
         """Record success: outcome, processed key and the runs that follow. Return whether the fence still matched.
 
@@ -243,9 +253,10 @@ class Runs:
             result: JSON, or None.
             next_runs: Callbacks and the rest of a chain; the relay sends them.
             key_ttl_seconds: How long the processed key is kept; None: as long as the retention says.
+            peak_memory_bytes: Of the attempt.
         """
         values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
-        values["key_ttl_seconds"] = key_ttl_seconds
+        values |= {"key_ttl_seconds": key_ttl_seconds, "peak_memory_bytes": peak_memory_bytes}
         if not next_runs:
             return bool(self._database.execute(FINISH, values))
         return bool(self._database.execute(FINISH_WITH_NEXT, values | _recorded(next_runs, "callback")))
@@ -260,12 +271,14 @@ class Runs:
         error: str,
         outcome: str = "failed",
         state: str = "dead",
+        peak_memory_bytes: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
         Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values["peak_memory_bytes"] = peak_memory_bytes
         return bool(self._database.execute(GIVE_UP, values))
 
     def try_again(
@@ -282,6 +295,7 @@ class Runs:
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
+        peak_memory_bytes: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -297,6 +311,7 @@ class Runs:
             delay_seconds: See `not_before`.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
+            peak_memory_bytes: Of the attempt.
         """
         values = {
             "run": run,
@@ -309,6 +324,7 @@ class Runs:
             "delay_seconds": delay_seconds,
             "retry_count": retry_count,
             "crashes": crashes,
+            "peak_memory_bytes": peak_memory_bytes,
             "queue": changed and changed.queue,
             "message": json.dumps(changed.message) if changed else None,
             "body": changed and changed.body,

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 from sqlalchemy import Connection, text
 
 from steadybeat import telemetry
 from steadybeat.errors import Permanent, StaleAttempt
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import memory
 from steadybeat.task.outcomes import Outcomes
 from steadybeat.task.verdicts import STATUS, ending
 
@@ -28,8 +29,11 @@ class Attempt(Outcomes):
 
         Raises:
             Ignore: This delivery is not to be worked on; why is in the log and in the ledger.
+            Reject: The worker ends, and gives its message back.
             Permanent: Too many workers died under this run; it is a dead letter now.
         """
+        if self.ending is not None and self.ending.begun:
+            raise Reject("the worker ends", requeue=True)
         try:
             found = self._insist(self._claim_once, shielded=False)
         except SoftTimeLimitExceeded:
@@ -38,6 +42,7 @@ class Attempt(Outcomes):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            memory.begin()
             return found
         end = ending(found)
         if end is not None:
@@ -101,9 +106,15 @@ class Attempt(Outcomes):
 
     @contextmanager
     def working(self) -> Iterator[list[NewRun]]:
-        """Divert what the task sends under its own id (a retry, a replacement) while the block runs."""
+        """Divert what the task sends under its own id (a retry, a replacement) while the block runs.
+
+        However it ends, the ledger is told how far it came.
+        """
         with self._app.amqp.diverting(self.run) as diverted:
-            yield diverted
+            try:
+                yield diverted
+            finally:
+                self.progress.flush()
 
     def before(self, *, succeeded: bool) -> datetime | None:
         """Return the nominal time of the fire before this run's own, or of the latest that succeeded."""

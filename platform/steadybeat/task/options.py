@@ -10,7 +10,8 @@ from steadybeat.settings import Settings
 
 SEVERITIES = ("info", "warning", "error", "critical")
 OPTIONS = frozenset({
-    "service", "owner", "severity", "depends_on", "key_template", "recorded", "schedule", "schedules", *POLICIES,
+    "service", "owner", "severity", "depends_on", "key_template", "memory_limit", "recorded",
+    "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -35,6 +36,9 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
     if task.key_template is not None and not isinstance(task.key_template, str):
         raise _wrong(task, "key_template", task.key_template, "a text such as 'sale:{sale_id}'")
+    limit = task.memory_limit
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise _wrong(task, "memory_limit", limit, "a whole number of bytes, such as 256 * 2**20")
     try:
         policies({name: getattr(task, name, None) for name in POLICIES})
     except ConfigurationError as error:

@@ -17,6 +17,9 @@ from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import memory
+from steadybeat.task.ending import Ending, Stop
+from steadybeat.task.progress import Progress
 from steadybeat.task.wording import as_json, line, stack
 
 logger = telemetry.get_logger(__name__)
@@ -36,7 +39,7 @@ class Outcomes:
         self._task = task
         self._app = task.app
         self._request = request
-        self._ledger = Ledger.of(task.app)
+        self._ledger = self.ledger = Ledger.of(task.app)
         self._settings = self._ledger.settings
         self._started = time.monotonic()
         self._ended = False
@@ -44,6 +47,8 @@ class Outcomes:
         self.run: str = request.id
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
         self.claimed = Claim(verdict="unknown")
+        self.ending: Ending | None = task.app.steadybeat.ending
+        self.progress = Progress(self)
 
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:
         """Record success together with the runs that follow, and keep Celery from sending those itself.
@@ -56,7 +61,8 @@ class Outcomes:
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
         stored = as_json(result)
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, next_runs=next_runs))
+        values: dict[str, Any] = {"result": stored, "next_runs": next_runs, "peak_memory_bytes": self._peak_bytes()}
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **values))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
 
@@ -131,6 +137,13 @@ class Outcomes:
             reason = "it ended its own process" if own else "interrupted by a shutdown"
             self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
 
+    def stopped(self, stop: Stop) -> None:
+        """Record that the attempt ended between two items: its run was cancelled, or is handed back at once."""
+        if stop.outcome == "cancelled":
+            self._end(stop.reason, state="cancelled", outcome="cancelled")
+        else:
+            self._again(stop.reason, outcome=stop.outcome, cause=None)
+
     def ledger_away(self, error: LedgerUnavailable) -> None:
         """Hand the run back because the ledger did not answer while it worked; that does not count against it.
 
@@ -162,6 +175,7 @@ class Outcomes:
             "retry_count": int(message.message["headers"].get("retries") or 0),
             "not_before": message.not_before,
             "changed": message,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log("retried", error=cause, reason=reason)
@@ -184,6 +198,7 @@ class Outcomes:
             "retry_count": self._request.retries + retries,
             "delay_seconds": delay_seconds,
             "crashes": crashes,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log("retried" if retries else "interrupted", error=cause, reason=reason)
@@ -195,6 +210,7 @@ class Outcomes:
             "error": stack(cause) or reason,
             "outcome": outcome,
             "state": state,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
@@ -233,7 +249,20 @@ class Outcomes:
             threading.Event().wait(pause)
             pause = min(2.0, pause * 2)
 
+    def insist(self, ask: Callable[[Ledger], _Answer]) -> _Answer:
+        """Ask the ledger until it answers."""
+        return self._insist(lambda: ask(self._ledger), shielded=False)
+
+    def _peak_bytes(self) -> int:
+        """Return the most memory that this attempt's process took; one that took too much is replaced."""
+        peak, limit = memory.peak_bytes(), self._task.memory_limit
+        if limit is not None and peak > limit:
+            memory.replace_process()
+            facts = {"run_id": self.run, "task": self._task.name}
+            logger.warning("memory limit exceeded", extra={**facts, "peak_bytes": peak, "limit_bytes": limit})
+        return peak
+
     def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
-        telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
+        telemetry.log_outcome(status, time.monotonic() - self._started, items=self.progress.done, error=error, **facts)

@@ -15,12 +15,14 @@ from steadybeat.errors import LedgerUnavailable
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.effects import Effects
+from steadybeat.task.ending import Stop
+from steadybeat.task.iterating import Iterating
 from steadybeat.task.options import OPTIONS, check
 
 logger = logging.getLogger(__name__)
 
 
-class SteadyTask(Effects, Task):
+class SteadyTask(Iterating, Effects, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -31,6 +33,8 @@ class SteadyTask(Effects, Task):
         severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
         depends_on: Names of what it needs to work.
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        memory_limit: How many bytes its process may take at the peak of an attempt. One that took more is logged,
+            and replaced when the attempt has ended.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -56,6 +60,7 @@ class SteadyTask(Effects, Task):
     severity: str = "error"
     depends_on: Sequence[str] = ()
     key_template: str | None = None
+    memory_limit: int | None = None
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -91,6 +96,9 @@ class SteadyTask(Effects, Task):
             with attempt.working() as diverted:
                 result = None if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
+        except Stop as stop:
+            attempt.stopped(stop)
+            raise Ignore(stop.reason) from None
         except Retry as retry:
             attempt.try_again(retry, diverted)
             raise

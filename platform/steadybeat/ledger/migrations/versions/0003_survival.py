@@ -11,6 +11,8 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN cancel_reason text,
+    ADD COLUMN terminate_at  timestamptz,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
     ADD COLUMN items_total   bigint,
@@ -18,6 +20,7 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN checkpoint    jsonb,
     ADD COLUMN group_id      text,
     ADD COLUMN group_index   integer;
+COMMENT ON COLUMN steadybeat.runs.terminate_at IS 'its worker ends an attempt that goes on after this';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
     'no attempt begins later: what retry_for made of the first one''s start';
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
