@@ -6,8 +6,9 @@ One Beat of each kind, alone with its own Redis (and Postgres), no worker: what 
 their queues, 23 of them, one for each service. The program asks Redis again and again how many there are. Seconds
 are counted from the boundary, the second in which all schedules are due; so a clock that both sides read decides.
 
-Both have schedules of half a minute at default policies. Before each next round the queues are emptied, and for
-steadybeat the runs are ended as workers would, since by default a schedule whose run goes on skips its next fire.
+Both have default policies; steadybeat's schedules are of half a minute, RedBeat's of two, since a round must be over
+before the next one is due. Before each next round the queues are emptied, and for steadybeat the runs are ended as
+workers would, since by default a schedule whose run goes on skips its next fire.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
 
 SERVICES = [f"service{number:02}" for number in range(1, 24)]
 PERIOD = timedelta(seconds=30)
+PERIOD_OF_REDBEAT = timedelta(minutes=2)
 PATIENCE = timedelta(seconds=90)
 
 
@@ -79,21 +81,29 @@ class Queues:
         return found
 
 
-def next_boundary(least: timedelta) -> datetime:
-    """Return the next instant at which all schedules are due, at least so far away."""
-    seconds = PERIOD.total_seconds()
+def next_boundary(period: timedelta, least: timedelta) -> datetime:
+    """Return the next instant at which all schedules of a period are due, at least so far away."""
+    seconds = period.total_seconds()
     earliest = time.time() + least.total_seconds()
     return datetime.fromtimestamp((earliest // seconds + 1) * seconds, UTC)
 
 
 def rounds_of(
-    beat: Child, queues: Queues, count: int, rounds: int, between: Callable[[], None], say: Callable[[str], None]
+    beat: Child,
+    queues: Queues,
+    count: int,
+    rounds: int,
+    boundary: datetime,
+    period: timedelta,
+    between: Callable[[], None],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Measure some boundaries; return the spread of each figure."""
+    """Measure some boundaries, from the one given on; return the spread of each figure."""
     figures: dict[str, list[float]] = {name: [] for name in ("first", "p50", "p99", "last", "per_second", "cpu")}
     process = psutil.Process(beat.pid)
     for number in range(rounds):
-        boundary = next_boundary(timedelta(seconds=15) if number == 0 else timedelta(seconds=5))
+        if number:
+            boundary = next_boundary(period, timedelta(seconds=5))
         before = sum(process.cpu_times()[:2])
         threading.Event().wait(max(0.0, boundary.timestamp() - time.time() - 0.5))
         between()
@@ -139,7 +149,8 @@ def steady(folder: Path, count: int, rounds: int, report: Report) -> tuple[dict[
                 " WHERE finished_at IS NULL AND enqueued_at < clock_timestamp()"
             )
 
-        figures = rounds_of(beat, Queues(server.url), count, rounds, end_runs, report.say)
+        boundary = next_boundary(PERIOD, timedelta(seconds=15))
+        figures = rounds_of(beat, Queues(server.url), count, rounds, boundary, PERIOD, end_runs, report.say)
         beat.end(())
         row = database.execute(
             "SELECT count(*) FILTER (WHERE state NOT IN ('dispatched', 'expected')) FROM steadybeat.fires"
@@ -178,15 +189,17 @@ def plain(folder: Path, count: int, rounds: int, report: Report) -> dict[str, An
     with RedisServer(folder / "redbeat") as server:
         app = Celery("bench.plain_redbeat", broker=server.url, set_as_current=False)
         app.conf.update(redbeat_redis_url=server.url, redbeat_redis_options={})
-        boundary = next_boundary(timedelta(seconds=20 + count / 1000))
+        boundary = next_boundary(PERIOD_OF_REDBEAT, timedelta(seconds=30 + count / 100))
         for number in range(count):
-            entry = RedBeatSchedulerEntry(f"herd-{number:06}", task_of(number), schedule(PERIOD), app=app)
-            entry.last_run_at = boundary - PERIOD
+            entry = RedBeatSchedulerEntry(f"herd-{number:06}", task_of(number), schedule(PERIOD_OF_REDBEAT), app=app)
+            entry.last_run_at = boundary - PERIOD_OF_REDBEAT
             entry.save()
         env = {"CELERY_BROKER_URL": server.url, "BENCH_REDBEAT_URL": server.url}
         beat = celery("bench.plain_redbeat", ["beat", "-l", "WARNING"], folder / "redbeat.log", env)
         try:
-            return rounds_of(beat, Queues(server.url), count, rounds, lambda: None, report.say)
+            return rounds_of(
+                beat, Queues(server.url), count, rounds, boundary, PERIOD_OF_REDBEAT, lambda: None, report.say
+            )
         finally:
             beat.end(())
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from datetime import timedelta
 from typing import Any
 
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
@@ -15,7 +17,7 @@ from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
+LONGEST_PAUSE = timedelta(seconds=0.5)
 
 
 class Watchdog:
@@ -34,30 +36,28 @@ class Watchdog:
         self._platform = app.steadybeat
         self._platform.check_servers()
         self._platform.become("watchdog")
-        self._sign_in_seconds = 0.0
+        self._sign_at = float("-inf")
         self._troubled = False
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, then sign off."""
         logger.info("watchdog started")
         while not stop.is_set():
-            self.tick()
-            stop.wait(TICK_SECONDS)
+            stop.wait(self.tick().total_seconds())
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
 
-    def tick(self) -> None:
-        """Do what is due, whatever goes wrong."""
+    def tick(self) -> timedelta:
+        """Do what is due, whatever goes wrong, and return the pause until the next tick."""
+        pause = LONGEST_PAUSE
         self._platform.beat(TICK)
         try:
-            self._sign_in_seconds -= TICK_SECONDS
-            if self._sign_in_seconds <= 0:
-                self._platform.sign_of_life()
-                self._sign_in_seconds = self._platform.settings.keeper_seconds
+            self._give_sign_of_life()
             self._platform.rescue()
             self._platform.relay()
+            pause = self._platform.relay.pause(pause)
         except (LedgerUnavailable, BrokerUnavailable) as error:
             if not self._troubled:
                 logger.error("watchdog waits", extra={"error": str(error)})
@@ -68,3 +68,10 @@ class Watchdog:
             if self._troubled:
                 logger.warning("watchdog goes on")
             self._troubled = False
+        return pause
+
+    def _give_sign_of_life(self) -> None:
+        now = time.monotonic()
+        if now >= self._sign_at:
+            self._platform.sign_of_life()
+            self._sign_at = now + self._platform.settings.keeper_seconds

@@ -21,7 +21,8 @@ from steadybeat.schedule.policies import POLICIES, policies
 def new_run(**facts: Any) -> NewRun:
     run = facts.pop("id", None) or str(uuid.uuid4())
     defaults = {"task": "shop.orders.pay", "service": "orders", "queue": "orders", "idempotency_key": run}
-    return NewRun(id=run, message={"headers": {}, "properties": {}}, body="[]", **{**defaults, **facts})
+    defaults |= {"message": {"headers": {}, "properties": {}}, "body": "[]"}
+    return NewRun(id=run, **{**defaults, **facts})
 
 
 def recorded(ledger: Ledger, **facts: Any) -> NewRun:

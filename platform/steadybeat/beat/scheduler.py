@@ -87,13 +87,19 @@ class SteadyScheduler(RedBeatScheduler):
             if leader is not None:
                 pause = leader.tick(poll)
                 self._platform.rescue()
-            self._platform.relay()
+            pause = self._relay(pause)
             self._trouble_is_over()
         except (LedgerUnavailable, BrokerUnavailable) as error:
             self._trouble(error)
         except Exception:
             logger.exception("tick failed")
         return pause.total_seconds()
+
+    def _relay(self, pause: timedelta) -> timedelta:
+        """Relay the outbox until the pause is over, so that no fire is late for it, and return what is left of it."""
+        until = time.monotonic() + pause.total_seconds()
+        self._platform.relay(pause)
+        return self._platform.relay.pause(timedelta(seconds=max(0.0, until - time.monotonic())))
 
     def close(self) -> None:
         """Give the lock back, so that another Beat leads at its next poll, and sign off."""

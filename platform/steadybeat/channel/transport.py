@@ -102,17 +102,36 @@ class Channel(kombu_redis.Channel):
         return super().basic_publish(message, exchange, routing_key, **options)
 
     def execute(self, commands: Sequence[Command]) -> None:
-        """Send commands that were kept, in one go; messages for one queue stay in their order."""
+        """Send commands that were kept, in one go; messages for one queue stay in their order.
+
+        Raises:
+            ResponseError: Redis refused one; the others are done.
+        """
+        for error in self.execute_each(commands).values():
+            raise error
+
+    def execute_each(self, commands: Sequence[Command]) -> dict[str, Exception]:
+        """Send commands that were kept, in one go, and return what Redis said to those it refused, by their keys."""
         pushed: dict[str, list[Any]] = defaultdict(list)
+        keys: list[str] = []
         with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for name, args in commands:
                 if name == "lpush":
                     pushed[args[0]].append(args[1])
                 else:
                     getattr(pipe, name)(*args)
+                    keys.append(args[0])
             for key, items in pushed.items():
                 pipe.lpush(key, *items)
-            pipe.execute()
+                keys.append(key)
+            answers = pipe.execute(raise_on_error=False)
+        return {key: answer for key, answer in zip(keys, answers, strict=True) if isinstance(answer, Exception)}
+
+    def put_back(self, queue: str, raw: bytes) -> None:
+        """Put a message on a queue as the bytes that it was, in the list of its priority where it names one."""
+        priority = 0 if why_unreadable(raw) else self._get_message_priority(loads(raw.decode()))
+        with self.conn_or_acquire() as client:
+            client.lpush(self._q_for_pri(queue, priority), raw)
 
     @property
     def keep_foreign(self) -> KeepForeign | None:

@@ -132,6 +132,13 @@ def _open_runs(ledger: Ledger) -> Offer:
             yield str(run["id"]), _beside(run)
 
 
+def _dead(ledger: Ledger) -> Offer:
+    from steadybeat.ledger.dead import Which
+
+    for letter in ledger.dead.find(Which(), limit=RECENT_COUNT):
+        yield letter["id"], f"{letter['task'] or letter['queue']}: {letter['reason']}"
+
+
 schedule_names = _completes(_schedules)
 """Offers the names of schedules."""
 
@@ -153,6 +160,9 @@ open_run_ids = _completes(_open_runs)
 ended_run_ids = _completes(_ended_runs)
 """Offers recent runs that have ended: dead ones first."""
 
+dead_ids = _completes(_dead)
+"""Offers what waits for a person: those that died last first."""
+
 
 def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Offer the words that stand for an instant."""
@@ -164,36 +174,56 @@ def past_instants(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     return [word for word in ("last", "now") if word.startswith(incomplete)]
 
 
-class RunState(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
-    """The state of a run, of those that the ledger has; SQLAlchemy is loaded when one is asked for, not before."""
+class _Word(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4 only
+    """One of few words that the ledger knows; SQLAlchemy is loaded when one is asked for, not before."""
 
-    name = "state"
+    name = "word"
+
+    def _known(self) -> Sequence[str]:
+        raise NotImplementedError
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the state.
+        """Return the word.
 
         Raises:
-            BadParameter: There is no such state; says which there are.
+            BadParameter: There is no such word; says which there are.
         """
         from steadybeat.errors import did_you_mean
 
-        known = _states()
+        known = self._known()
         if value not in known:
-            self.fail(f"{value!r} is no state.{did_you_mean(value, known)} There are: {', '.join(known)}.", param, ctx)
+            near, there_are = did_you_mean(value, known), ", ".join(known)
+            self.fail(f"{value!r} is no {self.name}.{near} There are: {there_are}.", param, ctx)
         return str(value)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what the help shows in the place of a value."""
-        return f"[{'|'.join(_states())}]"
+        return f"[{'|'.join(self._known())}]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offer the states."""
+        """Offer the words."""
         from click.shell_completion import CompletionItem
 
-        return [CompletionItem(state) for state in _states() if state.startswith(incomplete)]
+        return [CompletionItem(word) for word in self._known() if word.startswith(incomplete)]
 
 
-def _states() -> Sequence[str]:
-    from steadybeat.ledger.tables import RUN_STATES
+class RunState(_Word):
+    """The state of a run."""
 
-    return RUN_STATES
+    name = "state"
+
+    def _known(self) -> Sequence[str]:
+        from steadybeat.ledger.tables import RUN_STATES
+
+        return RUN_STATES
+
+
+class Cause(_Word):
+    """Why something is dead."""
+
+    name = "cause"
+
+    def _known(self) -> Sequence[str]:
+        from steadybeat.ledger.dead import CAUSES
+
+        return CAUSES

@@ -11,6 +11,8 @@ import click
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([dhms]))")
+_LONG_AGO = re.compile(r"(\d+(\.\d+)?[dhms])+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Nothing:
@@ -95,6 +97,31 @@ class Instant(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is no instant; write one such as {datetime.now(UTC):%Y-%m-%dT%H}:00Z.", param, ctx)
         if at.utcoffset() is None:
             self.fail(f"{value!r} has no time zone; for UTC write {at.isoformat()}Z.", param, ctx)
+        return at
+
+
+class Past(click.ParamType):  # type: ignore[type-arg]
+    """An instant that has passed, or how long ago: ``2026-11-22T06:00:00Z``, ``90m``, ``2d``."""
+
+    name = "when"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the instant, aware.
+
+        Raises:
+            BadParameter: It is none, has no time zone, or lies ahead.
+        """
+        if isinstance(value, datetime):
+            return value
+        now = datetime.now(UTC)
+        if _LONG_AGO.fullmatch(value.strip().lower()):
+            ago = Duration().convert(value, param, ctx)
+            return now - ago if ago < now - _EPOCH else _EPOCH
+        at = Instant().convert(value, param, ctx)
+        if at > now:
+            self.fail(
+                f"{value!r} lies ahead; write an instant that has passed, or how long ago, such as 2h.", param, ctx
+            )
         return at
 
 

@@ -3,6 +3,9 @@
 Every way of starting a task passes `send_task_message`: ``delay``, ``apply_async``, canvas, Beat, ``send_task`` and
 ``celery call``. What a running task sends to itself (a retry, a replacement) and what follows a finished one (its
 callbacks, the rest of its chain) is diverted: it is written by the very statement that ends the attempt.
+
+With ``transaction=`` a run is recorded in the caller's own transaction and left to the relay: nobody has to know
+whether that commits.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from steadybeat import channel, telemetry
 from steadybeat.delivery.routing import SteadyQueues, SteadyRouter, queues_named, service_of, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.joining import joined
 from steadybeat.ledger.rows import NewRun
 
 logger = logging.getLogger(__name__)
@@ -95,6 +99,9 @@ class SteadyAMQP(AMQP):
         publish = super()._create_task_sender()
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            transaction = options.pop("transaction", None)
+            if transaction is not None:
+                return _enqueue(self.app, name, message, options, transaction)
             if not _is_recorded(self.app, name):
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
@@ -117,6 +124,24 @@ class SteadyAMQP(AMQP):
                 return None
 
         return send_task_message
+
+
+def _enqueue(app: Any, name: str, message: Any, options: dict[str, Any], transaction: Any) -> None:
+    """Record a run in a transaction of the caller's; the relay sends it once that has committed.
+
+    Raises:
+        ConfigurationError: The task's runs are not in the ledger, or `transaction` is none on its database.
+    """
+    if not _is_recorded(app, name):
+        raise ConfigurationError(
+            f"{name}: transaction=: its runs are not in the ledger (recorded=False, or a task of Celery's own), so that"
+            " they cannot be part of a transaction; send it after the commit, or leave recorded=False out.",
+            task=name,
+        )
+    ledger = Ledger.of(app)
+    ledger.require_schema_once()
+    run = describe(app, name, message, options)
+    ledger.runs.record(run, outbox_reason="transactional", connection=joined(transaction, None))
 
 
 def _build(

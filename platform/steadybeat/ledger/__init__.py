@@ -16,6 +16,7 @@ outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
 foreign         what could not be read
+dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
 pruning         what may be forgotten
 """
@@ -29,6 +30,7 @@ from sqlalchemy import text
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.connection import Database
+from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
@@ -68,6 +70,7 @@ class Ledger:
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
+        self.dead = Dead(self.database)
         self.story = Story(self.database)
         self.history = History(self.database)
 

@@ -53,6 +53,7 @@ _TYPES: dict[str, Any] = {
     "services": ARRAY(Text()),
     "states": ARRAY(Text()),
     "run_ids": ARRAY(Text()),
+    "foreign_ids": ARRAY(Text()),
 }
 
 

@@ -124,7 +124,11 @@ class FireRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """A message that the outbox holds."""
+    """A message that the outbox holds.
+
+    Attributes:
+        message: JSON, as the ledger has it: nobody has read it yet.
+    """
 
     outbox_id: int
     run: str
@@ -133,6 +137,6 @@ class Envelope:
     task: str
     queue: str
     priority: int | None
-    message: Mapping[str, Any]
+    message: str
     body: str
     retry_count: int

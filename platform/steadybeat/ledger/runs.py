@@ -195,17 +195,20 @@ class Runs:
         self._database = database
         self._settings = settings
 
-    def record(self, run: NewRun, *, outbox_reason: str | None = None) -> bool:
+    def record(self, run: NewRun, *, outbox_reason: str | None = None, connection: Connection | None = None) -> bool:
         """Write a run before its message is sent.
 
         Args:
             run: The run and its message.
             outbox_reason: The relay sends it, at `not_before` or at once, for this reason; None: the caller sends it.
+            connection: Of the caller's transaction, if it is to be part of one.
 
         Returns:
             Whether it is new; False where a run of this id is on record, which is left as it is.
         """
         values = _recorded([run], outbox_reason)
+        if connection is not None:
+            return connection.execute(RECORD.clause, values).first() is not None
         return bool(self._database.execute(RECORD, values))
 
     def record_all(self, runs: Sequence[NewRun]) -> None:

@@ -279,7 +279,9 @@ foreign_messages = Table(
     Column("raw", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
     Column("seen_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("run", Uuid, comment="the run that has become a dead letter with it"),
 )
+Index("foreign_messages_of_run", foreign_messages.c.run, postgresql_where=text("run IS NOT NULL"))
 
 operations = Table(
     "operations",

@@ -85,10 +85,9 @@ class SteadyConsumer(Consumer):
         raw = json.dumps(getattr(message, "_raw", None) or repr(message), default=repr).encode()
         ledger = Ledger.of(self.app)
         try:
-            ledger.foreign.keep(queue, raw, reason)
             named = _run_of(message)
-            if named:
-                ledger.runs.end_unstarted(named[0], delivery_no=named[1], state="dead", reason=reason)
+            ended = named and ledger.runs.end_unstarted(named[0], delivery_no=named[1], state="dead", reason=reason)
+            ledger.foreign.keep(queue, raw, reason, run=named[0] if named and ended else None)
         except LedgerUnavailable as error:
             logger.warning("foreign message left unacknowledged", extra={"queue": queue, "error": str(error)})
             return

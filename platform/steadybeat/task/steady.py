@@ -81,7 +81,12 @@ class SteadyTask(Iterating, Effects, Task):
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
-        """Send the task as Celery does, under an id that sorts by time unless one is given."""
+        """Send the task as Celery does, under an id that sorts by time unless one is given.
+
+        Options beside Celery's: ``idempotency_key``, and ``transaction``: a SQLAlchemy Connection or Session on the
+        ledger's database. The run becomes a part of its transaction: it is sent when that commits, and was never made
+        if it is rolled back.
+        """
         return super().apply_async(*args, task_id=task_id or new_run_id(datetime.now(UTC), os.urandom(10)), **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords."""
+"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords, dead letters."""
 
 from __future__ import annotations
 
@@ -75,11 +75,24 @@ COMMENT ON COLUMN steadybeat.chords.joined_at IS 'when the body, or its error ca
 CREATE INDEX chords_open ON steadybeat.chords (created_at) WHERE joined_at IS NULL;
 """
 
+# A million rows that wait are no reason to leave ten thousand dead ones before them.
+DELIVERY = """
+ALTER TABLE steadybeat.outbox SET (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000
+);
+
+ALTER TABLE steadybeat.foreign_messages ADD COLUMN run uuid;
+COMMENT ON COLUMN steadybeat.foreign_messages.run IS 'the run that has become a dead letter with it';
+CREATE INDEX foreign_messages_of_run ON steadybeat.foreign_messages (run) WHERE run IS NOT NULL;
+"""
+
 
 def upgrade() -> None:
     op.execute(RUNS)
     op.execute(KEYS)
     op.execute(CHORDS)
+    op.execute(DELIVERY)
 
 
 def downgrade() -> None:

@@ -1,0 +1,268 @@
+"""`dead requeue` and `dead discard`: what a person decides about dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from steadybeat.commands import completion
+from steadybeat.commands.installed import installed
+from steadybeat.commands.letters import Filters, filters, parted
+from steadybeat.commands.output import Output, count, json_option, moment
+from steadybeat.commands.usage import Command, reason_given
+from steadybeat.errors import BrokerUnavailable, ConfigurationError
+
+if TYPE_CHECKING:
+    from steadybeat.ledger import Ledger
+
+_EXAMPLE = "the bank is back"
+_SHOWN = 20  # so many that are left are told one by one
+_MOST = 10_000
+
+_runs = click.argument("run", nargs=-1, metavar="[RUN]...", shell_complete=completion.dead_ids)
+_all = click.option("--all", "every", is_flag=True, help="Every dead letter.")
+_limit = click.option(
+    "--limit",
+    type=click.IntRange(1, _MOST),
+    default=1000,
+    show_default=True,
+    help="Of those that fit, so many at the most; the first that died come first.",
+)
+_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would change.")
+_reason = click.option("--reason", help="Why; it is written down with your name. Required, but for --dry-run.")
+
+
+@dataclass(slots=True)
+class Decision:
+    """What becomes of dead letters.
+
+    Attributes:
+        what: ``requeued`` or ``discarded``.
+        done: Ids of those that are.
+        left: Those that are not: ``id``, ``verdict`` and ``text``.
+        more: Whether others fit as well.
+    """
+
+    what: str
+    done: list[str] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
+    more: bool = False
+
+    def leave(self, name: str, verdict: str, text: str) -> None:
+        """Leave a dead letter as it is."""
+        self.left.append({"id": name, "verdict": verdict, "text": text})
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether one is left that still has no effect."""
+        return any(each["verdict"] != "done" for each in self.left)
+
+
+@click.command(
+    cls=Command, epilog="Example: celery -A tasks dead requeue --service royalties --since 2h --reason 'bank is back'"
+)
+@_runs
+@filters
+@_all
+@_limit
+@_dry_run
+@_reason
+@json_option
+@click.pass_context
+def requeue(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
+    """Try dead letters again.
+
+    Each RUN, or all that fit the options, gets another attempt at once: the same run with its id, its key, its
+    arguments and its attempts so far; its retries count anew, and it has no deadline any more. One whose effect has
+    happened meanwhile is left alone. A foreign message (foreign:N) is put back on its queue as it was.
+
+    Exits with 1 if one is left that is not dead any more, or whose key another run has that has not ended.
+
+    \b
+    --json: {"dry_run": bool, "requeued": [id, …], "more": bool,
+             "left": [{"id", "verdict": "done" | "open" | "gone" | "of_run" | "no_queue", "text"}]}
+    """  # noqa: D301 - click's mark for a paragraph that is kept as it is
+    _decide(ctx, "requeued", run, given)
+
+
+@click.command(
+    cls=Command, epilog="Example: celery -A tasks dead discard --cause foreign --since 1d --reason 'a test of theirs'"
+)
+@_runs
+@filters
+@_all
+@_limit
+@_dry_run
+@_reason
+@json_option
+@click.pass_context
+def discard(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
+    """End dead letters for good.
+
+    Each RUN, or all that fit the options, is cancelled, with the reason; it stays on record as long as every other
+    run that has ended. A foreign message (foreign:N) is deleted.
+
+    Exits with 1 if one is left that is not dead any more.
+
+    \b
+    --json: {"dry_run": bool, "discarded": [id, …], "more": bool,
+             "left": [{"id", "verdict": "open" | "gone" | "of_run", "text"}]}
+    """  # noqa: D301
+    _decide(ctx, "discarded", run, given)
+
+
+def _decide(ctx: click.Context, what: str, names: Sequence[str], given: dict[str, Any]) -> None:
+    """Find out which are meant, do it, and say what was done."""
+    from steadybeat.commands.rerun import who
+
+    as_json, dry_run, reason = given.pop("as_json"), given.pop("dry_run"), given.pop("reason")
+    every, limit = given.pop("every"), given.pop("limit")
+    _check(names, given, every, ctx)
+    if not dry_run or reason is not None:
+        reason = reason_given(reason or "", _EXAMPLE)
+    app = installed(ctx)
+    decision = Decision(what)
+    runs, messages = _meant(app, decision, names, Filters(**given), limit)
+    by = None if dry_run else {"who": who(), "reason": reason}
+    _decide_runs(app, decision, runs, by)
+    _decide_messages(app, decision, messages, by)
+    _say(Output(ctx), decision, dry_run, as_json)
+    ctx.exit(1 if decision.is_finding else 0)
+
+
+def _check(names: Sequence[str], given: dict[str, Any], every: bool, ctx: click.Context) -> None:
+    told = [bool(names), any(value is not None for value in given.values()), every]
+    if sum(told) != 1:
+        wrong = "nothing says which" if not any(told) else "RUN, options and --all exclude each other"
+        raise ConfigurationError(
+            f"{ctx.info_name}: {wrong}; name runs, or say which by --task, --service, --schedule, --since, --error and"
+            " --cause, or --all."
+        )
+
+
+def _meant(
+    app: Any, decision: Decision, names: Sequence[str], given: Filters, limit: int
+) -> tuple[list[str], list[int]]:
+    from steadybeat.commands.letters import found
+    from steadybeat.ledger import Ledger
+
+    if not names:
+        letters = found(app, given, limit=limit + 1, oldest_first=True)
+        decision.more = len(letters) > limit
+        return parted([letter["id"] for letter in letters[:limit]])
+    runs, messages = parted(names)
+    standing = Ledger.of(app).dead.standing(runs)
+    unknown = [run for run in runs if run not in standing]
+    if unknown:
+        raise ConfigurationError(
+            f"RUN={unknown[0]}: no such run is on record; nothing was done. `celery -A … dead list` shows dead ones.",
+            run=unknown[0],
+        )
+    return runs, messages
+
+
+def _decide_runs(app: Any, decision: Decision, runs: Sequence[str], by: dict[str, Any] | None) -> None:
+    from steadybeat.ledger import Ledger
+
+    dead = Ledger.of(app).dead
+    standing = dead.standing(runs)
+    wanted = []
+    for run in runs:
+        verdict, text = _why_not(standing[run], decision.what)
+        if verdict:
+            decision.leave(run, verdict, text)
+        else:
+            wanted.append(run)
+    if by is not None:
+        change = dead.requeue if decision.what == "requeued" else dead.discard
+        changed = {*change(wanted, **by)}
+        for run in wanted:
+            if run not in changed:
+                decision.leave(run, "open", f"Run {run} is not dead any more: somebody was quicker.")
+        wanted = [run for run in wanted if run in changed]
+    decision.done += wanted
+
+
+def _why_not(now: dict[str, Any], what: str) -> tuple[str, str]:
+    """Return why a run is left as it is, a word and a sentence; both are empty where it is not."""
+    run = now["id"]
+    if now["state"] != "dead":
+        return "open", f"Run {run} is no dead letter: it is {now['state']}."
+    if what == "discarded":
+        return "", ""
+    if now["effect_at"] is not None:
+        at, by = moment(now["effect_at"]), now["effect_run"]
+        return "done", f"Nothing to do for run {run}: the effect happened at {at} in run {by}."
+    if now["open_run"] is None:
+        return "", ""
+    other, state = now["open_run"], now["open_state"]
+    if now["was_rerun"]:
+        return "open", f"Run {run} was rerun as {other}, which is {state}."
+    return "open", f"Run {other} has the idempotency key of run {run}, and has not ended: it is {state}."
+
+
+def _decide_messages(app: Any, decision: Decision, messages: Sequence[int], by: dict[str, Any] | None) -> None:
+    from steadybeat.ledger import Ledger
+
+    book = Ledger.of(app)
+    for number in messages:
+        name = f"foreign:{number}"
+        verdict, text = _why_not_message(book, number, decision.what)
+        if not verdict and by is not None and not _act(app, book, number, decision.what, by):
+            verdict, text = "gone", f"Message {name} is not kept any more: somebody was quicker."
+        if verdict:
+            decision.leave(name, verdict, text)
+        else:
+            decision.done.append(name)
+
+
+def _why_not_message(book: Ledger, number: int, what: str) -> tuple[str, str]:
+    name, found = f"foreign:{number}", book.dead.foreign(number)
+    if found is None:
+        return "gone", f"Message {name} is not kept, or not any more."
+    if found["run_state"] == "dead":
+        return "of_run", f"Message {name} is that of run {found['run']}, a dead letter: name that."
+    if what == "requeued" and found["queue"] == "?":
+        return "no_queue", f"Message {name} does not say which queue it lay on; discard it, and have it sent again."
+    return "", ""
+
+
+def _act(app: Any, book: Ledger, number: int, what: str, by: dict[str, Any]) -> bool:
+    if what == "discarded":
+        return book.dead.throw_away(number, **by)
+    from kombu.exceptions import OperationalError
+
+    from steadybeat.delivery.patience import patience
+
+    def put_back(queue: str, raw: bytes) -> None:
+        opened = app.connection_for_write(transport_options=patience())
+        with opened as connection, connection._reraise_as_library_errors():
+            connection.default_channel.put_back(queue, raw)
+
+    try:
+        return book.dead.give_back(number, put_back, **by)
+    except OperationalError as error:
+        raise BrokerUnavailable(f"Redis does not answer: {error}. Message foreign:{number} is kept.") from error
+
+
+def _say(out: Output, decision: Decision, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        said = {decision.what: decision.done, "more": decision.more, "left": decision.left}
+        out.json({"dry_run": dry_run, **said})
+        return
+    for each in decision.left[:_SHOWN]:
+        out.say(each["text"], "" if each["verdict"] == "done" else "yellow")
+    if len(decision.left) > _SHOWN:
+        out.say(f"… and {len(decision.left) - _SHOWN} more that are left; --json names them.")
+    done = len(decision.done)
+    if not done and not decision.left:
+        out.say("No such dead letters.")
+        return
+    would = "would be" if dry_run else "was" if done == 1 else "were"
+    named = f": {decision.done[0]}" if done == 1 else ""
+    out.say(f"{count(done, 'dead letter')} {would} {decision.what}{named}.", "green" if done and not dry_run else "")
+    if decision.more:
+        out.say("More fit as well: type it again, or give a higher --limit.", "yellow")

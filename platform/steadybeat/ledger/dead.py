@@ -1,0 +1,264 @@
+"""Dead letters: runs that have given up, and messages that nobody could read. They wait for a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from steadybeat.ledger.connection import Database, sql
+
+CAUSES = ("failed", "timed_out", "lost", "unstarted", "foreign")
+"""Why something is dead: how the last attempt of a run ended; no attempt of it began; or it is no run."""
+
+# How many are looked at in one statement, so that none takes longer than a statement may.
+BATCH = 500
+
+_CAUSE = """
+    coalesce((SELECT a.outcome FROM steadybeat.attempts a
+               WHERE a.run = r.id AND a.number = r.attempt_count AND a.outcome IN ('failed', 'timed_out', 'lost')),
+             'unstarted')"""
+_SAYS = "position(lower(CAST(:error AS text)) IN lower({text})) > 0"
+# Foreign messages whose run is on record are that run's.
+_FOUND = f"""
+    (SELECT CAST(r.id AS text) AS id, 'run' AS kind, r.task, r.service, r.queue, {_CAUSE} AS cause, r.reason,
+           r.schedule, r.scheduled_for, r.attempt_count, r.finished_at AS died_at, r.error
+      FROM steadybeat.runs r
+     WHERE r.state = 'dead'
+       AND (CAST(:run_ids AS text[]) IS NULL OR r.id = ANY(CAST(:run_ids AS uuid[])))
+       AND (CAST(:task AS text) IS NULL OR r.task = :task)
+       AND (CAST(:service AS text) IS NULL OR r.service = :service)
+       AND (CAST(:schedule AS text) IS NULL OR r.schedule = :schedule)
+       AND (CAST(:since AS timestamptz) IS NULL OR r.finished_at >= :since)
+       AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="concat_ws(' ', r.reason, r.error)")})
+       AND (CAST(:cause AS text) IS NULL OR {_CAUSE} = :cause)
+     ORDER BY r.finished_at {{order}} LIMIT CAST(:row_count AS integer))
+    UNION ALL
+    (SELECT 'foreign:' || f.id, 'foreign', NULL, NULL, f.queue, 'foreign', f.reason, NULL, NULL, 0, f.seen_at, NULL
+      FROM steadybeat.foreign_messages f
+     WHERE NOT EXISTS (SELECT FROM steadybeat.runs r WHERE r.id = f.run AND r.state = 'dead')
+       AND (CAST(:foreign_ids AS text[]) IS NULL OR f.id = ANY(CAST(:foreign_ids AS bigint[])))
+       AND CAST(:task AS text) IS NULL AND CAST(:schedule AS text) IS NULL
+       AND (CAST(:service AS text) IS NULL OR f.queue = :service)
+       AND (CAST(:since AS timestamptz) IS NULL OR f.seen_at >= :since)
+       AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="f.reason")})
+       AND (CAST(:cause AS text) IS NULL OR :cause = 'foreign')
+     ORDER BY f.seen_at {{order}} LIMIT CAST(:row_count AS integer))
+    ORDER BY died_at {{order}}, id {{order}} LIMIT CAST(:row_count AS integer)"""
+_NEWEST = sql(_FOUND.format(order="DESC"))
+_OLDEST = sql(_FOUND.format(order="ASC"))
+_FOREIGN = sql("""
+    SELECT f.id, f.queue, f.raw, f.reason, f.seen_at, f.run, r.state AS run_state
+      FROM steadybeat.foreign_messages f LEFT JOIN steadybeat.runs r ON r.id = f.run
+     WHERE f.id = CAST(:message AS bigint)
+""")
+# What has happened since to the key of a dead run, or to a rerun of it.
+_STANDING = sql("""
+    SELECT r.id, r.state,
+           CASE WHEN k.state = 'done' AND k.run <> r.id THEN k.changed_at END AS effect_at,
+           CASE WHEN k.state = 'done' AND k.run <> r.id THEN k.run END AS effect_run,
+           coalesce(holder.id, again.id) AS open_run, coalesce(holder.state, again.state) AS open_state,
+           again.id IS NOT NULL AS was_rerun
+      FROM steadybeat.runs r
+      LEFT JOIN steadybeat.processed_keys k
+             ON k.task = r.task AND k.key = r.idempotency_key AND k.step = ''
+            AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())
+      LEFT JOIN steadybeat.runs holder ON holder.id = k.run AND holder.id <> r.id AND holder.finished_at IS NULL
+      LEFT JOIN LATERAL (
+          SELECT o.id, o.state FROM steadybeat.runs o
+           WHERE o.rerun_of = r.id AND o.finished_at IS NULL ORDER BY o.id LIMIT 1) again ON true
+     WHERE r.id = ANY(CAST(:run_ids AS uuid[]))
+""")
+
+_NOTED = """
+    noted AS (
+        INSERT INTO steadybeat.operations (who, what, target, reason, details)
+        SELECT :who, :what, CAST(run.id AS text), :reason, jsonb_build_object({details}) FROM run
+    )"""
+# A fire that no attempt was made of is one that a person has asked for now: neither late nor paused.
+_REQUEUE = sql(f"""
+    WITH former AS MATERIALIZED (
+        SELECT r.id, r.reason FROM steadybeat.runs r
+         WHERE r.id = ANY(CAST(:run_ids AS uuid[])) AND r.state = 'dead'
+         ORDER BY r.id FOR UPDATE
+    ),
+    run AS (
+        UPDATE steadybeat.runs r
+           SET state = 'waiting', reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
+               finished_at = NULL, not_before = NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
+               retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
+               cancel_requested_at = NULL, instance = NULL, lease_until = NULL
+          FROM former WHERE r.id = former.id
+        RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former
+    ),
+    later AS (
+        INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
+        SELECT clock_timestamp(), id, delivery_no, 'rerun' FROM run
+    ),
+    fire AS (
+        UPDATE steadybeat.fires f SET asked = coalesce(f.asked, 'trigger'), due_at = clock_timestamp()
+          FROM run
+         WHERE run.attempt_count = 0 AND f.schedule = run.schedule AND f.scheduled_for = run.scheduled_for
+    ),
+    kept AS (DELETE FROM steadybeat.foreign_messages f USING run WHERE f.run = run.id),
+    {_NOTED.format(details="'task', run.task, 'was', run.former, 'delivery_no', run.delivery_no")}
+    SELECT id FROM run
+""")
+_DISCARD = sql(f"""
+    WITH former AS MATERIALIZED (
+        SELECT r.id, r.reason FROM steadybeat.runs r
+         WHERE r.id = ANY(CAST(:run_ids AS uuid[])) AND r.state = 'dead'
+         ORDER BY r.id FOR UPDATE
+    ),
+    run AS (
+        UPDATE steadybeat.runs r
+           SET state = 'cancelled', finished_at = clock_timestamp(),
+               reason = 'discarded by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text)
+          FROM former WHERE r.id = former.id
+        RETURNING r.id, r.task, former.reason AS former
+    ),
+    kept AS (DELETE FROM steadybeat.foreign_messages f USING run WHERE f.run = run.id),
+    {_NOTED.format(details="'task', run.task, 'was', run.former")}
+    SELECT id FROM run
+""")
+_TAKE = sql("""
+    DELETE FROM steadybeat.foreign_messages WHERE id = CAST(:message AS bigint) RETURNING id, queue, raw, reason
+""")
+_NOTE = sql("""
+    INSERT INTO steadybeat.operations (who, what, target, reason, details)
+    VALUES (:who, :what, :target, :reason, CAST(:details AS jsonb))
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Which dead letters are meant; what is None does not matter.
+
+    Attributes:
+        runs: Ids of runs.
+        messages: Ids of foreign messages.
+        task: Their task; foreign messages have none.
+        service: Their service; of a foreign message, the queue that it lay on.
+        schedule: Runs of its fires.
+        since: They died at this instant or later.
+        error: This stands in their reason, or in their last error with its stack, in whatever case.
+        cause: One of `CAUSES`.
+    """
+
+    runs: Sequence[str] | None = None
+    messages: Sequence[int] | None = None
+    task: str | None = None
+    service: str | None = None
+    schedule: str | None = None
+    since: datetime | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+class Dead:
+    """What waits for a person."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, which: Which, *, limit: int, oldest_first: bool = False) -> list[dict[str, Any]]:
+        """Return dead letters, those that died last first.
+
+        Args:
+            which: Which are meant.
+            limit: How many at the most.
+            oldest_first: Those that died first come first.
+
+        Returns:
+            Of each its ``id``, its ``kind`` (``run``, or ``foreign`` for a message that is none), and what is known.
+        """
+        named = which.runs is not None or which.messages is not None
+        values = {
+            "run_ids": [*(which.runs or ())] if named else None,
+            "foreign_ids": [*map(str, which.messages or ())] if named else None,
+            "task": which.task,
+            "service": which.service,
+            "schedule": which.schedule,
+            "since": which.since,
+            "error": which.error,
+            "cause": which.cause,
+            "row_count": limit,
+        }
+        return self._mappings(_OLDEST if oldest_first else _NEWEST, values)
+
+    def foreign(self, message: int) -> dict[str, Any] | None:
+        """Return a foreign message with its ``raw`` bytes, and the run that it was for where that is on record."""
+        found = self._mappings(_FOREIGN, {"message": str(message)})
+        return found[0] if found else None
+
+    def standing(self, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what has happened to the keys of some runs since they died, by the runs' ids.
+
+        Returns:
+            Of each its ``state``; when and in which run the effect has happened (``effect_at``, ``effect_run``); and
+            a run for the same key that has not ended (``open_run``, ``open_state``), and whether that ``was_rerun``.
+        """
+        return {str(row["id"]): row for row in self._mappings(_STANDING, {"run_ids": list(runs)})}
+
+    def requeue(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
+        """Have dead runs tried again, each under its own id and key; their attempts stay on record.
+
+        Retries and deaths of workers count anew, and no deadline holds any more. Each is noted in `operations`.
+
+        Returns:
+            Those that are; the others were not dead any more.
+        """
+        return self._change(_REQUEUE, "dead requeue", runs, who, reason)
+
+    def discard(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
+        """End dead runs for good: they are cancelled, with the reason. Each is noted in `operations`.
+
+        Returns:
+            Those that are; the others were not dead any more.
+        """
+        return self._change(_DISCARD, "dead discard", runs, who, reason)
+
+    def give_back(self, message: int, send: Callable[[str, bytes], None], *, who: str, reason: str) -> bool:
+        """Hand a foreign message to `send`, and forget it; of several who do so at once, one does.
+
+        If `send` raises, it is kept. If the process dies right after it, the message is both on its queue and kept.
+
+        Args:
+            message: Its id.
+            send: Is given the queue and the bytes.
+            who: Who does it.
+            reason: Why.
+
+        Returns:
+            False where it is not there any more.
+        """
+        return self._take(message, "dead requeue", send, who, reason)
+
+    def throw_away(self, message: int, *, who: str, reason: str) -> bool:
+        """Forget a foreign message; return False where it is not there any more."""
+        return self._take(message, "dead discard", None, who, reason)
+
+    def _take(self, message: int, what: str, send: Callable[[str, bytes], None] | None, who: str, reason: str) -> bool:
+        with self._database.transaction() as connection:
+            row = connection.execute(_TAKE, {"message": str(message)}).first()
+            if row is None:
+                return False
+            details = {"queue": row.queue, "was": row.reason, "size_bytes": len(row.raw)}
+            values = {"who": who, "what": what, "target": f"foreign:{message}", "reason": reason}
+            connection.execute(_NOTE, values | {"details": json.dumps(details)})
+            if send is not None:
+                send(row.queue, bytes(row.raw))
+        return True
+
+    def _change(self, statement: Any, what: str, runs: Sequence[str], who: str, reason: str) -> list[str]:
+        changed: list[str] = []
+        for start in range(0, len(runs), BATCH):
+            values = {"run_ids": list(runs[start : start + BATCH]), "who": who, "what": what, "reason": reason}
+            with self._database.transaction() as connection:
+                changed += [str(row.id) for row in connection.execute(statement, values)]
+        return changed
+
+    def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
+        return [dict(row._mapping) for row in self._database.execute(statement, values)]
