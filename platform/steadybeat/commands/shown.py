@@ -81,7 +81,7 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("deadline", moment(run["deadline"])),
         ("started", moment(run["started_at"])),
         ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
-        ("progress", _progress(shown | {"progressed_at": run["progressed_at"]})),
+        ("progress", _progress({**shown, "progressed_at": run["progressed_at"]})),
         ("cancel", f"asked for at {moment(run['cancel_requested_at'])}" if run["cancel_requested_at"] else ""),
         ("counts", ", ".join(f"{name} {run[column]}" for name, column in delivered)),
         ("parent", str(run["parent_id"] or "")),

@@ -390,24 +390,6 @@ def _instant(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _ending(
-    run: str,
-    state: str,
-    *,
-    outcome: str,
-    fence: int | None = None,
-    instance: str | None = None,
-    reason: str | None = None,
-    result: str | None = None,
-    error: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "state": state,
-        "fence": fence,
-        "instance": instance,
-        "outcome": outcome,
-        "reason": reason,
-        "result": result,
-        "error": error,
-    }
+def _ending(run: str, state: str, **values: Any) -> dict[str, Any]:
+    unsaid = dict.fromkeys(("fence", "instance", "reason", "result", "error", "peak_memory_bytes"))
+    return {"run": run, "state": state, **unsaid, **values}

@@ -11,6 +11,8 @@ from steadybeat.task.facts import Facts
 from steadybeat.task.progress import PACE, Progress
 
 T = TypeVar("T")
+Mark = Callable[[Any], Any]
+Pace = int | timedelta
 
 
 class Iterating(Facts):
@@ -42,8 +44,8 @@ class Iterating(Facts):
         items: Iterable[T],
         *,
         total: int | None = None,
-        checkpoint: Callable[[T], Any] | None = None,
-        every: int | timedelta = PACE,
+        checkpoint: Mark | None = None,
+        every: Pace | None = None,
     ) -> Iterator[T]:
         """Yield items one by one, record how many are done, and stop between two where the run is not to go on.
 
@@ -56,12 +58,14 @@ class Iterating(Facts):
             total: How many there are, where that is known.
             checkpoint: What of an item tells the next attempt where to go on: its id, say; any JSON. The next
                 attempt finds it as `checkpoint`. One loop of a task may have it.
-            every: How often the checkpoint is written: after so long, or after so many items and each second.
+            every: How often the checkpoint is written: after so long, or after so many items and each second; each
+                second unless given.
 
         Raises:
             StaleAttempt: Another attempt holds the run by now.
             ConfigurationError: `every` is no count and no duration, or a checkpoint is no JSON.
         """
+        every = PACE if every is None else every
         wrong = every <= timedelta(0) if isinstance(every, timedelta) else isinstance(every, bool) or every < 1
         if wrong:
             raise ConfigurationError(f"iterate(every={every!r}): must be a count of items or a timedelta, above zero.")
@@ -93,8 +97,8 @@ def _iterated(
     progress: Progress,
     items: Iterable[T],
     total: int | None,
-    checkpoint: Callable[[T], Any] | None,
-    every: int | timedelta,
+    checkpoint: Mark | None,
+    every: Pace,
 ) -> Iterator[T]:
     progress.begin(total, has_checkpoints=checkpoint is not None)
     count, pace = (None, every) if isinstance(every, timedelta) else (every, PACE)
