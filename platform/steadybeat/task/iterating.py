@@ -11,8 +11,8 @@ from steadybeat.task.facts import Facts
 from steadybeat.task.progress import PACE, Progress
 
 T = TypeVar("T")
-Mark = Callable[[Any], Any]
-Pace = int | timedelta
+Mark = Callable[[Any], Any] | None
+Pace = int | timedelta | None
 
 
 class Iterating(Facts):
@@ -44,8 +44,8 @@ class Iterating(Facts):
         items: Iterable[T],
         *,
         total: int | None = None,
-        checkpoint: Mark | None = None,
-        every: Pace | None = None,
+        checkpoint: Mark = None,
+        every: Pace = None,
     ) -> Iterator[T]:
         """Yield items one by one, record how many are done, and stop between two where the run is not to go on.
 
@@ -97,8 +97,8 @@ def _iterated(
     progress: Progress,
     items: Iterable[T],
     total: int | None,
-    checkpoint: Mark | None,
-    every: Pace,
+    checkpoint: Mark,
+    every: int | timedelta,
 ) -> Iterator[T]:
     progress.begin(total, has_checkpoints=checkpoint is not None)
     count, pace = (None, every) if isinstance(every, timedelta) else (every, PACE)
