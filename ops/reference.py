@@ -63,7 +63,7 @@ _LIMITS = f"""\
 A task that names no `time_limit` or `soft_time_limit` takes them from
 [`{PREFIX}time_limit_seconds`](settings.md#{PREFIX}time_limit_seconds) and
 [`{PREFIX}soft_time_limit_seconds`](settings.md#{PREFIX}soft_time_limit_seconds). `max_retries=None` is refused unless
-`expires` bounds the retries in time; so is any `serializer` but `json`."""
+`retry_for` or `expires` bounds the retries in time; so is any `serializer` but `json`."""
 _NARROWED = """\
 A rule is a value: it is told in a chain, `cron(…).excluding(…).starting(…).limited(10)`, and each step returns another
 rule. What stands first is done first: `excluding(day).limited(3)` is due three times, `limited(3).excluding(day)`

@@ -11,15 +11,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steadybeat import schedules
+    from steadybeat import schedules, testing
     from steadybeat.app import install
-    from steadybeat.errors import Cancel, EditConflict, Permanent, ScheduleWarning, Snooze, SteadybeatError, Transient
+    from steadybeat.errors import (
+        Cancel,
+        EditConflict,
+        NotSent,
+        Permanent,
+        ScheduleWarning,
+        Snooze,
+        SteadybeatError,
+        Transient,
+    )
+    from steadybeat.ledger.keys import PROCESSED_KEYS_SQL, install_processed_keys
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
 
 __all__ = [
+    "PROCESSED_KEYS_SQL",
     "Cancel",
     "EditConflict",
+    "NotSent",
     "Permanent",
     "ScheduleWarning",
     "Snooze",
@@ -30,9 +42,11 @@ __all__ = [
     "cron",
     "every",
     "install",
+    "install_processed_keys",
     "once",
     "rrule",
     "schedules",
+    "testing",
     "window",
 ]
 
@@ -41,6 +55,8 @@ __all__ = [
 _ROOMS = {
     "Cancel": "steadybeat.errors",
     "EditConflict": "steadybeat.errors",
+    "NotSent": "steadybeat.errors",
+    "PROCESSED_KEYS_SQL": "steadybeat.ledger.keys",
     "Permanent": "steadybeat.errors",
     "ScheduleWarning": "steadybeat.errors",
     "Snooze": "steadybeat.errors",
@@ -51,9 +67,11 @@ _ROOMS = {
     "cron": "steadybeat.schedule",
     "every": "steadybeat.schedule",
     "install": "steadybeat.app",
+    "install_processed_keys": "steadybeat.ledger.keys",
     "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
     "schedules": "steadybeat.schedules",
+    "testing": "steadybeat.testing",
     "window": "steadybeat.schedule",
 }
 

@@ -7,23 +7,25 @@ import importlib.metadata
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery import Celery, signals
 
-from steadybeat import telemetry
+from steadybeat import crashpoints, telemetry
 from steadybeat.address import Address
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
-    from steadybeat.task.ending import Ending
+    from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -33,8 +35,10 @@ class Steadybeat:
     Attributes:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
+        classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
         ending: Whether this worker ends; None in another process.
+        unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
@@ -42,8 +46,11 @@ class Steadybeat:
         self._role = "caller"
         self.settings = settings
         self.instance = str(uuid.uuid4())
+        self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
-        self.ending: Ending | None = None
+        self.ending: Any = None
+        self.unrecorded: deque[Callable[[], None]] = deque()
+        self._crash_points = crashpoints.armed(settings)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -66,6 +73,13 @@ class Steadybeat:
 
         return Rescuer(self._app)
 
+    @functools.cached_property
+    def following(self) -> Following:
+        """Writes what follows the end of runs: the bodies of chords, and error callbacks."""
+        from steadybeat.canvas import Following
+
+        return Following(self._app)
+
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
 
@@ -86,6 +100,16 @@ class Steadybeat:
     def own_services(self) -> list[str]:
         """Return the services whose tasks this program has, by name."""
         return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
+    def reach(self, point: str, task: str | None = None) -> None:
+        """End this process here if a test has armed the point.
+
+        Args:
+            point: One of `crashpoints.POINTS`.
+            task: Name of the task whose run comes by.
+        """
+        if self._crash_points is not None:
+            self._crash_points.reach(point, task)
 
     def become(self, role: str) -> None:
         """Start as a new instance, with a pulse of its own.
@@ -166,12 +190,14 @@ class Steadybeat:
         refuse_unfit_schedules(self._app)
 
 
+_SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
+
 _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
     "redbeat.", "redbeat:", "redbeat.schedulers.", "redbeat.schedulers:",
 ))  # fmt: skip
 
 
-def install(app: Celery) -> Steadybeat:
+def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
     """Make every task of `app` a SteadyTask, and every fire accounted for.
 
     It stands after ``config_from_object`` and before tasks are used. It sets safe defaults and leaves alone what the
@@ -179,6 +205,9 @@ def install(app: Celery) -> Steadybeat:
 
     Args:
         app: A Celery app whose broker is Redis.
+        classify: What the errors of its tasks mean: called with an error, it answers with `Transient`, `Permanent`,
+            `Snooze` or `Cancel`, as a class or an instance, or with None where it has no opinion. It must be quick. A
+            task's own ``classify=`` is asked first.
 
     Returns:
         What is then ``app.steadybeat``.
@@ -187,7 +216,7 @@ def install(app: Celery) -> Steadybeat:
         ConfigurationError: A setting is wrong; or the app was used before.
     """
     try:
-        return _install(app)
+        return _install(app, classify)
     except ConfigurationError as error:
         if click.get_current_context(silent=True) is None:
             raise
@@ -195,13 +224,14 @@ def install(app: Celery) -> Steadybeat:
         raise SystemExit(error.exit_code) from None
 
 
-def _install(app: Any) -> Steadybeat:
+def _install(app: Any, classify: Classifier | None) -> Steadybeat:
     if app.finalized:
         raise ConfigurationError(
             "install(app) comes too late: its tasks were used before. Move it up, after the config."
         )
     settings = Settings.read(app.conf)
     steadybeat = Steadybeat(app, settings)
+    steadybeat.classify = _checked(classify)
     app.steadybeat = steadybeat
     _set_redbeat(app, _set_defaults(app, steadybeat))
     _adopt_task_class(app)
@@ -215,6 +245,15 @@ def _install(app: Any) -> Steadybeat:
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
+
+
+def _checked(classify: Classifier | None) -> Classifier | None:
+    if classify is not None:
+        from steadybeat.task.options import can_be_asked
+
+        if not can_be_asked(classify):
+            raise ConfigurationError(f"classify={classify!r}: must be a function of one argument, the error.")
+    return classify
 
 
 def _adopt_task_class(app: Any) -> None:
@@ -231,8 +270,8 @@ def _adopt_task_class(app: Any) -> None:
 
 
 def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-    """Make a steady task, whatever its base class; Celery's own tasks keep Celery's."""
-    if (name or "").startswith("celery."):
+    """Make a steady task, whatever its base class; of Celery's own tasks those that canvas sends."""
+    if (name or "").startswith("celery.") and name not in _SENT_BY_CANVAS:
         base = base or app.subclass_with_self(
             "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
         )
@@ -301,6 +340,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
+        "result_backend": "steadybeat.canvas:LedgerBackend",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
@@ -316,6 +356,8 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "beat_remote_control_max_tick_age": 5 * settings.health_seconds,
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
+    if conf.result_backend:  # also by `celery --result-backend`
+        del defaults["result_backend"]
     for key, value in defaults.items():
         if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value

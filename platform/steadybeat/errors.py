@@ -9,12 +9,15 @@
     ├── EditConflict              somebody else has changed it since
     ├── LedgerError
     │   ├── LedgerUnavailable     Postgres does not answer
-    │   └── SchemaTooOld          migrations are missing
+    │   ├── SchemaTooOld          migrations are missing
+    │   └── ResultNotStored       the run has succeeded, and what it gave back was not kept
     ├── BrokerUnavailable         Redis does not answer
     ├── StaleAttempt              another attempt holds the run by now
     └── TaskError                 raised by a task, to say what becomes of its run
         ├── Transient             try again
+        │   └── NotSent           an external effect that has certainly not been asked for
         ├── Permanent             do not try again
+        │   └── EffectRefused     effects are asked for in a way in which they could not happen once
         ├── Snooze                not now: later, and this was no attempt
         └── Cancel                there is nothing to do any more
     ScheduleWarning               a UserWarning: a rule of time that may surprise
@@ -28,9 +31,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import click
 from celery.exceptions import QueueNotFound
+
+LONGEST_PAUSE = timedelta(days=3650)
+"""Nothing that a task asks for is put off for longer."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -93,6 +100,10 @@ class SchemaTooOld(LedgerError):
     """The ledger's schema is older than this release needs: run `celery -A … ledger upgrade`."""
 
 
+class ResultNotStored(LedgerError):
+    """The run has succeeded, but its result was not kept: it is no JSON, or larger than 1 MiB."""
+
+
 class BrokerUnavailable(SteadybeatError):
     """The broker's Redis does not answer."""
 
@@ -106,34 +117,70 @@ class TaskError(SteadybeatError):
 
 
 class Transient(TaskError):
-    """This may succeed later: try again.
+    """This may succeed later.
+
+    The run is tried again, as often and as long as the task allows.
 
     Args:
         message: What went wrong.
         after: How long to wait; as the task's back-off says unless given.
+
+    Raises:
+        ConfigurationError: `after` is no duration, or negative, or longer than ten years.
     """
 
     def __init__(self, message: str | None = None, *, after: timedelta | None = None, **facts: object) -> None:
         super().__init__(message, after=after, **facts)
-        self.after = after
+        self.after = None if after is None else _pause(self, after)
 
 
 class Permanent(TaskError):
     """This cannot succeed however often it is tried: no retry, a dead letter at once."""
 
 
+class NotSent(Transient):
+    """Nothing has left this process: an external effect that certainly did not happen."""
+
+
+class EffectRefused(ConfigurationError, Permanent):
+    """An effect cannot be made once in this way."""
+
+
 class Snooze(TaskError):
-    """Not now: try again after a while, without counting this as an attempt.
+    """Not now.
+
+    The run begins again after a while. This was no failure, and counts as no retry. A run may snooze as often as it
+    likes, until its deadline, or what ``retry_for`` gives it, has passed.
 
     Args:
-        after: How long to wait.
+        after: How long to wait, more than nothing.
         message: Why.
+
+    Raises:
+        ConfigurationError: `after` is no duration, or not positive, or longer than ten years.
     """
 
     def __init__(self, after: timedelta, message: str | None = None, **facts: object) -> None:
         super().__init__(message, after=after, **facts)
-        self.after = after
+        self.after = _pause(self, after, least=timedelta(microseconds=1))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.after, self.message), self.__dict__
 
 
 class Cancel(TaskError):
-    """There is nothing to do any more: the run ends as cancelled, with this as its reason."""
+    """There is nothing to do any more.
+
+    The run ends as cancelled, with the message as its reason.
+    """
+
+
+def _pause(said: TaskError, after: object, *, least: timedelta = timedelta(0)) -> timedelta:
+    if isinstance(after, timedelta) and least <= after <= LONGEST_PAUSE:
+        return after
+    bound = "more than nothing" if least else "nothing or more"
+    raise ConfigurationError(
+        f"{type(said).__name__}: after={after!r}: must be a timedelta of {bound}, ten years at the most, such as"
+        " timedelta(minutes=5).",
+        after=after,
+    )

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 
 from steadybeat.errors import ConfigurationError, LedgerUnavailable, SchemaTooOld
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import Envelope, NewRun
 from steadybeat.ledger.tables import metadata
 from steadybeat.settings import Settings
@@ -141,13 +142,13 @@ def test_a_dead_letter_frees_its_key(ledger: Ledger, worker: str) -> None:
 def test_an_effect_that_was_committed_is_not_made_again_by_the_next_attempt(ledger: Ledger, worker: str) -> None:
     run = recorded(ledger)
     first = claim(ledger, run, str(uuid.uuid4()))
-    facts = {"task": run.task, "key": run.idempotency_key, "run": run.id}
+    held = Holder(task=run.task, key=run.idempotency_key, run=run.id, fence=first.fence)
     with ledger.database.transaction() as connection:
-        assert ledger.runs.commit_effect(connection, fence=first.fence, **facts)
+        assert ledger.keys.commit_effect(connection, held)
     second = claim(ledger, run, worker)
     assert (second.verdict, second.effect_done) == ("claimed", True)
     with ledger.database.transaction() as connection:
-        assert not ledger.runs.commit_effect(connection, fence=first.fence, **facts)
+        assert not ledger.keys.commit_effect(connection, held)
 
 
 def test_what_follows_a_success_is_recorded_with_it_or_not_at_all(ledger: Ledger, worker: str) -> None:
@@ -213,7 +214,7 @@ def test_a_run_under_which_workers_keep_dying_becomes_a_dead_letter(ledger: Ledg
         assert claim(ledger, run, str(uuid.uuid4()), delivery_no).verdict == "claimed"
         (rescued,) = ledger.rescue.lost()
         relayed(ledger)
-    assert rescued.poisonous
+    assert rescued.state == "dead"
     story = ledger.story.run(run.id)
     assert story is not None
     assert (story["state"], story["reason"]) == ("dead", "workers died under it 3 times")
@@ -240,14 +241,14 @@ def test_an_unstarted_run_is_sent_again_only_if_its_queue_is_empty_or_it_was_ove
     run = recorded(impatient)
     aged(impatient, run, 2)
     assert impatient.rescue.overdue_queues() == ["orders"]
-    assert impatient.rescue.unstarted([]) == []
+    assert impatient.rescue.unstarted(["orders"], []) == []
     younger = recorded(impatient)
     claim(impatient, younger, alive(impatient))
-    assert [rescued.run for rescued in impatient.rescue.unstarted([])] == [run.id]
+    assert [rescued.run for rescued in impatient.rescue.unstarted(["orders"], [])] == [run.id]
     other = recorded(impatient, queue="mail")
     aged(impatient, other, 2)
-    assert [rescued.run for rescued in impatient.rescue.unstarted(["mail"])] == [other.id]
-    assert impatient.rescue.unstarted(["mail"]) == []
+    assert [rescued.run for rescued in impatient.rescue.unstarted(["mail"], ["mail"])] == [other.id]
+    assert impatient.rescue.unstarted(["mail"], ["mail"]) == []
 
 
 def test_pruning_forgets_what_ended_long_ago_and_keeps_dead_letters(

@@ -175,7 +175,7 @@ def test_a_task_id_of_ones_own_is_refused_with_the_way_out(app: Celery) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_retries": None}, "max_retries=None: must be a count, unless expires= bounds its retries in time"),
+        ({"max_retries": None}, "max_retries=None: must be a count, unless retry_for= or expires="),
         ({"severity": "criticle"}, "severity='criticle': must be one of info, warning, error, critical."),
         ({"depends_on": "postgres"}, "depends_on='postgres': must be a list of names, such as ['postgres']"),
         ({"soft_time_limit": 20, "time_limit": 10}, "soft_time_limit=20: must be less than time_limit=10 (seconds)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ ATTEMPT_COLUMNS = [
     Column(title="took", value=_took, right=True),
     Column(title="memory", value=_memory, right=True, shown_from=112),
     Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
-    Column(title="error", value=lambda row: redact_text(headline(row["error"])), tight="cut"),
+    Column(title="why", value=lambda row: redact_text(row["reason"] or headline(row["error"])), tight="cut"),
 ]
 """How the attempts of a run look."""
 
@@ -65,6 +66,7 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
     key = run["key"]
     done = key is not None and key["state"] == "done"
     delivered = [("delivery", "delivery_no"), ("retries", "retry_count"), ("crashes", "crash_count")]
+    turned_away = Counter(each["cause"] for each in run["duplicates"])
     delivered.append(("rescues", "rescue_count"))
     return [
         ("run", str(run["id"])),
@@ -79,6 +81,7 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("sent", moment(run["enqueued_at"])),
         ("not before", moment(run["not_before"])),
         ("deadline", moment(run["deadline"])),
+        ("retries until", moment(run["retry_until"])),
         ("started", moment(run["started_at"])),
         ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
         ("progress", _progress({**shown, "progressed_at": run["progressed_at"]})),
@@ -87,6 +90,8 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("parent", str(run["parent_id"] or "")),
         ("rerun of", str(run["rerun_of"] or "")),
         ("reruns", ", ".join(f"{each['id']} ({each['state']})" for each in run["reruns"])),
+        ("steps", ", ".join(f"{each['step']} {each['state']}" for each in run["steps"])),
+        ("duplicates", ", ".join(f"{cause} {count}" for cause, count in turned_away.items())),
         ("correlation", run["correlation_id"] or ""),
         ("result", json.dumps(shown["result"], ensure_ascii=False) if run["result"] is not None else ""),
     ]

@@ -276,8 +276,8 @@ def where(attempt: Mapping[str, Any]) -> str:
 def _ended(attempt: Mapping[str, Any]) -> str:
     outcome = attempt["outcome"].replace("_", " ")
     took = length(attempt["finished_at"] - attempt["started_at"])
-    error = headline(attempt["error"])
-    return f"{outcome} after {took}{error and f', {error}'}".rstrip(".")
+    because = attempt.get("reason") or headline(attempt["error"])
+    return f"{outcome} after {took}{because and f', {because}'}".rstrip(".")
 
 
 def headline(error: str | None) -> str:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import AFTERMATH
 
 _REQUEST = sql(f"""
     WITH asked AS MATERIALIZED (
@@ -38,7 +39,8 @@ _REQUEST = sql(f"""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
-    )
+    ),
+    {AFTERMATH}
     SELECT id, state FROM run ORDER BY id
 """)
 _OPEN = sql("""

@@ -19,6 +19,7 @@ BATCH = 500
 _CAUSE = """
     coalesce((SELECT a.outcome FROM steadybeat.attempts a
                WHERE a.run = r.id AND a.number = r.attempt_count AND a.outcome IN ('failed', 'timed_out', 'lost')),
+             CASE WHEN r.attempt_count > 0 AND least(r.retry_until, r.deadline) <= r.finished_at THEN 'failed' END,
              'unstarted')"""
 _SAYS = "position(lower(CAST(:error AS text)) IN lower({text})) > 0"
 # Foreign messages whose run is on record are that run's.
@@ -89,7 +90,7 @@ _REQUEUE = sql(f"""
            SET state = 'waiting', reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
                finished_at = NULL, not_before = NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
                retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
-               cancel_requested_at = NULL, instance = NULL, lease_until = NULL
+               cancel_requested_at = NULL, instance = NULL, lease_until = NULL, replaced_at = NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former
     ),

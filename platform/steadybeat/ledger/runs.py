@@ -4,86 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import AFTERMATH, FAILED, PART
 from steadybeat.ledger.prepared import Prepared
+from steadybeat.ledger.recording import RECORD, RECORDING, recorded
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
 
-_NEW_RUN_COLUMNS = """
-    id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
-    scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
-    deadline timestamptz, correlation_id text, enqueued_at timestamptz"""
-
-_FIELDS = tuple(spec.name for spec in fields(NewRun))
-_NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))
-
-_GIVEN = _NAMES.replace("enqueued_at", "coalesce(enqueued_at, clock_timestamp())")
-
-# A run whose fire was taken back before it started is made again when the fire is due after all.
-_RECORD = f"""
-    new AS (
-        INSERT INTO steadybeat.runs AS r ({_NAMES}, state, reason)
-        SELECT {_GIVEN}, CASE WHEN :through_outbox THEN 'waiting' ELSE 'enqueued' END, NULL
-          FROM jsonb_to_recordset(CAST(:runs AS jsonb)) AS given ({_NEW_RUN_COLUMNS})
-         WHERE {{condition}}
-        ON CONFLICT (id) DO UPDATE
-           SET state = excluded.state, reason = NULL, finished_at = NULL, enqueued_at = excluded.enqueued_at,
-               message = excluded.message, body = excluded.body, queue = excluded.queue, priority = excluded.priority,
-               deadline = excluded.deadline, task = excluded.task, service = excluded.service
-         WHERE r.schedule IS NOT NULL AND r.state = 'cancelled' AND r.attempt_count = 0
-           AND r.cancel_requested_at IS NULL
-        RETURNING r.id, r.not_before
-    ),
-    later AS (
-        INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT coalesce(not_before, clock_timestamp()), id, 1, :outbox_reason FROM new WHERE :through_outbox
-    )"""
-
-RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
-
-# Who may end an attempt: the holder of its fence, or the instance whose child it was.
-_MINE = """
+# Who may end an attempt: the holder of its fence, or the instance whose child it was, for the delivery it had.
+MINE = """
     id = :run AND state = 'running'
     AND fence = coalesce(CAST(:fence AS bigint), fence)
-    AND instance = coalesce(CAST(:instance AS uuid), instance)"""
-
-# Needs `run` with schedule, state and reason. A schedule whose runs fail so often in a row is paused.
-FAILED = """
-    failed AS (
-        UPDATE steadybeat.schedules s
-           SET consecutive_failures = s.consecutive_failures + 1,
-               paused_at = CASE WHEN judged.enough THEN clock_timestamp() ELSE s.paused_at END,
-               paused_by = CASE WHEN judged.enough THEN 'steadybeat' ELSE s.paused_by END,
-               paused_reason = CASE WHEN judged.enough
-                    THEN judged.failures || ' failures in a row; the last: ' || judged.reason
-                    ELSE s.paused_reason END,
-               revision = CASE WHEN judged.enough THEN nextval('steadybeat.revisions') ELSE s.revision END
-          FROM (SELECT o.name, run.reason, o.consecutive_failures + 1 AS failures,
-                       o.paused_at IS NULL
-                       AND o.consecutive_failures + 1 >= (o.policies->>'pause_after_failures')::integer AS enough
-                  FROM run JOIN steadybeat.schedules o ON o.name = run.schedule
-                 WHERE run.state = 'dead') judged
-         WHERE s.name = judged.name
-    )"""
+    AND instance = coalesce(CAST(:instance AS uuid), instance)
+    AND delivery_no <= coalesce(CAST(:delivery_no AS integer), delivery_no)"""
 
 _END = f"""
     run AS (
         UPDATE steadybeat.runs
            SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
                finished_at = clock_timestamp(), lease_until = NULL, instance = NULL
-         WHERE {_MINE}
-        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason
+         WHERE {MINE}
+        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason, group_id
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error,
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error,
                peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     )"""
@@ -102,7 +52,9 @@ SUCCEED = f"""
     )
 """
 FINISH = Prepared(sql(f"{SUCCEED} SELECT id FROM run"))
-FINISH_WITH_NEXT = sql(f"{SUCCEED}, {_RECORD.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run")
+FINISH_WITH_NEXT = sql(
+    f"{SUCCEED}, {PART}, {RECORDING.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run"
+)
 GIVE_UP = sql(f"""
     WITH {_END},
     key AS (
@@ -125,12 +77,12 @@ TRY_AGAIN = sql(f"""
                crash_count = crash_count + :crashes,
                queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
-         WHERE {_MINE}
+         WHERE {MINE}
         RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, error = :error,
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error,
                peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     ),
@@ -142,7 +94,8 @@ TRY_AGAIN = sql(f"""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
-    )
+    ),
+    {AFTERMATH}
     SELECT id FROM run
 """)
 END_UNSTARTED = sql(f"""
@@ -171,15 +124,7 @@ END_UNSTARTED = sql(f"""
     {FAILED}
     SELECT id FROM run
 """)
-COMMIT_EFFECT = sql("""
-    UPDATE steadybeat.processed_keys SET state = 'done', changed_at = clock_timestamp()
-     WHERE task = :task AND key = :key AND step = '' AND run = :run AND fence = :fence AND state = 'held'
-    RETURNING run
-""")
 LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence AND state <> 'running'")
-WAITS_FOR = sql("""
-    SELECT id FROM steadybeat.runs WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
-""")
 SEND_THROUGH_OUTBOX = sql("""
     INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
     SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
@@ -206,7 +151,7 @@ class Runs:
         Returns:
             Whether it is new; False where a run of this id is on record, which is left as it is.
         """
-        values = _recorded([run], outbox_reason)
+        values = recorded([run], outbox_reason)
         if connection is not None:
             return connection.execute(RECORD.clause, values).first() is not None
         return bool(self._database.execute(RECORD, values))
@@ -214,9 +159,24 @@ class Runs:
     def record_all(self, runs: Sequence[NewRun]) -> None:
         """Write many runs, in one statement, before their messages are sent; those on record are left as they are."""
         if runs:
-            self._database.execute(RECORD, _recorded(runs, None))
+            self._database.execute(RECORD, recorded(runs, None))
 
-    def claim(self, run: str, *, delivery_no: int, instance: str, time_limit_seconds: float, crash_limit: int) -> Claim:
+    def follow(self, connection: Connection, runs: Sequence[NewRun]) -> None:
+        """Write runs that follow another inside a transaction; the relay sends them."""
+        if runs:
+            connection.execute(RECORD.clause, recorded(runs, "callback"))
+
+    def claim(
+        self,
+        run: str,
+        *,
+        delivery_no: int,
+        instance: str,
+        time_limit_seconds: float,
+        crash_limit: int,
+        claim_id: str | None = None,
+        retry_for_seconds: float | None = None,
+    ) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
 
         Args:
@@ -225,6 +185,8 @@ class Runs:
             instance: The process that will work on it.
             time_limit_seconds: After this the process is killed.
             crash_limit: That many deaths of a worker under this run make it poisonous.
+            claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
+            retry_for_seconds: No attempt begins later than this after the first one; None: whenever.
         """
         rows = self._database.execute(
             CLAIM,
@@ -234,6 +196,8 @@ class Runs:
                 "instance": instance,
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
+                "claim_id": claim_id,
+                "retry_for_seconds": retry_for_seconds,
             },
         )
         return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
@@ -247,6 +211,7 @@ class Runs:
         next_runs: Sequence[NewRun] = (),
         key_ttl_seconds: float | None = None,
         peak_memory_bytes: int | None = None,
+        part: bool = False,
     ) -> bool:
         """Record success: outcome, processed key and the runs that follow. Return whether the fence still matched.
 
@@ -256,13 +221,14 @@ class Runs:
             result: JSON, or None.
             next_runs: Callbacks and the rest of a chain; the relay sends them.
             key_ttl_seconds: How long the processed key is kept; None: as long as the retention says.
+            part: It is a part of a chord, which then waits for one less.
             peak_memory_bytes: Of the attempt.
         """
         values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
         values |= {"key_ttl_seconds": key_ttl_seconds, "peak_memory_bytes": peak_memory_bytes}
-        if not next_runs:
+        if not next_runs and not part:
             return bool(self._database.execute(FINISH, values))
-        return bool(self._database.execute(FINISH_WITH_NEXT, values | _recorded(next_runs, "callback")))
+        return bool(self._database.execute(FINISH_WITH_NEXT, values | recorded(next_runs, "callback")))
 
     def give_up(
         self,
@@ -275,13 +241,15 @@ class Runs:
         outcome: str = "failed",
         state: str = "dead",
         peak_memory_bytes: int | None = None,
+        delivery_no: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
-        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
+        Either `fence` (inside the attempt) or `instance` with `delivery_no` (its parent process) says who asks.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
         values["peak_memory_bytes"] = peak_memory_bytes
+        values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
     def try_again(
@@ -294,11 +262,11 @@ class Runs:
         error: str | None,
         retry_count: int,
         outcome: str = "retried",
-        not_before: datetime | None = None,
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
         peak_memory_bytes: int | None = None,
+        delivery_no: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -310,20 +278,21 @@ class Runs:
             error: The exception with its stack.
             retry_count: Retries so far, this one included.
             outcome: Of the attempt that ends.
-            not_before: When; else after `delay_seconds`.
-            delay_seconds: See `not_before`.
+            delay_seconds: When, where `changed` says no other time.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
             peak_memory_bytes: Of the attempt.
+            delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
         """
         values = {
             "run": run,
+            "delivery_no": delivery_no,
             "fence": fence,
             "instance": instance,
             "reason": reason,
             "error": error,
             "outcome": outcome,
-            "not_before": not_before,
+            "not_before": changed and changed.not_before,
             "delay_seconds": delay_seconds,
             "retry_count": retry_count,
             "crashes": crashes,
@@ -355,41 +324,17 @@ class Runs:
             cause: The reason as one word, for the fire.
         """
         values = {"run": run, "delivery_no": delivery_no, "state": state, "reason": reason}
-        values |= {"fire_state": fire_state, "cause": cause}
-        return bool(self._database.execute(END_UNSTARTED, values))
-
-    def commit_effect(self, connection: Connection, *, task: str, key: str, run: str, fence: int) -> bool:
-        """Mark the effect as done inside the caller's transaction; False where the fence has moved on."""
-        values = {"task": task, "key": key, "run": run, "fence": fence}
-        return connection.execute(COMMIT_EFFECT, values).first() is not None
+        return bool(self._database.execute(END_UNSTARTED, values | {"fire_state": fire_state, "cause": cause}))
 
     def left_by(self, run: str, fence: int) -> bool:
         """Return whether the attempt with this fence has ended, as far as the ledger knows: its outcome had landed."""
         return bool(self._database.execute(LEFT_BY, {"run": run, "fence": fence}))
-
-    def waits_for(self, run: str, delivery_no: int) -> bool:
-        """Return whether a run still depends on a delivery: it has not ended, and no later one was sent."""
-        return bool(self._database.execute(WAITS_FOR, {"run": run, "delivery_no": delivery_no}))
 
     def send_through_outbox(self, runs: Sequence[str], reason: str) -> None:
         """Leave recorded runs that could not be sent to the relay."""
         self._database.execute(SEND_THROUGH_OUTBOX, {"run_ids": list(runs), "reason": reason})
 
 
-def _recorded(runs: Sequence[NewRun], outbox_reason: str | None) -> dict[str, Any]:
-    return {
-        "runs": json.dumps([{name: getattr(run, name) for name in _FIELDS} for run in runs], default=_instant),
-        "through_outbox": outbox_reason is not None,
-        "outbox_reason": outbox_reason or "delayed",
-    }
-
-
-def _instant(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
 def _ending(run: str, state: str, **values: Any) -> dict[str, Any]:
-    unsaid = dict.fromkeys(("fence", "instance", "reason", "result", "error", "peak_memory_bytes"))
+    unsaid = dict.fromkeys(("fence", "instance", "delivery_no", "reason", "result", "error", "peak_memory_bytes"))
     return {"run": run, "state": state, **unsaid, **values}

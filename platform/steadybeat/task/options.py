@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from datetime import timedelta
 from typing import Any
 
-from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.errors import LONGEST_PAUSE, ConfigurationError, did_you_mean
 from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
 
+ON_CONFLICT = ("skip", "return_result")
 SEVERITIES = ("info", "warning", "error", "critical")
 OPTIONS = frozenset({
-    "service", "owner", "severity", "depends_on", "key_template", "memory_limit", "recorded",
-    "schedule", "schedules", *POLICIES,
+    "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "classify", "retry_for",
+    "memory_limit", "recorded", "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -25,8 +28,7 @@ def check(task: Any, settings: Settings) -> None:
     Raises:
         ConfigurationError: Names the task, the option, its value and the way out.
     """
-    if task.max_retries is None and not task.expires:
-        raise _wrong(task, "max_retries", None, "a count, unless expires= bounds its retries in time")
+    _check_retries(task)
     if task.severity not in SEVERITIES:
         near = did_you_mean(str(task.severity), SEVERITIES)
         raise _wrong(task, "severity", task.severity, f"one of {', '.join(SEVERITIES)}.{near}")
@@ -36,6 +38,7 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
     if task.key_template is not None and not isinstance(task.key_template, str):
         raise _wrong(task, "key_template", task.key_template, "a text such as 'sale:{sale_id}'")
+    _check_keys(task)
     limit = task.memory_limit
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise _wrong(task, "memory_limit", limit, "a whole number of bytes, such as 256 * 2**20")
@@ -44,6 +47,52 @@ def check(task: Any, settings: Settings) -> None:
     except ConfigurationError as error:
         raise type(error)(f"{task.name}: {error}", **error.facts) from None
     _limit(task, settings)
+
+
+def _check_retries(task: Any) -> None:
+    """Refuse retries without an end, and make a classifier that is a function of its own callable on the task."""
+    if task.max_retries is None and not task.expires and task.retry_for is None:
+        raise _wrong(task, "max_retries", None, "a count, unless retry_for= or expires= bounds its retries in time")
+    if task.retry_for is not None:
+        if not isinstance(task.retry_for, timedelta) or not timedelta(0) < task.retry_for <= LONGEST_PAUSE:
+            way_out = "a timedelta of more than nothing, ten years at the most, such as timedelta(hours=6)"
+            raise _wrong(task, "retry_for", task.retry_for, way_out)
+        if not task.recorded:
+            raise _wrong(
+                task, "retry_for", task.retry_for, "left out with recorded=False: nobody knows its first start"
+            )
+    _check_classifier(task)
+
+
+def _check_classifier(task: Any) -> None:
+    """Refuse what cannot be asked about an error; a function that takes the error alone is no method of the task."""
+    given = inspect.getattr_static(task, "classify")
+    if given is None:
+        return
+    of_the_class = isinstance(given, staticmethod | classmethod)
+    if not of_the_class and can_be_asked(given):
+        task.classify = staticmethod(given)
+    elif not can_be_asked(task.classify, beside_self=not of_the_class):
+        raise _wrong(task, "classify", given, "a function of one argument, the error")
+
+
+def can_be_asked(classifier: Any, *, beside_self: bool = False) -> bool:
+    """Return whether something can be called with an error alone; or, as a method, with the task and an error."""
+    if not callable(classifier) or isinstance(classifier, type):
+        return False
+    try:
+        inspect.signature(classifier).bind(*[None] * (2 if beside_self else 1))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _check_keys(task: Any) -> None:
+    if task.key_ttl is not None and (not isinstance(task.key_ttl, timedelta) or task.key_ttl <= timedelta()):
+        raise _wrong(task, "key_ttl", task.key_ttl, "a time such as timedelta(days=1)")
+    if task.on_conflict not in ON_CONFLICT:
+        near = did_you_mean(str(task.on_conflict), ON_CONFLICT)
+        raise _wrong(task, "on_conflict", task.on_conflict, f"one of {', '.join(ON_CONFLICT)}.{near}")
 
 
 def _limit(task: Any, settings: Settings) -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery.app.task import get_actual_ignore_result
 from celery.canvas import maybe_signature
-from celery.exceptions import Ignore, Reject, Retry, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
 from steadybeat import telemetry
-from steadybeat.errors import LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.errors import LedgerUnavailable, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import memory
 from steadybeat.task.ending import Ending, Stop
 from steadybeat.task.progress import Progress
-from steadybeat.task.wording import as_json, line, stack
+from steadybeat.task.retrying import pause_seconds
+from steadybeat.task.wording import as_json, line, short, stack
 
 logger = telemetry.get_logger(__name__)
 
@@ -46,9 +48,14 @@ class Outcomes:
         self._binding: Any = None
         self.run: str = request.id
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
+        self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
         self.ending: Ending | None = task.app.steadybeat.ending
         self.progress = Progress(self)
+
+    def reach(self, point: str) -> None:
+        """End this process here if a test has armed the point."""
+        self._app.steadybeat.reach(point, self._task.name)
 
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:
         """Record success together with the runs that follow, and keep Celery from sending those itself.
@@ -60,11 +67,21 @@ class Outcomes:
             self._continue(diverted[-1], "it sent itself again", outcome="retried")
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
-        stored = as_json(result)
-        values: dict[str, Any] = {"result": stored, "next_runs": next_runs, "peak_memory_bytes": self._peak_bytes()}
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **values))
+        group_id = self._request.group if self._request.chord else None
+        ignored = group_id is None and get_actual_ignore_result(self._task, self._request)
+        ttl = self._task.key_ttl
+        facts: dict[str, Any] = {
+            "result": as_json(None if ignored else result),
+            "next_runs": next_runs,
+            "key_ttl_seconds": ttl and ttl.total_seconds(),
+            "part": group_id is not None,
+            "peak_memory_bytes": self._peak_bytes(),
+        }
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
+        if group_id is not None:
+            self._app.steadybeat.following.part_succeeded(group_id)
 
     def _next_runs(self, result: Any) -> list[NewRun]:
         request = self._request
@@ -79,18 +96,23 @@ class Outcomes:
                 following.apply_async((result,), chain=request.chain[:-1], **lineage)
         return runs
 
-    def try_again(self, retry: Retry, diverted: list[NewRun], error: BaseException | None = None) -> None:
-        """Record that another attempt follows, when and with what message."""
-        cause = error or retry.exc or retry
-        outcome = "timed_out" if isinstance(cause, SoftTimeLimitExceeded) else "retried"
-        if diverted:
-            self._continue(diverted[-1], f"retry: {line(cause)}", outcome=outcome, cause=cause)
-        else:
-            delay = float(self._task.default_retry_delay)
-            self._again(f"retry: {line(cause)}", outcome=outcome, cause=cause, delay_seconds=delay, retries=1)
+    def replaced_by(self, canvas: Any, runs: list[NewRun]) -> None:
+        """Record what takes the place of this task, where that is more than another task.
+
+        Args:
+            canvas: Its signature.
+            runs: Its first steps; a single task under the id of this run is recorded by `ignored`.
+        """
+        own = [run for run in runs if run.id == self.run]
+        if own:
+            self._continue(own[-1], f"replaced by {own[-1].message['headers']['task']}", outcome="succeeded")
+            return
+        reason = f"replaced by {canvas!r}"[:500]
+        self._write(lambda: self._ledger.replacing.replace(self.run, self.claimed.fence, reason=reason, runs=runs))
+        self._log("retried", reason=reason)
 
     def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
-        """Record a replacement, or that the task itself chose to have no effect."""
+        """Record that the task itself chose to have no effect, unless something takes its place."""
         if self._ended:
             return
         if diverted:
@@ -113,8 +135,12 @@ class Outcomes:
         self._again(reason, outcome="retried", cause=reject, delay_seconds=self.backoff_seconds(), retries=1)
         raise Ignore(reason)
 
-    def die(self, error: Exception) -> None:
+    def die(self, error: Exception, because: str = "") -> None:
         """Make a dead letter: nothing more is tried until a person asks for it.
+
+        Args:
+            error: What the attempt ended with.
+            because: Why nothing more is tried, beside the error itself.
 
         Raises:
             Ignore: The run was taken over, so this attempt decides nothing.
@@ -125,7 +151,8 @@ class Outcomes:
             self._log("stale", error=str(error))
             raise Ignore(str(error)) from error
         outcome = "timed_out" if isinstance(error, SoftTimeLimitExceeded) else "failed"
-        self._end(line(error), state="dead", outcome=outcome, cause=error)
+        reason = f"{line(error)}; {short(because)}" if because else line(error)
+        self._end(reason, state="dead", outcome=outcome, cause=error)
 
     def interrupted(self, stop: BaseException) -> None:
         """Hand the run back at once. A shutdown does not count against it; its own ``sys.exit()`` counts as a death.
@@ -153,18 +180,9 @@ class Outcomes:
         self._again(line(error), outcome="interrupted", cause=error, delay_seconds=self.backoff_seconds())
         raise Ignore(str(error)) from error
 
-    def may_be_tried_again(self, error: Exception) -> bool:
-        """Return whether this error is retried though the task does not say so; with ``autoretry_for`` it says."""
-        permanent = isinstance(error, Permanent | StaleAttempt) or bool(getattr(self._task, "autoretry_for", ()))
-        return not permanent and not terminate_handler_fired()
-
     def backoff_seconds(self) -> float:
-        """Return the pause before the next attempt: it doubles with each, less a random share of up to half."""
-        base = self._task.retry_backoff if isinstance(getattr(self._task, "retry_backoff", None), int | float) else 0
-        base = float(base) or self._settings.retry_backoff_seconds
-        longest = float(getattr(self._task, "retry_backoff_max", 0) or self._settings.retry_backoff_max_seconds)
-        pause = min(longest, base * 2.0 ** min(self._request.retries, 30))
-        return pause * random.uniform(0.5, 1.0) if getattr(self._task, "retry_jitter", True) else pause  # noqa: S311
+        """Return the pause before the next attempt, as the task says."""
+        return pause_seconds(self._task, self._request.retries)
 
     def _continue(self, message: NewRun, reason: str, *, outcome: str, cause: BaseException | None = None) -> None:
         values: dict[str, Any] = {
@@ -173,7 +191,6 @@ class Outcomes:
             "error": stack(cause),
             "outcome": outcome,
             "retry_count": int(message.message["headers"].get("retries") or 0),
-            "not_before": message.not_before,
             "changed": message,
             "peak_memory_bytes": self._peak_bytes(),
         }
@@ -189,6 +206,7 @@ class Outcomes:
         delay_seconds: float = 0.0,
         retries: int = 0,
         crashes: int = 0,
+        status: str | None = None,
     ) -> None:
         values: dict[str, Any] = {
             "fence": self.claimed.fence,
@@ -201,7 +219,7 @@ class Outcomes:
             "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
-        self._log("retried" if retries else "interrupted", error=cause, reason=reason)
+        self._log(status or ("retried" if retries else "interrupted"), error=cause, reason=reason)
 
     def _end(self, reason: str, *, state: str, outcome: str, cause: BaseException | None = None) -> None:
         values: dict[str, Any] = {
@@ -214,6 +232,10 @@ class Outcomes:
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
+        request = self._request
+        if request.errbacks or request.chain or request.chord:
+            request.errbacks = None  # a result backend of the app's own would send them as well
+            self._app.steadybeat.following.ended_badly(self.run)
 
     def _write(self, statement: Callable[[], bool]) -> None:
         """Write an outcome until it lands or is refused.
@@ -221,6 +243,7 @@ class Outcomes:
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
         """
+        self.reach("before_finish")
         landed = self._insist(statement) or self._insist(
             lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import functools
 from typing import Any
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
@@ -13,6 +13,10 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import unrecorded
+from steadybeat.task.classifying import Decision
+from steadybeat.task.retrying import decision_on, pause_seconds
+from steadybeat.task.wording import short, spoken
 
 logger = get_logger(__name__)
 
@@ -31,6 +35,12 @@ class SteadyRequest(Request):
     @property
     def _delivery_no(self) -> int:
         return int(self.request_dict.get("steadybeat_delivery") or 1)
+
+    def acknowledge(self) -> None:
+        """Tell Redis that the message is dealt with."""
+        if self._recorded:
+            self.app.steadybeat.reach("before_ack", self.name)
+        super().acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Record a hard time-out or a lost child; everything else the child has recorded itself."""
@@ -65,6 +75,7 @@ class SteadyRequest(Request):
             self._handed_back = Ledger.of(self.app).runs.try_again(
                 self.id,
                 instance=platform.instance,
+                delivery_no=self._delivery_no,
                 reason=reason,
                 error=None,
                 outcome="interrupted",
@@ -87,52 +98,64 @@ class SteadyRequest(Request):
 
     def _settle(self, error: Exception, exc_info: Any) -> None:
         self._settled = True
+        if self._already_revoked:
+            return  # on record since; the pool only learns of the child's end now
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
-            followed = self._try_again(error, timed_out)
+            unrecorded.record(self.app, self)
+            followed, reason = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
-            # Not acknowledged: Redis delivers it again, and the claim sorts it out.
+            # Nobody else would say so before its time limit has passed: its worker lives.
+            self.app.steadybeat.unrecorded.append(functools.partial(self._settle, error, exc_info))
             task_ready(self)
             logger.warning("outcome not recorded", extra={"run_id": self.id, "error": str(away)})
             return
         status = "timed_out" if timed_out else "lost"
-        telemetry.log_outcome(status, task=self.name, run_id=self.id, error=str(error))
+        telemetry.log_outcome(status, task=self.name, run_id=self.id, error=str(error), reason=reason)
         if followed:
             task_ready(self)
             self.acknowledge()
             self.send_event("task-retried", exception=repr(error), traceback="")
         elif exc_info is not None:
+            self._context.errbacks = None  # the ledger knows of them
             super().on_failure(exc_info)
         else:
             super().on_timeout(False, error.args[0] if error.args else 0)
 
-    def _try_again(self, error: Exception, timed_out: bool) -> bool:
-        """Return whether another attempt follows, or was recorded by somebody else; False: it is dead now."""
-        steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
-        retries = int(self.request_dict.get("retries") or 0)
-        limit = self.task.max_retries
-        outcome: dict[str, Any] = {
-            "instance": steadybeat.instance,
+    def _try_again(self, error: Exception, timed_out: bool) -> tuple[bool, str]:
+        """Return whether Celery is to see no failure, and what becomes of the run.
+
+        It sees none where another attempt follows, where the run was cancelled, and where somebody else has recorded
+        what became of it.
+        """
+        ledger, retries = Ledger.of(self.app), int(self.request_dict.get("retries") or 0)
+        happened = f"time limit of {error.args[0]:g} s exceeded" if timed_out else str(error) or repr(error)
+        decision = decision_on(self.task, error, retries) if timed_out else Decision("retry")
+        pause = pause_seconds(self.task, retries, decision)
+        bound = ledger.retries.bound(self.id, delay_seconds=pause)
+        because = str(bound) if bound is not None and decision.verdict != "cancel" else decision.because
+        reason = f"{happened}; {short(because)}" if because else happened
+        facts: dict[str, Any] = {
+            "instance": self.app.steadybeat.instance,
+            "delivery_no": self._delivery_no,
             "error": repr(error),
-            "reason": str(error) or repr(error),
+            "outcome": "timed_out" if timed_out else "lost",
         }
-        if timed_out:
-            outcome |= {"outcome": "timed_out", "reason": f"time limit of {error.args[0]:g} s exceeded"}
-            if limit is not None and retries >= limit:
-                return not runs.give_up(self.id, **outcome)
-        else:
-            outcome |= {"outcome": "lost"}
-        pause = steadybeat.settings.retry_backoff_seconds * 2.0 ** min(retries, 30)
-        landed = runs.try_again(
+        state = {"dead": "dead", "cancel": "cancelled"}.get(decision.verdict, "dead" if bound is not None else None)
+        if state is not None and ledger.runs.give_up(self.id, state=state, reason=reason, **facts):
+            return state == "cancelled", reason
+        reason = f"retry in {spoken(pause)}: {reason}"
+        landed = state is None and ledger.runs.try_again(
             self.id,
-            **outcome,
-            retry_count=retries + timed_out,
+            **facts,
+            reason=reason,
+            retry_count=retries + (timed_out and decision.verdict == "retry"),
             crashes=int(not timed_out),
-            delay_seconds=min(pause, steadybeat.settings.retry_backoff_max_seconds) * random.uniform(0.5, 1.0),  # noqa: S311
+            delay_seconds=pause,
         )
-        if not landed and runs.waits_for(self.id, self._delivery_no):
-            runs.send_through_outbox([self.id], "rescue")  # it died before its claim
-        return True
+        if not landed and ledger.retries.waits_for(self.id, self._delivery_no):
+            ledger.runs.send_through_outbox([self.id], "rescue")  # it died before its claim
+        return True, reason if landed else happened
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Record that a person, or an ``expires``, ended the run."""
@@ -144,7 +167,9 @@ class SteadyRequest(Request):
         steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
-            if not runs.give_up(self.id, instance=steadybeat.instance, error=reason, outcome="cancelled", **ending):
+            unrecorded.record(self.app, self)
+            ours = {"instance": steadybeat.instance, "delivery_no": self._delivery_no}
+            if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
                 runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})

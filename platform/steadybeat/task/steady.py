@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import functools
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,18 +12,21 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
-from steadybeat.errors import LedgerUnavailable
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
+from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
 from steadybeat.task.ending import Stop
 from steadybeat.task.iterating import Iterating
 from steadybeat.task.options import OPTIONS, check
+from steadybeat.task.replacing import Replacing
+from steadybeat.task.retrying import PastAutoretry
 
-logger = logging.getLogger(__name__)
+ERROR_CALLBACK = "steadybeat_failed"
+"""Header of a message: its task is an error callback."""
 
 
-class SteadyTask(Iterating, Effects, Task):
+class SteadyTask(Iterating, Effects, Replacing, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -33,6 +37,14 @@ class SteadyTask(Iterating, Effects, Task):
         severity: ``info``, ``warning``, ``error`` or ``critical``: how bad it is when it does not run.
         depends_on: Names of what it needs to work.
         key_template: The idempotency key of a run, over the names of its arguments: ``"sale:{sale_id}"``.
+        classify: What its errors mean: called with an error, it answers with ``Transient``, ``Permanent``, ``Snooze``
+            or ``Cancel``, as a class or an instance, or with None where it has no opinion. It must be quick.
+        retry_for: No attempt begins later than this after the first one; a retry that would makes a dead letter.
+            With it ``max_retries`` may be None.
+        key_ttl: How long after a success the idempotency key keeps other runs from having the same effect; as long as
+            the ledger remembers it by default.
+        on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
+            that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
         memory_limit: How many bytes its process may take at the peak of an attempt. One that took more is logged,
             and replaced when the attempt has ended.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
@@ -60,6 +72,10 @@ class SteadyTask(Iterating, Effects, Task):
     severity: str = "error"
     depends_on: Sequence[str] = ()
     key_template: str | None = None
+    classify: Classifier | None = None
+    retry_for: timedelta | None = None
+    key_ttl: timedelta | None = None
+    on_conflict: str = "skip"
     memory_limit: int | None = None
     recorded: bool = True
     schedule: Rule | None = None
@@ -77,7 +93,7 @@ class SteadyTask(Iterating, Effects, Task):
     def on_bound(cls, app: Any) -> None:
         """Check the task's options as soon as its app is known."""
         super().on_bound(app)
-        if cls.name and not cls.name.startswith("celery."):
+        if cls.name:
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
@@ -99,7 +115,7 @@ class SteadyTask(Iterating, Effects, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
-                result = None if claim.effect_done else self._work(*args, **kwargs)
+                result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Stop as stop:
             attempt.stopped(stop)
@@ -114,7 +130,7 @@ class SteadyTask(Iterating, Effects, Task):
             attempt.ignored(ignore, diverted)
             raise
         except Exception as error:
-            self._fail(attempt, error)
+            attempt.fail(error)
             raise
         except BaseException as stop:
             attempt.interrupted(stop)
@@ -124,24 +140,50 @@ class SteadyTask(Iterating, Effects, Task):
     def _work(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
         call = super().__call__
-        return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
+        if self.request.get(ERROR_CALLBACK):
+            args = self.app.steadybeat.following.arguments(self, args, kwargs)
+        try:
+            return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
+        except PastAutoretry as passed:
+            error, self.request.steadybeat_attempt.decision = passed.error, passed.decision
+        raise error
 
-    def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Have a failed attempt followed by another, or make a dead letter; Celery sees `error` or a `Retry`."""
-        if isinstance(error, LedgerUnavailable):
-            attempt.ledger_away(error)
-        if attempt.may_be_tried_again(error):
-            with attempt.working() as diverted:
-                try:
-                    self.retry(exc=error, countdown=attempt.backoff_seconds())
-                except Retry as retry:
-                    attempt.try_again(retry, diverted, error)
-                    raise
-                except Reject as refused:  # it cannot be sent again: wrong arguments, for one
-                    logger.warning("not tried again", extra={"error": str(refused.reason)})
-                except Exception as last:  # noqa: BLE001 - retry() raises this once the retries are used up
-                    error = last
-        attempt.die(error)
+    def retry(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask for another attempt, as Celery's ``retry()`` does; where no retry is left, the run is dead."""
+        try:
+            return super().retry(*args, **kwargs)
+        except (Retry, Reject):
+            raise
+        except Exception:
+            if self._attempt is not None:
+                self._attempt.gave_up = True
+            raise
+
+    @property
+    def _orig_run(self) -> Any:
+        """The task's own code where ``autoretry_for`` stands around it; Celery sets it, and calls it by this name.
+
+        What is said of an error by itself, or by a classifier, is said before ``autoretry_for`` sees it.
+        """
+        own = self.__dict__.get("_orig_run")
+        if own is None:
+            raise AttributeError("_orig_run")
+        return own if self._attempt is None else functools.partial(self._before_autoretry, own)
+
+    @_orig_run.setter
+    def _orig_run(self, run: Any) -> None:
+        self.__dict__["_orig_run"] = run
+
+    def _before_autoretry(self, run: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return run(*args, **kwargs)
+        except (Ignore, Retry, Reject):
+            raise
+        except Exception as error:
+            speaks, decision = self.request.steadybeat_attempt.speaks_before_autoretry(error)
+            if not speaks:
+                raise
+            raise PastAutoretry(error, decision) from error
 
 
 class Innermost(Task):
@@ -163,6 +205,6 @@ def steady(base: type[Task]) -> type[Task]:
     """
     if issubclass(base, SteadyTask):
         return base
-    said = {name: getattr(base, name) for name in OPTIONS if hasattr(base, name)}
+    said = {name: inspect.getattr_static(base, name) for name in OPTIONS if hasattr(base, name)}
     own = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
     return type(base.__name__, (SteadyTask, base, Innermost), own | said)

@@ -17,6 +17,7 @@ EVENTS: dict[str, tuple[str, int]] = {
     "failed": ("run failed", logging.ERROR),
     "timed_out": ("run timed out", logging.ERROR),
     "lost": ("run lost", logging.ERROR),
+    "snoozed": ("run snoozed", logging.INFO),
     "interrupted": ("run interrupted", logging.WARNING),
     "cancelled": ("run cancelled", logging.WARNING),
     "skipped": ("run skipped", logging.INFO),

@@ -1,0 +1,1 @@
+"""What fails, by the service that it belongs to."""
