@@ -12,7 +12,9 @@
     │   ├── SchemaTooOld          migrations are missing
     │   └── ResultNotStored       the run has succeeded, and what it gave back was not kept
     ├── BrokerUnavailable         Redis does not answer
+    ├── LocksUnavailable          most of the Redis servers that keep the locks do not answer
     ├── StaleAttempt              another attempt holds the run by now
+    ├── LockLost                  another run holds the lock by now
     └── TaskError                 raised by a task, to say what becomes of its run
         ├── Transient             try again
         │   └── NotSent           an external effect that has certainly not been asked for
@@ -108,8 +110,16 @@ class BrokerUnavailable(SteadybeatError):
     """The broker's Redis does not answer."""
 
 
+class LocksUnavailable(SteadybeatError):
+    """The Redis servers that keep the locks do not answer."""
+
+
 class StaleAttempt(SteadybeatError):
     """Another attempt holds this run by now; nothing of this one may be committed."""
+
+
+class LockLost(SteadybeatError):
+    """Another run has taken the lock of this attempt since; nothing of this one may be committed."""
 
 
 class TaskError(SteadybeatError):

@@ -10,7 +10,6 @@ whether that commits.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,8 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.joining import joined
 from steadybeat.ledger.rows import NewRun
+from steadybeat.locks import turns_of
+from steadybeat.template import filled
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +205,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     not_before, headers["eta"] = _instant("eta", headers.get("eta")), None
     deadline, headers["expires"] = _instant("expires", headers.get("expires")), None
     options.pop("expiration", None)
+    turns_of(task, args, kwargs)  # a lock whose name the arguments do not say is refused here, not in a worker
     queue = options.get("queue") or app.conf.task_default_queue
     priority = options.get("priority")
     queue = queue if isinstance(queue, str) else queue.name
@@ -240,18 +242,7 @@ def _checked_id(task_id: str) -> str:
 
 
 def _templated_key(task: Any, args: Any, kwargs: Any) -> str | None:
-    template = getattr(task, "key_template", None)
-    if not template:
-        return None
-    try:
-        bound = inspect.signature(task.run).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return str(template).format(**bound.arguments)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{task.name}: key_template={template!r} does not fit the arguments {args!r} {kwargs!r}: {error}.",
-            key_template=template,
-        ) from error
+    return filled(task, "key_template", args, kwargs) if getattr(task, "key_template", None) else None
 
 
 def _encoded(name: str, body: Any) -> str:

@@ -24,6 +24,7 @@ duplicates      what was turned away, and why
 sharing         runs that get the result of another
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
+turns           who took a lock last, and who waits for one
 instances       who is alive
 foreign         what could not be read
 dead            what has given up, and waits for a person
@@ -61,6 +62,7 @@ from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
+from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
 
 __all__ = ["Instance", "Ledger", "SchemaStatus"]
@@ -92,6 +94,7 @@ class Ledger:
         self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
+        self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
         self.dead = Dead(self.database)

@@ -287,10 +287,22 @@ outbox = Table(
     Column("run", Uuid, nullable=False),
     Column("delivery_no", Integer, nullable=False),
     Column("reason", Text, nullable=False),
-    _one_of("reason", ("retry", "rescue", "delayed", "rerun", "transactional", "callback")),
+    Column("waits_for", Text, comment="kind and name of the lock that the run waits for"),
+    _one_of("reason", ("retry", "rescue", "delayed", "rerun", "transactional", "callback", "lock")),
     UniqueConstraint("run", "delivery_no", name="outbox_delivery"),
 )
 Index("outbox_publish_at", outbox.c.publish_at)
+Index("outbox_waits_for", outbox.c.waits_for, postgresql_where=text("waits_for IS NOT NULL"))
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("name", Text, primary_key=True, comment="kind and name of a lock: lock:sale:7"),
+    Column("place", Integer, primary_key=True, comment="from 0; which of its places"),
+    Column("run", Uuid, nullable=False, comment="who took it last, whether or not it was given back since"),
+    Column("fence", BigInteger, nullable=False, comment="of the attempt that took it; no other commits an effect"),
+    Column("taken_at", _INSTANT, nullable=False, server_default=_NOW),
+)
 
 instances = Table(
     "instances",

@@ -16,12 +16,13 @@ from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import memory, unrecorded
 from steadybeat.task.failing import Failing
+from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
 
 logger = telemetry.get_logger(__name__)
 
 
-class Attempt(Failing):
+class Attempt(Turns, Failing):
     """One try of a run."""
 
     def __init__(self, task: Any, request: Any) -> None:

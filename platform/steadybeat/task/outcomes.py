@@ -15,7 +15,7 @@ from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
 from steadybeat import telemetry
-from steadybeat.errors import LedgerUnavailable, StaleAttempt
+from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import memory
@@ -171,8 +171,10 @@ class Outcomes:
         else:
             self._again(stop.reason, outcome=stop.outcome, cause=None)
 
-    def ledger_away(self, error: LedgerUnavailable) -> None:
-        """Hand the run back because the ledger did not answer while it worked; that does not count against it.
+    def hand_back(self, error: LedgerUnavailable | LockLost) -> None:
+        """Hand the run back: the ledger did not answer while it worked, or its lock was another's by then.
+
+        That does not count against it.
 
         Raises:
             Ignore: Always.

@@ -45,6 +45,14 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
             the ledger remembers it by default.
         on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
             that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
+        lock: No two attempts that hold the same lock work at a time, of this task or of another: a name over the names
+            of its arguments, ``"account:{account_id}"``; True: one of its own.
+        concurrency: So many attempts of the task work at a time, over all workers.
+        concurrency_key: The bound is not the task's but that of a key over the names of its arguments:
+            ``"tenant:{tenant_id}"``.
+        on_locked: A run that cannot have its lock, or whose bound is reached, waits (``"wait"``, the default): it gives
+            its worker back and asks again a moment later, however often; or it is cancelled (``"skip"``), unless an
+            attempt of it has begun before. So does one whose lock cannot be asked for because Redis is away.
         memory_limit: How many bytes its process may take at the peak of an attempt. One that took more is logged,
             and replaced when the attempt has ended.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
@@ -76,6 +84,10 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
     retry_for: timedelta | None = None
     key_ttl: timedelta | None = None
     on_conflict: str = "skip"
+    lock: str | bool | None = None
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    on_locked: str | None = None
     memory_limit: int | None = None
     recorded: bool = True
     schedule: Rule | None = None
@@ -115,6 +127,7 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
+                attempt.take_turns(args, kwargs)
                 result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Stop as stop:
@@ -135,6 +148,8 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
         except BaseException as stop:
             attempt.interrupted(stop)
             raise
+        finally:
+            attempt.leave_turns()
         return result
 
     def _work(self, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords, dead letters."""
+"""Survival: progress and checkpoints, results of steps, deadlines, duplicates, chords, turns, dead letters."""
 
 from __future__ import annotations
 
@@ -122,6 +122,29 @@ CREATE TABLE steadybeat.groups (
 COMMENT ON COLUMN steadybeat.groups.result IS 'what GroupResult.save() keeps: ids in Celery''s form';
 """
 
+TURNS = """
+CREATE TABLE steadybeat.turns (
+    name     text NOT NULL,
+    place    integer NOT NULL,
+    run      uuid NOT NULL,
+    fence    bigint NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, place)
+);
+COMMENT ON COLUMN steadybeat.turns.name IS 'kind and name of a lock: lock:sale:7';
+COMMENT ON COLUMN steadybeat.turns.place IS 'from 0; which of its places';
+COMMENT ON COLUMN steadybeat.turns.run IS 'who took it last, whether or not it was given back since';
+COMMENT ON COLUMN steadybeat.turns.fence IS 'of the attempt that took it; no other commits an effect';
+
+ALTER TABLE steadybeat.outbox
+    ADD COLUMN waits_for text,
+    DROP CONSTRAINT reason_is_known,
+    ADD CONSTRAINT reason_is_known
+        CHECK (reason IN ('retry', 'rescue', 'delayed', 'rerun', 'transactional', 'callback', 'lock'));
+COMMENT ON COLUMN steadybeat.outbox.waits_for IS 'kind and name of the lock that the run waits for';
+CREATE INDEX outbox_waits_for ON steadybeat.outbox (waits_for) WHERE waits_for IS NOT NULL;
+"""
+
 # A million rows that wait are no reason to leave ten thousand dead ones before them.
 DELIVERY = """
 ALTER TABLE steadybeat.outbox SET (
@@ -140,6 +163,7 @@ def upgrade() -> None:
     op.execute(KEYS)
     op.execute(CHORDS)
     op.execute(RESULTS)
+    op.execute(TURNS)
     op.execute(DELIVERY)
 
 
