@@ -57,7 +57,7 @@ def test_a_claim_on_a_connection_that_breaks_at_its_commit_is_granted_once(ledge
             return execute("SELECT 1")
 
     ledger.database._express._cursor = Breaks()  # type: ignore[assignment]
-    found = claim(ledger, run, worker)
+    found = asked(ledger, run, worker, str(uuid.uuid4()))
 
     assert (found.verdict, found.attempt) == ("claimed", 1)
     assert ledger.runs.finish(run.id, found.fence, result=None)
