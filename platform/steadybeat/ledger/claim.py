@@ -102,7 +102,7 @@ CLAIM = Prepared(
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
                retry_until = coalesce(
                    r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL, replaced_at = NULL
           FROM key
          WHERE r.id = :run
         RETURNING r.attempt_count

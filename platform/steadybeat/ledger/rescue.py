@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.runs import FAILED
+from steadybeat.ledger.failing import FAILED
 from steadybeat.settings import Settings
 
 _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"
