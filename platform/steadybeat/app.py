@@ -22,6 +22,7 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
     from steadybeat.locks import Places
@@ -37,6 +38,7 @@ class Steadybeat:
         instance: Id of this process, and of the pool processes that it forks.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        ending: Whether this worker ends; None in another process.
         unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
@@ -47,6 +49,7 @@ class Steadybeat:
         self.instance = str(uuid.uuid4())
         self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
+        self.ending: Any = None
         self.unrecorded: deque[Callable[[], None]] = deque()
         self._crash_points = crashpoints.armed(settings)
 
@@ -79,6 +82,13 @@ class Steadybeat:
         from steadybeat.delivery import Rescuer
 
         return Rescuer(self._app)
+
+    @functools.cached_property
+    def following(self) -> Following:
+        """Writes what follows the end of runs: the bodies of chords, and error callbacks."""
+        from steadybeat.canvas import Following
+
+        return Following(self._app)
 
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
@@ -191,6 +201,8 @@ class Steadybeat:
         refuse_unfit_locks(self._app)
 
 
+_SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
+
 _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
     "redbeat.", "redbeat:", "redbeat.schedulers.", "redbeat.schedulers:",
 ))  # fmt: skip
@@ -269,8 +281,8 @@ def _adopt_task_class(app: Any) -> None:
 
 
 def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-    """Make a steady task, whatever its base class; Celery's own tasks keep Celery's."""
-    if (name or "").startswith("celery."):
+    """Make a steady task, whatever its base class; of Celery's own tasks those that canvas sends."""
+    if (name or "").startswith("celery.") and name not in _SENT_BY_CANVAS:
         base = base or app.subclass_with_self(
             "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
         )
@@ -339,13 +351,13 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
+        "result_backend": "steadybeat.canvas:LedgerBackend",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         "worker_prefetch_multiplier": 1,
         "worker_soft_shutdown_timeout": 8.0,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_send_task_events": True,
         "worker_detect_quorum_queues": False,
         "worker_consumer": "steadybeat.task:SteadyConsumer",
@@ -355,6 +367,8 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "beat_remote_control_max_tick_age": 5 * settings.health_seconds,
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
+    if conf.result_backend:  # also by `celery --result-backend`
+        del defaults["result_backend"]
     for key, value in defaults.items():
         if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value

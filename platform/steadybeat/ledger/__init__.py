@@ -9,8 +9,14 @@ interventions   what people do to schedules and fires
 joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
+progress        how far runs have come, and whether they may go on
 fires           written ahead, due, marked
+recording       how a run is written
 runs            recorded, claimed, finished
+failing         what a run that ends badly means for others
+chords          what follows runs that belong together
+replacing       runs that go on as the last step of a canvas
+results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
@@ -34,6 +40,7 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
+from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.duplicates import Duplicates
@@ -44,8 +51,11 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
+from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
@@ -78,6 +88,10 @@ class Ledger:
         self.duplicates = Duplicates(self.database)
         self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
+        self.progress = Progress(self.database, settings)
+        self.chords = Chords(self.database, self.runs)
+        self.replacing = Replacing(self.database)
+        self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.turns = Turns(self.database)

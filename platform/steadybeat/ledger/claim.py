@@ -41,7 +41,7 @@ CLAIM = Prepared(
             WHEN delivery_no > :delivery_no THEN 'superseded'
             -- the answer to this very claim was lost on its way
             WHEN state = 'running' AND claim_id = :claim_id AND NOT lapsed THEN 'mine'
-            WHEN held AND claim_id IS DISTINCT FROM :claim_id THEN 'running'
+            WHEN held AND coalesce(claim_id <> :claim_id, true) THEN 'running'
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
@@ -102,7 +102,7 @@ CLAIM = Prepared(
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
                retry_until = coalesce(
                    r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL, replaced_at = NULL
           FROM key
          WHERE r.id = :run
         RETURNING r.attempt_count
@@ -126,7 +126,7 @@ CLAIM = Prepared(
     SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
                AS verdict, j.id AS run,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
-           j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
+           j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for, j.cancel_reason,
            j.correlation_id, j.retry_count, j.deadline, j.retry_until, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
@@ -172,7 +172,7 @@ def judge(row: Any) -> Claim:
         "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
         "superseded": f"delivery {row.delivery_no} was sent since",
         "running": "another attempt has a live lease",
-        "cancelled": "it was cancelled before it started",
+        "cancelled": row.cancel_reason or "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
         "exhausted": f"no attempt may begin after {row.retry_until}, when retry_for has passed",

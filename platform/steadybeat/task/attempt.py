@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 
 from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task import unrecorded
+from steadybeat.task import memory, unrecorded
 from steadybeat.task.failing import Failing
 from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
@@ -35,8 +35,11 @@ class Attempt(Turns, Failing):
 
         Raises:
             Ignore: This delivery is not to be worked on; why is in the log and in the ledger.
+            Reject: The worker ends, and gives its message back.
             Permanent: It is a dead letter now: too many workers died under it, or it is too late for another attempt.
         """
+        if self.ending is not None and self.ending.begun:
+            raise Reject("the worker ends", requeue=True)
         try:
             found = self._insist(self._claim_while_alive, shielded=False)
         except SoftTimeLimitExceeded:
@@ -45,10 +48,12 @@ class Attempt(Turns, Failing):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            memory.begin()
             self.reach("after_claim")
             return found
         end = self._turn_away(found)
         if end is not None and end["state"] == "dead":
+            self._request.errbacks = None  # the ledger knows of them
             raise Permanent(found.detail)
         raise Ignore(found.detail)
 
@@ -106,6 +111,8 @@ class Attempt(Turns, Failing):
             facts: dict[str, Any] = {"reason": reason, "result": holder.result, "next_runs": next_runs}
             self._insist(lambda: sharing.answer(self.run, delivery_no=self.delivery_no, **facts))
             self._log("duplicate", reason=reason, **self._counted(found))
+            if self._request.chord:
+                self._app.steadybeat.following.part_succeeded(self._request.group)
             raise Ignore(reason)
         if other is None or (holder is not None and holder.finished_at is None):
             reason = f"waits for the result of run {other or 'unknown yet'}, which has its key"
@@ -147,9 +154,15 @@ class Attempt(Turns, Failing):
 
     @contextmanager
     def working(self) -> Iterator[list[NewRun]]:
-        """Divert what the task sends under its own id (a retry, a replacement) while the block runs."""
+        """Divert what the task sends under its own id (a retry, a replacement) while the block runs.
+
+        However it ends, the ledger is told how far it came.
+        """
         with self._app.amqp.diverting(self.run) as diverted:
-            yield diverted
+            try:
+                yield diverted
+            finally:
+                self.progress.flush()
 
     def before(self, *, succeeded: bool) -> datetime | None:
         """Return the nominal time of the fire before this run's own, or of the latest that succeeded."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery.app.task import get_actual_ignore_result
 from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
@@ -17,6 +18,9 @@ from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import memory
+from steadybeat.task.ending import Ending, Stop
+from steadybeat.task.progress import Progress
 from steadybeat.task.retrying import pause_seconds
 from steadybeat.task.wording import as_json, line, short, stack
 
@@ -37,7 +41,7 @@ class Outcomes:
         self._task = task
         self._app = task.app
         self._request = request
-        self._ledger = Ledger.of(task.app)
+        self._ledger = self.ledger = Ledger.of(task.app)
         self._settings = self._ledger.settings
         self._started = time.monotonic()
         self._ended = False
@@ -46,6 +50,8 @@ class Outcomes:
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
         self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
+        self.ending: Ending | None = task.app.steadybeat.ending
+        self.progress = Progress(self)
 
     def reach(self, point: str) -> None:
         """End this process here if a test has armed the point."""
@@ -61,12 +67,21 @@ class Outcomes:
             self._continue(diverted[-1], "it sent itself again", outcome="retried")
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
-        stored = as_json(result)
+        group_id = self._request.group if self._request.chord else None
+        ignored = group_id is None and get_actual_ignore_result(self._task, self._request)
         ttl = self._task.key_ttl
-        facts = {"next_runs": next_runs, "key_ttl_seconds": ttl and ttl.total_seconds()}
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, **facts))
+        facts: dict[str, Any] = {
+            "result": as_json(None if ignored else result),
+            "next_runs": next_runs,
+            "key_ttl_seconds": ttl and ttl.total_seconds(),
+            "part": group_id is not None,
+            "peak_memory_bytes": self._peak_bytes(),
+        }
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
+        if group_id is not None:
+            self._app.steadybeat.following.part_succeeded(group_id)
 
     def _next_runs(self, result: Any) -> list[NewRun]:
         request = self._request
@@ -81,8 +96,23 @@ class Outcomes:
                 following.apply_async((result,), chain=request.chain[:-1], **lineage)
         return runs
 
+    def replaced_by(self, canvas: Any, runs: list[NewRun]) -> None:
+        """Record what takes the place of this task, where that is more than another task.
+
+        Args:
+            canvas: Its signature.
+            runs: Its first steps; a single task under the id of this run is recorded by `ignored`.
+        """
+        own = [run for run in runs if run.id == self.run]
+        if own:
+            self._continue(own[-1], f"replaced by {own[-1].message['headers']['task']}", outcome="succeeded")
+            return
+        reason = f"replaced by {canvas!r}"[:500]
+        self._write(lambda: self._ledger.replacing.replace(self.run, self.claimed.fence, reason=reason, runs=runs))
+        self._log("retried", reason=reason)
+
     def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
-        """Record a replacement, or that the task itself chose to have no effect."""
+        """Record that the task itself chose to have no effect, unless something takes its place."""
         if self._ended:
             return
         if diverted:
@@ -134,6 +164,13 @@ class Outcomes:
             reason = "it ended its own process" if own else "interrupted by a shutdown"
             self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
 
+    def stopped(self, stop: Stop) -> None:
+        """Record that the attempt ended between two items: its run was cancelled, or is handed back at once."""
+        if stop.outcome == "cancelled":
+            self._end(stop.reason, state="cancelled", outcome="cancelled")
+        else:
+            self._again(stop.reason, outcome=stop.outcome, cause=None)
+
     def hand_back(self, error: LedgerUnavailable | LockLost) -> None:
         """Hand the run back: the ledger did not answer while it worked, or its lock was another's by then.
 
@@ -156,8 +193,8 @@ class Outcomes:
             "error": stack(cause),
             "outcome": outcome,
             "retry_count": int(message.message["headers"].get("retries") or 0),
-            "not_before": message.not_before,
             "changed": message,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log("retried", error=cause, reason=reason)
@@ -181,6 +218,7 @@ class Outcomes:
             "retry_count": self._request.retries + retries,
             "delay_seconds": delay_seconds,
             "crashes": crashes,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log(status or ("retried" if retries else "interrupted"), error=cause, reason=reason)
@@ -192,9 +230,14 @@ class Outcomes:
             "error": stack(cause) or reason,
             "outcome": outcome,
             "state": state,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
+        request = self._request
+        if request.errbacks or request.chain or request.chord:
+            request.errbacks = None  # a result backend of the app's own would send them as well
+            self._app.steadybeat.following.ended_badly(self.run)
 
     def _write(self, statement: Callable[[], bool]) -> None:
         """Write an outcome until it lands or is refused.
@@ -231,7 +274,20 @@ class Outcomes:
             threading.Event().wait(pause)
             pause = min(2.0, pause * 2)
 
+    def insist(self, ask: Callable[[Ledger], _Answer]) -> _Answer:
+        """Ask the ledger until it answers."""
+        return self._insist(lambda: ask(self._ledger), shielded=False)
+
+    def _peak_bytes(self) -> int:
+        """Return the most memory that this attempt's process took; one that took too much is replaced."""
+        peak, limit = memory.peak_bytes(), self._task.memory_limit
+        if limit is not None and peak > limit:
+            memory.replace_process()
+            facts = {"run_id": self.run, "task": self._task.name}
+            logger.warning("memory limit exceeded", extra={**facts, "peak_bytes": peak, "limit_bytes": limit})
+        return peak
+
     def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
-        telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
+        telemetry.log_outcome(status, time.monotonic() - self._started, items=self.progress.done, error=error, **facts)

@@ -16,11 +16,17 @@ from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
+from steadybeat.task.ending import Stop
+from steadybeat.task.iterating import Iterating
 from steadybeat.task.options import OPTIONS, check
+from steadybeat.task.replacing import Replacing
 from steadybeat.task.retrying import PastAutoretry
 
+ERROR_CALLBACK = "steadybeat_failed"
+"""Header of a message: its task is an error callback."""
 
-class SteadyTask(Effects, Task):
+
+class SteadyTask(Iterating, Effects, Replacing, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -47,6 +53,8 @@ class SteadyTask(Effects, Task):
         on_locked: A run that cannot have its lock, or whose bound is reached, waits (``"wait"``, the default): it gives
             its worker back and asks again a moment later, however often; or it is cancelled (``"skip"``), unless an
             attempt of it has begun before. So does one whose lock cannot be asked for because Redis is away.
+        memory_limit: How many bytes its process may take at the peak of an attempt. One that took more is logged,
+            and replaced when the attempt has ended.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -80,6 +88,7 @@ class SteadyTask(Effects, Task):
     concurrency: int | None = None
     concurrency_key: str | None = None
     on_locked: str | None = None
+    memory_limit: int | None = None
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -96,7 +105,7 @@ class SteadyTask(Effects, Task):
     def on_bound(cls, app: Any) -> None:
         """Check the task's options as soon as its app is known."""
         super().on_bound(app)
-        if cls.name and not cls.name.startswith("celery."):
+        if cls.name:
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
@@ -121,6 +130,9 @@ class SteadyTask(Effects, Task):
                 attempt.take_turns(args, kwargs)
                 result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
+        except Stop as stop:
+            attempt.stopped(stop)
+            raise Ignore(stop.reason) from None
         except Retry as retry:
             attempt.try_again(retry, diverted)
             raise
@@ -143,6 +155,8 @@ class SteadyTask(Effects, Task):
     def _work(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
         call = super().__call__
+        if self.request.get(ERROR_CALLBACK):
+            args = self.app.steadybeat.following.arguments(self, args, kwargs)
         try:
             return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
         except PastAutoretry as passed:
