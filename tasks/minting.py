@@ -148,6 +148,7 @@ def send_once(db_engine: sa.Engine, wanted: Mint) -> dict[str, Any]:
     """Have a token minted unless the ticket has one, and unless another request for it may still be done.
 
     Raises:
+        Permanent: The ticket has a token that the provider does not know.
         Refused: The provider refuses it; that is written down, so that it is not ordered again.
         Snooze: Another request for this ticket may still be done.
         Transient: The provider did not answer, or says to come back later.
@@ -155,11 +156,14 @@ def send_once(db_engine: sa.Engine, wanted: Mint) -> dict[str, Any]:
     with db_engine.begin() as db:
         valid_until = begin(db, wanted)
     try:
-        if (token := gateway.token_of(wanted.ticket_id)) is not None:
-            return token
-    except Transient:
+        token = gateway.token_of(wanted.ticket_id)
+    except Transient as error:
         give_back(db_engine, wanted, valid_until)
-        raise
+        raise gateway.NotDone(str(error), after=error.after) from error
+    if token is not None:
+        return token
+    if valid_until is None:
+        raise Permanent(f"ticket {wanted.ticket_id}: has a token, which the provider does not know")
     try:
         return gateway.mint(wanted.ticket_id, wanted.wallet, valid_until)
     except gateway.NotDone:
@@ -171,8 +175,8 @@ def send_once(db_engine: sa.Engine, wanted: Mint) -> dict[str, Any]:
         raise
 
 
-def begin(db: sa.Connection, wanted: Mint) -> datetime:
-    """Take the only turn to send, which is over after `valid_until`; return that.
+def begin(db: sa.Connection, wanted: Mint) -> datetime | None:
+    """Take the only turn to send, which is over after `valid_until`; return that, or None where nothing is to be sent.
 
     The unique ticket decides between two that ask at once. Nothing may be sent before this is committed.
 
@@ -188,14 +192,14 @@ def begin(db: sa.Connection, wanted: Mint) -> datetime:
         where=sa.and_(rows.state != "minted", rows.valid_until + MARGIN < sa.func.clock_timestamp()),
     )
     valid_until = db.scalar(turn.returning(rows.valid_until))
-    if valid_until is None:
-        raise Snooze(
-            _rest(db, wanted.ticket_id) or MARGIN, f"ticket {wanted.ticket_id}: another attempt may be sending"
-        )
-    return _utc(valid_until)
+    if valid_until is not None:
+        return _utc(valid_until)
+    if db.scalar(sa.select(rows.state).where(rows.ticket_id == wanted.ticket_id)) == "minted":
+        return None
+    raise Snooze(_rest(db, wanted.ticket_id) or MARGIN, f"ticket {wanted.ticket_id}: another attempt may be sending")
 
 
-def give_back(db_engine: sa.Engine, wanted: Mint, valid_until: datetime) -> None:
+def give_back(db_engine: sa.Engine, wanted: Mint, valid_until: datetime | None) -> None:
     """Give up a turn in which nothing was sent, or nothing was done: the next attempt need not wait for its end."""
     with db_engine.begin() as db:
         db.execute(

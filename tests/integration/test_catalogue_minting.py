@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from steadybeat import Permanent, Snooze, Transient
 from tasks import app, gateway, market, minting
+from tasks.provider_book import Book
 from tasks.provider_server import Provider
 from tests.eventually import eventually
 from tests.integration.marketplace import NOW, add_account, add_order
@@ -148,6 +149,23 @@ def test_a_wallet_that_the_provider_refuses_is_not_ordered_again(
 
     assert "is no wallet's address" in row_of(market_engine, market.mints).reason
     assert list(minting.unminted(market_engine)) == []
+
+
+def test_a_ticket_that_is_minted_again_by_hand_keeps_its_token(
+    market_engine: sa.Engine, provider: Provider, book: Path, ticket: int
+) -> None:
+    wanted = wanted_of(market_engine, ticket)
+    token = minting.send_once(market_engine, wanted)
+    with market_engine.begin() as db:
+        minting.record_minted(db, wanted, token)
+
+    assert minting.send_once(market_engine, wanted) == token
+    assert [token] == rows_of(book, "tokens")
+    book.unlink()  # a provider that has forgotten is a case for a person
+    provider.book = Book(book)
+    with pytest.raises(Permanent, match="has a token, which the provider does not know"):
+        minting.send_once(market_engine, wanted)
+    provider.book.close()
 
 
 def test_only_seats_sold_to_somebody_with_a_wallet_get_a_token(market_engine: sa.Engine) -> None:

@@ -46,9 +46,7 @@ def test_show_tells_everything_but_secrets(app: Any, run: Run, instance: str) ->
     assert "hunter2" not in text + json.dumps(shown)
 
 
-def test_show_counts_what_was_turned_away_and_names_the_steps(
-    app: Any, book: Ledger, run: Run, instance: str
-) -> None:
+def test_show_counts_what_was_turned_away_and_names_the_steps(app: Any, book: Ledger, run: Run, instance: str) -> None:
     sent = charged(app, instance, 7, idempotency_key="sale:7")
     fence = book.database.execute(sa.text("SELECT fence FROM steadybeat.processed_keys"))[0].fence
     holder = Holder(task="shop.billing.charge", key="sale:7", run=sent, fence=fence)
