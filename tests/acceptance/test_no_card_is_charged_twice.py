@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.integration.marketplace import add, add_account, add_order, marketpla
 from tests.integration.payments import rows_of
 
 ROOT = Path(__file__).parents[2]
-PAYMENT_COUNT = 24
+PAYMENT_COUNT = 32
 TICKET_COUNT = 6
 KILL_COUNT = 8
 CARDS = ("visa-1", "visa-2", "empty-3", "visa-4")
@@ -85,9 +86,18 @@ class House:
         return self.start("provider", "-c", run, "--book", str(self.book))
 
     def work(self) -> Child:
-        quiet = ["--without-gossip", "--without-mingle", "-l", "WARNING"]
-        queues = ["-Q", "cards,minting,sync", "-c", "2", "-n", f"worker{len(self.processes)}@%h"]
-        return self.start("worker", "-m", "celery", "-A", "quick", "worker", *queues, *quiet)
+        """Start a worker, and return before it is ready."""
+        name = f"worker{len(self.processes)}"
+        quiet = ["--without-gossip", "--without-mingle", "-l", "INFO"]
+        queues = ["-Q", "cards,minting,sync", "-c", "2", "-n", f"{name}@%h"]
+        return self.start(name, "-m", "celery", "-A", "quick", "worker", *queues, *quiet)
+
+    def kill_one_at_work(self, worker: Child, chance: random.Random) -> None:
+        """Kill one of the processes in which a worker, once it is ready, runs its tasks."""
+        [log] = [self.folder / f"{name}.log" for name, child in self.processes if child is worker]
+        eventually(lambda: '"event": "worker ready"' in log.read_text())
+        with suppress(psutil.NoSuchProcess):
+            chance.choice(eventually(psutil.Process(worker.pid).children)).kill()
 
     def order(self, *names: str) -> None:
         """Have tasks of the catalogue run once."""
@@ -159,7 +169,7 @@ def test_the_providers_book_and_ours_agree_after_kills_at_random_points(house: H
     chance = random.Random(seed)
     for number in range(KILL_COUNT):
         before, more = house.request_count(), chance.randint(1, 8)
-        eventually(lambda before=before, more=more: house.request_count() >= before + more)
+        eventually(lambda at=before + more: house.request_count() >= at or house.unfinished_count() == 0)
         if number % 6 == 3:
             provider.send(signal.SIGKILL)
             eventually(partial(gone, provider.pid))
@@ -170,7 +180,7 @@ def test_the_providers_book_and_ours_agree_after_kills_at_random_points(house: H
             worker.send_group(signal.SIGKILL)
             worker = house.work()
         else:
-            chance.choice(eventually(psutil.Process(worker.pid).children)).kill()
+            house.kill_one_at_work(worker, chance)
 
     eventually(lambda: house.unfinished_count() == 0, seconds=120)
     house.order("sync.pull_charges")
