@@ -19,6 +19,7 @@ from steadybeat.errors import ConfigurationError, did_you_mean
 
 SENTINEL = "sentinel"
 SENTINEL_PORT = 26379
+REDIS_PORT = 6379
 REDBEAT_SENTINEL = "redis-sentinel"
 _ONE_SERVER = ("redis", "rediss", "unix", "redis+socket")
 _CLUSTER = ("redis-cluster", "rediss-cluster")
@@ -135,6 +136,12 @@ class Address:
         if not self.sentinels:
             return without_password(self.url)
         return f"{';'.join(f'{SENTINEL}://{_host(*each)}' for each in self.sentinels)}/{self.db}"
+
+    @property
+    def server(self) -> str:
+        """Host and port of the one server, or the path of its socket; databases of one server count as one."""
+        split = urlsplit(self.url)
+        return _host(split.hostname.lower(), split.port or REDIS_PORT) if split.hostname else split.path
 
     @property
     def first_url(self) -> str:

@@ -22,8 +22,10 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
+    from steadybeat.locks import Places
     from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
 
@@ -57,6 +59,15 @@ class Steadybeat:
         return Ledger(self.settings)
 
     @functools.cached_property
+    def places(self) -> Places:
+        """What gives out the locks of tasks, and the places of those whose runs are bounded."""
+        from steadybeat.channel import clients_of_locks
+        from steadybeat.locks import Places, Quorum, RedisNode
+
+        nodes = [RedisNode(client, shown) for shown, client in clients_of_locks(self._app)]
+        return Places(Quorum(nodes, self.settings.lease_seconds))
+
+    @functools.cached_property
     def relay(self) -> Relay:
         """Sends what the outbox holds, when called."""
         from steadybeat.delivery import Relay
@@ -69,6 +80,13 @@ class Steadybeat:
         from steadybeat.delivery import Rescuer
 
         return Rescuer(self._app)
+
+    @functools.cached_property
+    def following(self) -> Following:
+        """Writes what follows the end of runs: the bodies of chords, and error callbacks."""
+        from steadybeat.canvas import Following
+
+        return Following(self._app)
 
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
@@ -162,7 +180,7 @@ class Steadybeat:
         """
         from kombu.exceptions import OperationalError
 
-        from steadybeat.channel import refuse_unfit, refuse_unfit_schedules
+        from steadybeat.channel import refuse_unfit, refuse_unfit_locks, refuse_unfit_schedules
 
         self.ledger.require_schema()
         conf = self._app.conf
@@ -178,7 +196,10 @@ class Steadybeat:
                     url=shown,
                 ) from error
         refuse_unfit_schedules(self._app)
+        refuse_unfit_locks(self._app)
 
+
+_SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
 
 _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
     "redbeat.", "redbeat:", "redbeat.schedulers.", "redbeat.schedulers:",
@@ -258,8 +279,8 @@ def _adopt_task_class(app: Any) -> None:
 
 
 def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-    """Make a steady task, whatever its base class; Celery's own tasks keep Celery's."""
-    if (name or "").startswith("celery."):
+    """Make a steady task, whatever its base class; of Celery's own tasks those that canvas sends."""
+    if (name or "").startswith("celery.") and name not in _SENT_BY_CANVAS:
         base = base or app.subclass_with_self(
             "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
         )
@@ -328,6 +349,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
+        "result_backend": "steadybeat.canvas:LedgerBackend",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
@@ -344,6 +366,8 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "beat_remote_control_max_tick_age": 5 * settings.health_seconds,
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
+    if conf.result_backend:  # also by `celery --result-backend`
+        del defaults["result_backend"]
     for key, value in defaults.items():
         if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value

@@ -9,9 +9,12 @@
     ├── EditConflict              somebody else has changed it since
     ├── LedgerError
     │   ├── LedgerUnavailable     Postgres does not answer
-    │   └── SchemaTooOld          migrations are missing
+    │   ├── SchemaTooOld          migrations are missing
+    │   └── ResultNotStored       the run has succeeded, and what it gave back was not kept
     ├── BrokerUnavailable         Redis does not answer
+    ├── LocksUnavailable          most of the Redis servers that keep the locks do not answer
     ├── StaleAttempt              another attempt holds the run by now
+    ├── LockLost                  another run holds the lock by now
     └── TaskError                 raised by a task, to say what becomes of its run
         ├── Transient             try again
         │   └── NotSent           an external effect that has certainly not been asked for
@@ -99,12 +102,24 @@ class SchemaTooOld(LedgerError):
     """The ledger's schema is older than this release needs: run `celery -A … ledger upgrade`."""
 
 
+class ResultNotStored(LedgerError):
+    """The run has succeeded, but its result was not kept: it is no JSON, or larger than 1 MiB."""
+
+
 class BrokerUnavailable(SteadybeatError):
     """The broker's Redis does not answer."""
 
 
+class LocksUnavailable(SteadybeatError):
+    """The Redis servers that keep the locks do not answer."""
+
+
 class StaleAttempt(SteadybeatError):
     """Another attempt holds this run by now; nothing of this one may be committed."""
+
+
+class LockLost(SteadybeatError):
+    """Another run has taken the lock of this attempt since; nothing of this one may be committed."""
 
 
 class TaskError(SteadybeatError):

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from steadybeat.address import Address
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
 
 PREFIX = "steadybeat_"
@@ -33,6 +34,14 @@ class Settings:
     redis_url: str = _setting(
         "redis://localhost:6379/0",
         "Redis of the broker, of RedBeat and of the locks, as a URL: of one server, or of its sentinels.",
+    )
+    lock_urls: tuple[str, ...] = _setting(
+        (),
+        "Redis servers that keep the locks of tasks together, as URLs: three, five or seven that do not depend on each"
+        " other. A lock is held where most of them gave it. Empty: the Redis of the schedules keeps them.",
+    )
+    lock_timeout_seconds: float = _setting(
+        0.5, "How long one Redis that keeps the locks of tasks may take to answer.", low=0.01
     )
     services: tuple[str, ...] = _setting((), "Services whose tasks are called by name only from this program.")
 
@@ -94,7 +103,9 @@ class Settings:
         for spec in fields(self):
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
         _check_postgres(self.database_url)
+        _check_locks(self.lock_urls)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
             "soft_time_limit_seconds",
@@ -158,6 +169,28 @@ def _check_postgres(url: str) -> None:
         raise ConfigurationError(
             f"{PREFIX}database_url: must be a URL such as postgresql://user:password@host:5432/name.",
             name="database_url",
+        )
+
+
+def _check_locks(urls: tuple[str, ...]) -> None:
+    """Refuse servers of which there is no clear majority; URLs stay unsaid, since they may hold passwords."""
+    name = f"{PREFIX}lock_urls"
+    addresses = [Address.read(url, name) for url in urls]
+    counted = f"names {len(urls)} Redis server{'s' if len(urls) > 1 else ''}"
+    wrong = ""
+    if any(address.sentinels for address in addresses):
+        wrong = "names sentinels, behind which there is one Redis at a time"
+    elif len({address.server for address in addresses}) < len(urls):
+        wrong = f"{counted}, one of them twice"
+    elif urls and len(urls) < 3:
+        wrong = f"{counted}, of which the first to fail takes every lock along"
+    elif urls and len(urls) % 2 == 0:
+        wrong = f"{counted}, which bears no more failures than one server less"
+    if wrong:
+        raise ConfigurationError(
+            f"{name} {wrong}. List three, five or seven Redis servers that do not depend on each other; or none, and"
+            " the Redis of the schedules keeps the locks.",
+            name=name,
         )
 
 

@@ -97,6 +97,8 @@ def test_a_task_that_outlasts_the_visibility_timeout_runs_once(
         return Counter(each["run_id"] for each in said)
 
     eventually(lambda: all(came_back()[run] for run in runs))
+    counted = shop.rows("SELECT DISTINCT run, cause FROM steadybeat.duplicates")
+    assert {(str(each.run), each.cause) for each in counted} == {(run, "visibility_timeout") for run in runs}
     shop.open("parcels")
 
     eventually(lambda: all(shop.run(run).state == "succeeded" for run in runs))

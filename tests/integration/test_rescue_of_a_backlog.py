@@ -50,3 +50,12 @@ def test_what_was_overtaken_is_found_in_a_long_queue(ledger: Ledger) -> None:
 def test_everything_that_waits_on_an_empty_queue_is_sent_again_a_part_at_a_time(ledger: Ledger) -> None:
     sent(ledger, every=BACKLOG)
     assert [len(ledger.rescue.unstarted(["orders"], ["orders"])) for _ in range(3)] == [100, 100, 100]
+
+
+def test_what_was_rescued_and_stood_in_front_has_overtaken_nobody(ledger: Ledger) -> None:
+    sent(ledger, every=BACKLOG)
+    in_front = (
+        "UPDATE steadybeat.runs SET rescue_count = 1, enqueued_at = clock_timestamp(), started_at = clock_timestamp()"
+    )
+    ledger.database.execute(sa.text(f"{in_front} WHERE idempotency_key = 'sale:1'"))
+    assert ledger.rescue.unstarted(["orders"], []) == []

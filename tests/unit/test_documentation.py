@@ -55,6 +55,7 @@ def test_every_setting_has_its_entry() -> None:
 def test_the_reference_knows_which_setting_must_be_less_than_which() -> None:
     page = (ROOT / "docs/reference/settings.md").read_text()
     assert re.findall(r"_(\w+)_SECONDS` · [^·]*less than\s+\[`steadybeat_(\w+)_seconds`", page) == [
+        ("LOCK_TIMEOUT", "lease"),
         ("KEEPER", "lease"),
         ("LEADER_POLL", "leader_lock"),
         ("SOFT_TIME_LIMIT", "time_limit"),

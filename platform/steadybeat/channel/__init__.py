@@ -4,8 +4,8 @@
 message is wanted of it; `server` says whether a Redis may be used at all.
 """
 
-from steadybeat.channel.clients import Sentinels, client, client_of_schedules
-from steadybeat.channel.server import refuse_unfit, refuse_unfit_schedules
+from steadybeat.channel.clients import Sentinels, client, client_of_schedules, clients_of_locks
+from steadybeat.channel.server import refuse_unfit, refuse_unfit_locks, refuse_unfit_schedules
 from steadybeat.channel.transport import (
     TRANSPORT,
     Channel,
@@ -28,7 +28,9 @@ __all__ = [
     "Transport",
     "client",
     "client_of_schedules",
+    "clients_of_locks",
     "refuse_unfit",
+    "refuse_unfit_locks",
     "refuse_unfit_schedules",
     "why_unreadable",
 ]

@@ -109,3 +109,19 @@ def client_of_schedules(app: Any, *, timeout_seconds: float, **options: Any) -> 
     return client(
         address, timeout_seconds=timeout_seconds, sentinel_kwargs=redbeat.get("sentinel_kwargs"), tls=tls, **options
     )
+
+
+def clients_of_locks(app: Any) -> list[tuple[str, Redis]]:
+    """Return a client of each Redis that keeps the locks of tasks, beside its URL without a password.
+
+    Those that ``steadybeat_lock_urls`` lists, or else the one that has RedBeat's keys.
+
+    Args:
+        app: A Celery app on which steadybeat is installed.
+    """
+    settings = app.steadybeat.settings
+    addresses = [Address.read(url, "steadybeat_lock_urls") for url in settings.lock_urls]
+    if addresses:
+        return [(each.shown, client(each, timeout_seconds=settings.lock_timeout_seconds)) for each in addresses]
+    shown = Address.of_redbeat(app.conf.redbeat_redis_url, app.conf.redbeat_redis_options or {}).shown
+    return [(shown, client_of_schedules(app, timeout_seconds=settings.lock_timeout_seconds))]

@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from steadybeat.address import NO_CLUSTER, Address
-from steadybeat.channel.clients import client_of_schedules
+from steadybeat.channel.clients import client_of_schedules, clients_of_locks
 from steadybeat.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -68,3 +68,16 @@ def refuse_unfit_schedules(app: Any) -> None:
         return
     with client_of_schedules(app, timeout_seconds=2.0) as client, contextlib.suppress(RedisError):
         refuse_unfit(client, address.shown)
+
+
+def refuse_unfit_locks(app: Any) -> None:
+    """Refuse an unfit Redis among those that ``steadybeat_lock_urls`` lists; one that does not answer is no reason.
+
+    Raises:
+        ConfigurationError: As `refuse_unfit`.
+    """
+    if not app.steadybeat.settings.lock_urls:
+        return
+    for shown, server in clients_of_locks(app):
+        with server as client, contextlib.suppress(RedisError):
+            refuse_unfit(client, shown)

@@ -134,4 +134,6 @@ def _built(channel: Any, envelope: Envelope) -> list[Command]:
     )
     with channel.keeping() as kept:
         channel.basic_publish(message, exchange="", routing_key=envelope.queue)
+    if envelope.reason == "rescue":  # its turn had come before, so it stands in front of those that wait
+        return [("rpush" if name == "lpush" else name, args) for name, args in kept.commands]
     return list(kept.commands)

@@ -47,6 +47,7 @@ class Rescuer:
             self._answering_since = None
         self._last_pass = now
         try:
+            self._app.steadybeat.following()  # what workers left that died in between
             return self._pass(now)
         except LedgerUnavailable:
             self._answering_since = None

@@ -10,7 +10,6 @@ whether that commits.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,8 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.joining import joined
 from steadybeat.ledger.rows import NewRun
+from steadybeat.locks import turns_of
+from steadybeat.template import filled
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class SteadyAMQP(AMQP):
             if transaction is not None:
                 return _enqueue(self.app, name, message, options, transaction)
             if not _is_recorded(self.app, name):
+                _refuse_part(self.app, name, message)
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
             if getattr(producer, "ahead", None) is not None:
@@ -166,10 +168,22 @@ def _build(
 
 
 def _is_recorded(app: Any, name: str) -> bool:
-    if name.startswith("celery."):
-        return False
     task = app.tasks.get(name)
-    return task is None or bool(getattr(task, "recorded", False))
+    return not name.startswith("celery.") if task is None else bool(getattr(task, "recorded", False))
+
+
+def _refuse_part(app: Any, name: str, message: Any) -> None:
+    """Refuse a part of a chord of which the ledger would never know that it was lost.
+
+    Raises:
+        ConfigurationError: With the way out.
+    """
+    if message[2][2].get("chord") is not None and getattr(app.backend, "is_of_the_ledger", False):
+        raise ConfigurationError(
+            f"{name}: with recorded=False it cannot be a part of a chord, which would wait for it for ever once it is"
+            " lost; let it be recorded, or choose a result_backend of your own.",
+            task=name,
+        )
 
 
 def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewRun:
@@ -182,7 +196,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
             instant has no time zone.
     """
     task = app.tasks.get(name)
-    headers, properties, (args, kwargs, _), _ = message
+    headers, properties, (args, kwargs, embed), _ = message
     headers.update(options.pop("headers", None) or {})
     run_id = _checked_id(headers["id"])
     telemetry.correlation.stamp(headers)
@@ -191,13 +205,17 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     not_before, headers["eta"] = _instant("eta", headers.get("eta")), None
     deadline, headers["expires"] = _instant("expires", headers.get("expires")), None
     options.pop("expiration", None)
+    turns_of(task, args, kwargs)  # a lock whose name the arguments do not say is refused here, not in a worker
     queue = options.get("queue") or app.conf.task_default_queue
     priority = options.get("priority")
+    queue = queue if isinstance(queue, str) else queue.name
+    own_service = queue if name.startswith("celery.") else service_of(name)
+    part = embed.get("chord") is not None
     return NewRun(
         id=run_id,
         task=name,
-        service=getattr(task, "service", None) or service_of(name),
-        queue=queue if isinstance(queue, str) else queue.name,
+        service=getattr(task, "service", None) or own_service,
+        queue=queue,
         priority=priority,
         idempotency_key=str(key),
         message={"headers": headers, "properties": {**properties, "priority": priority}},
@@ -209,6 +227,8 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
         not_before=not_before,
         deadline=deadline,
         correlation_id=headers.get(telemetry.correlation.HEADER),
+        group_id=headers.get("group") if part else None,
+        group_index=headers.get("group_index") if part else None,
     )
 
 
@@ -222,18 +242,7 @@ def _checked_id(task_id: str) -> str:
 
 
 def _templated_key(task: Any, args: Any, kwargs: Any) -> str | None:
-    template = getattr(task, "key_template", None)
-    if not template:
-        return None
-    try:
-        bound = inspect.signature(task.run).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return str(template).format(**bound.arguments)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{task.name}: key_template={template!r} does not fit the arguments {args!r} {kwargs!r}: {error}.",
-            key_template=template,
-        ) from error
+    return filled(task, "key_template", args, kwargs) if getattr(task, "key_template", None) else None
 
 
 def _encoded(name: str, body: Any) -> str:

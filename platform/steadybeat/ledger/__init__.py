@@ -10,7 +10,12 @@ joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
+recording       how a run is written
 runs            recorded, claimed, finished
+failing         what a run that ends badly means for others
+chords          what follows runs that belong together
+replacing       runs that go on as the last step of a canvas
+results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
@@ -18,6 +23,7 @@ duplicates      what was turned away, and why
 sharing         runs that get the result of another
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
+turns           who took a lock last, and who waits for one
 instances       who is alive
 foreign         what could not be read
 dead            what has given up, and waits for a person
@@ -33,6 +39,7 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
+from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.duplicates import Duplicates
@@ -44,13 +51,16 @@ from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
+from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
 
 __all__ = ["Instance", "Ledger", "SchemaStatus"]
@@ -76,8 +86,12 @@ class Ledger:
         self.duplicates = Duplicates(self.database)
         self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
+        self.chords = Chords(self.database, self.runs)
+        self.replacing = Replacing(self.database)
+        self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
+        self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
         self.dead = Dead(self.database)

@@ -41,7 +41,7 @@ CLAIM = Prepared(
             WHEN delivery_no > :delivery_no THEN 'superseded'
             -- the answer to this very claim was lost on its way
             WHEN state = 'running' AND claim_id = :claim_id AND NOT lapsed THEN 'mine'
-            WHEN held AND claim_id IS DISTINCT FROM :claim_id THEN 'running'
+            WHEN held AND coalesce(claim_id <> :claim_id, true) THEN 'running'
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
@@ -102,7 +102,7 @@ CLAIM = Prepared(
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
                retry_until = coalesce(
                    r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL, replaced_at = NULL
           FROM key
          WHERE r.id = :run
         RETURNING r.attempt_count

@@ -23,6 +23,10 @@ _OVERTAKEN = """EXISTS (
      WHERE later.schedule = {table}.schedule AND later.scheduled_for > {table}.scheduled_for AND {which})"""
 _RUN_IS_OVERTAKEN = _OVERTAKEN.format(table="runs", which=f"later.state = 'succeeded' AND later.finished_at < {_OLD}")
 _FIRE_IS_OVERTAKEN = _OVERTAKEN.format(table="fires", which=f"later.scheduled_for < {_OLD}")
+# A chord is over when it has joined, or no run of it can go on any more; one that is dead can.
+_IS_OVER = """(joined_at IS NOT NULL OR NOT EXISTS (
+    SELECT FROM steadybeat.runs part
+     WHERE part.group_id = chords.group_id AND (part.finished_at IS NULL OR part.state = 'dead')))"""
 # What has happened for a run that is not over, or for a dead letter that a person may requeue, is asked for again.
 _MAY_GO_ON = """EXISTS (
     SELECT FROM steadybeat.runs r
@@ -54,6 +58,11 @@ _STATEMENTS = {
         "schedule, scheduled_for",
         f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD} AND {_FIRE_IS_OVERTAKEN}",
     ),
+    "chords": _delete("chords", "group_id", f"coalesce(joined_at, failed_at, created_at) < {_OLD} AND {_IS_OVER}"),
+    "results": _delete("results", "id", f"changed_at < {_OLD}"),
+    "groups": _delete("groups", "id", f"created_at < {_OLD}"),
+    # An attempt that finds no row of its lock commits nothing, so a row that goes too early does no harm.
+    "turns": _delete("turns", "name, place", f"taken_at < {_OLD}"),
     "instances": _delete("instances", "id", "expires_at < clock_timestamp() - interval '1 day'"),
 }
 

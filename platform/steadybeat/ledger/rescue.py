@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.runs import FAILED
+from steadybeat.ledger.failing import FAILED
 from steadybeat.settings import Settings
 
 _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"
@@ -71,6 +71,7 @@ _UNSTARTED = sql(f"""
          CROSS JOIN LATERAL (
                SELECT s.priority, s.enqueued_at FROM steadybeat.runs s
                 WHERE s.queue = q.queue AND s.started_at IS NOT NULL AND s.started_at >= s.enqueued_at
+                  AND s.rescue_count = 0  -- which stood in front
                 ORDER BY s.started_at DESC LIMIT 1000) latest
          GROUP BY q.queue, latest.priority
     ),

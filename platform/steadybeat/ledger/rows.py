@@ -19,6 +19,8 @@ class NewRun:
         not_before: When it is to be sent; at once if None.
         deadline: It is not started after this.
         enqueued_at: When its message is sent, where that is not now.
+        group_id: The chord that it is a part of.
+        group_index: Its place in that, as Celery counts.
     """
 
     id: str
@@ -37,6 +39,8 @@ class NewRun:
     deadline: datetime | None = None
     correlation_id: str | None = None
     enqueued_at: datetime | None = None
+    group_id: str | None = None
+    group_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import PART
+from steadybeat.ledger.recording import RECORDING, recorded
 from steadybeat.ledger.rows import NewRun
-from steadybeat.ledger.runs import _RECORD, _recorded
 
 _LOST = """
     attempt AS (
@@ -22,11 +23,12 @@ _ANSWER = sql(f"""
            SET state = 'succeeded', reason = :reason, result = CAST(:result AS jsonb), finished_at = clock_timestamp(),
                instance = NULL, lease_until = NULL
          WHERE id = :run AND finished_at IS NULL AND delivery_no <= :delivery_no
-        RETURNING id
+        RETURNING id, state, group_id
     ),
     {_LOST},
+    {PART},
     waiting AS (DELETE FROM steadybeat.outbox o USING run WHERE o.run = run.id),
-    {_RECORD.format(condition="EXISTS (SELECT FROM run)")}
+    {RECORDING.format(condition="EXISTS (SELECT FROM run)")}
     SELECT id FROM run
 """)
 _POSTPONE = sql(f"""
@@ -68,7 +70,7 @@ class Sharing:
             next_runs: Its callbacks and the rest of its chain.
         """
         values = {"run": run, "delivery_no": delivery_no, "reason": reason, "result": json.dumps(result)}
-        return bool(self._database.execute(_ANSWER, values | _recorded(next_runs, "callback")))
+        return bool(self._database.execute(_ANSWER, values | recorded(next_runs, "callback")))
 
     def postpone(self, run: str, *, delivery_no: int, reason: str, delay_seconds: float) -> bool:
         """Have a run delivered again later; return whether it still depended on this delivery.

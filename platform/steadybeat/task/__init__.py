@@ -3,6 +3,7 @@
 steady      SteadyTask, the base class of every task
 facts       what a task can ask about its run
 effects     what a task does to the world, once for each key
+replacing   what takes the place of a task: a task, or a whole canvas
 transactions  an effect in a database, committed with its key
 steps       what was done outside of any transaction, and what it gave back
 attempt     one try of a run: claim, work
@@ -10,6 +11,7 @@ outcomes    how an attempt ends: success, another attempt, a dead letter
 failing     what becomes of a run whose attempt raised an error
 classifying what an error means: try again, when, or not at all
 retrying    whether a task is tried again, and when
+turns       what an attempt holds while it works: its lock, one of the places of its task
 wording     how a result and an error are written into the ledger
 verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered

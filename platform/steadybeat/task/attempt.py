@@ -16,12 +16,13 @@ from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import unrecorded
 from steadybeat.task.failing import Failing
+from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
 
 logger = telemetry.get_logger(__name__)
 
 
-class Attempt(Failing):
+class Attempt(Turns, Failing):
     """One try of a run."""
 
     def __init__(self, task: Any, request: Any) -> None:
@@ -48,6 +49,7 @@ class Attempt(Failing):
             return found
         end = self._turn_away(found)
         if end is not None and end["state"] == "dead":
+            self._request.errbacks = None  # the ledger knows of them
             raise Permanent(found.detail)
         raise Ignore(found.detail)
 
@@ -105,6 +107,8 @@ class Attempt(Failing):
             facts: dict[str, Any] = {"reason": reason, "result": holder.result, "next_runs": next_runs}
             self._insist(lambda: sharing.answer(self.run, delivery_no=self.delivery_no, **facts))
             self._log("duplicate", reason=reason, **self._counted(found))
+            if self._request.chord:
+                self._app.steadybeat.following.part_succeeded(self._request.group)
             raise Ignore(reason)
         if other is None or (holder is not None and holder.finished_at is None):
             reason = f"waits for the result of run {other or 'unknown yet'}, which has its key"

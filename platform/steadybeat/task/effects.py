@@ -53,6 +53,7 @@ class Effects(Facts):
 
         Raises:
             StaleAttempt: Another attempt holds the run; everything was rolled back.
+            LockLost: Another run has taken the lock of this one; everything was rolled back.
             EffectRefused: It is inside of another effect, or could not happen once for another reason.
             LedgerUnavailable: Postgres does not answer; the next attempt finds out whether it had committed.
         """

@@ -48,3 +48,13 @@ class Facts:
         """The nominal time of the latest fire before this one whose run succeeded, aware and in UTC, or None."""
         attempt = self._attempt
         return attempt.before(succeeded=True) if attempt else None
+
+    @property
+    def lock_lost(self) -> bool:
+        """Whether another run may hold this one's lock, or its place, by now.
+
+        It has not been extended in time, because the process was stopped or Redis is away. An effect made by
+        `exactly_once` need not ask: it is refused where another run has taken the lock since.
+        """
+        attempt = self._attempt
+        return attempt is not None and attempt.lock_is_lost

@@ -8,7 +8,7 @@ from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Retry
 
-from steadybeat.errors import Cancel, LedgerUnavailable, Permanent, Snooze, StaleAttempt
+from steadybeat.errors import Cancel, LedgerUnavailable, LockLost, Permanent, Snooze, StaleAttempt
 from steadybeat.ledger.retries import Bound
 from steadybeat.ledger.rows import NewRun
 from steadybeat.task.classifying import Decision
@@ -35,8 +35,8 @@ class Failing(Outcomes):
             Retry: Another attempt follows.
             Ignore: Celery is to see no failure: the run begins again later, is cancelled, or was taken over.
         """
-        if isinstance(error, LedgerUnavailable):
-            self.ledger_away(error)
+        if isinstance(error, LedgerUnavailable | LockLost):
+            self.hand_back(error)
         if isinstance(error, StaleAttempt) or terminate_handler_fired():
             self.die(error)
             return
@@ -53,7 +53,7 @@ class Failing(Outcomes):
 
     def speaks_before_autoretry(self, error: Exception) -> tuple[bool, Decision | None]:
         """Return whether somebody is to be heard on an error before Celery's ``autoretry_for``, and what was said."""
-        if isinstance(error, LedgerUnavailable | StaleAttempt):
+        if isinstance(error, LedgerUnavailable | LockLost | StaleAttempt):
             return True, None
         decision = said_on(self._task, error)
         return decision is not None, decision

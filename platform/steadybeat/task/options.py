@@ -9,12 +9,14 @@ from typing import Any
 from steadybeat.errors import LONGEST_PAUSE, ConfigurationError, did_you_mean
 from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
+from steadybeat.template import why_unfillable
 
 ON_CONFLICT = ("skip", "return_result")
 SEVERITIES = ("info", "warning", "error", "critical")
+ON_LOCKED = ("wait", "skip")
 OPTIONS = frozenset({
     "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "classify", "retry_for",
-    "recorded", "schedule", "schedules", *POLICIES,
+    "lock", "concurrency", "concurrency_key", "on_locked", "recorded", "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -36,9 +38,9 @@ def check(task: Any, settings: Settings) -> None:
         raise _wrong(task, "depends_on", task.depends_on, f"a list of names, such as [{task.depends_on!r}]")
     if task.serializer not in (None, "json"):
         raise _wrong(task, "serializer", task.serializer, "json: the ledger keeps messages as text")
-    if task.key_template is not None and not isinstance(task.key_template, str):
-        raise _wrong(task, "key_template", task.key_template, "a text such as 'sale:{sale_id}'")
     _check_keys(task)
+    _check_turns(task)
+    _check_templates(task)
     try:
         policies({name: getattr(task, name, None) for name in POLICIES})
     except ConfigurationError as error:
@@ -90,6 +92,36 @@ def _check_keys(task: Any) -> None:
     if task.on_conflict not in ON_CONFLICT:
         near = did_you_mean(str(task.on_conflict), ON_CONFLICT)
         raise _wrong(task, "on_conflict", task.on_conflict, f"one of {', '.join(ON_CONFLICT)}.{near}")
+
+
+def _check_turns(task: Any) -> None:
+    """Refuse a lock, or a bound of concurrency, that could never be had."""
+    lock, count = task.lock, task.concurrency
+    if lock is not None and (lock == "" or not isinstance(lock, str | bool)):
+        raise _wrong(task, "lock", lock, "True, or a text such as 'sale:{sale_id}'")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise _wrong(task, "concurrency", count, "a count of at least 1")
+    if task.concurrency_key is not None and count is None:
+        raise _wrong(task, "concurrency_key", task.concurrency_key, "beside concurrency=, which says how many")
+    if task.on_locked not in (None, *ON_LOCKED):
+        near = did_you_mean(str(task.on_locked), ON_LOCKED)
+        raise _wrong(task, "on_locked", task.on_locked, f"one of {', '.join(ON_LOCKED)}.{near}")
+    if lock or count is not None:
+        if not task.recorded:
+            raise _wrong(task, "recorded", False, "left out beside lock= or concurrency=: a run waits in the ledger")
+    elif task.on_locked is not None:
+        raise _wrong(task, "on_locked", task.on_locked, "beside lock= or concurrency=")
+
+
+def _check_templates(task: Any) -> None:
+    """Refuse a template over arguments that the task does not have."""
+    for option in ("key_template", "lock", "concurrency_key"):
+        template = getattr(task, option)
+        if template is not None and not isinstance(template, str) and option != "lock":
+            raise _wrong(task, option, template, "a text such as 'sale:{sale_id}'")
+        wrong = why_unfillable(task, template) if isinstance(template, str) else ""
+        if wrong:
+            raise _wrong(task, option, template, wrong)
 
 
 def _limit(task: Any, settings: Settings) -> None:

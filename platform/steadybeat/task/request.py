@@ -16,6 +16,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.task import unrecorded
 from steadybeat.task.classifying import Decision
 from steadybeat.task.retrying import decision_on, pause_seconds
+from steadybeat.task.turns import give_back_left
 from steadybeat.task.wording import short, spoken
 
 logger = get_logger(__name__)
@@ -60,6 +61,8 @@ class SteadyRequest(Request):
 
     def _settle(self, error: Exception, exc_info: Any) -> None:
         self._settled = True
+        if self._already_revoked:
+            return  # on record since; the pool only learns of the child's end now
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
             unrecorded.record(self.app, self)
@@ -70,6 +73,8 @@ class SteadyRequest(Request):
             task_ready(self)
             logger.warning("outcome not recorded", extra={"run_id": self.id, "error": str(away)})
             return
+        if not timed_out:  # a child that was too slow is killed after this
+            give_back_left(self)
         status = "timed_out" if timed_out else "lost"
         telemetry.log_outcome(status, task=self.name, run_id=self.id, error=str(error), reason=reason)
         if followed:
@@ -77,6 +82,7 @@ class SteadyRequest(Request):
             self.acknowledge()
             self.send_event("task-retried", exception=repr(error), traceback="")
         elif exc_info is not None:
+            self._context.errbacks = None  # the ledger knows of them
             super().on_failure(exc_info)
         else:
             super().on_timeout(False, error.args[0] if error.args else 0)

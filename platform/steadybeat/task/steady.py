@@ -17,10 +17,14 @@ from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
 from steadybeat.task.options import OPTIONS, check
+from steadybeat.task.replacing import Replacing
 from steadybeat.task.retrying import PastAutoretry
 
+ERROR_CALLBACK = "steadybeat_failed"
+"""Header of a message: its task is an error callback."""
 
-class SteadyTask(Effects, Task):
+
+class SteadyTask(Effects, Replacing, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -39,6 +43,14 @@ class SteadyTask(Effects, Task):
             the ledger remembers it by default.
         on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
             that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
+        lock: No two attempts that hold the same lock work at a time, of this task or of another: a name over the names
+            of its arguments, ``"account:{account_id}"``; True: one of its own.
+        concurrency: So many attempts of the task work at a time, over all workers.
+        concurrency_key: The bound is not the task's but that of a key over the names of its arguments:
+            ``"tenant:{tenant_id}"``.
+        on_locked: A run that cannot have its lock, or whose bound is reached, waits (``"wait"``, the default): it gives
+            its worker back and asks again a moment later, however often; or it is cancelled (``"skip"``), unless an
+            attempt of it has begun before. So does one whose lock cannot be asked for because Redis is away.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -68,6 +80,10 @@ class SteadyTask(Effects, Task):
     retry_for: timedelta | None = None
     key_ttl: timedelta | None = None
     on_conflict: str = "skip"
+    lock: str | bool | None = None
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+    on_locked: str | None = None
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -84,7 +100,7 @@ class SteadyTask(Effects, Task):
     def on_bound(cls, app: Any) -> None:
         """Check the task's options as soon as its app is known."""
         super().on_bound(app)
-        if cls.name and not cls.name.startswith("celery."):
+        if cls.name:
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
@@ -106,6 +122,7 @@ class SteadyTask(Effects, Task):
         request.steadybeat_attempt = attempt
         try:
             with attempt.working() as diverted:
+                attempt.take_turns(args, kwargs)
                 result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Retry as retry:
@@ -123,11 +140,15 @@ class SteadyTask(Effects, Task):
         except BaseException as stop:
             attempt.interrupted(stop)
             raise
+        finally:
+            attempt.leave_turns()
         return result
 
     def _work(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
         call = super().__call__
+        if self.request.get(ERROR_CALLBACK):
+            args = self.app.steadybeat.following.arguments(self, args, kwargs)
         try:
             return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
         except PastAutoretry as passed:

@@ -152,12 +152,14 @@ class Effect(Generic[D]):
 
         Raises:
             StaleAttempt: The fence has moved on.
+            LockLost: Another run has taken the lock of this one since.
             Transient: In a service's own database: an earlier attempt made the effect while this one did.
         """
         if not isinstance(given, Connection):
             given.flush()
         result = kept(self.result, self._said)
         keys, holder, step = self._ledger.keys, attempt.holder, attempt.step_of(self._step)
+        attempt.require_turns(connection if self._in_ledger else None)
         if not self._in_ledger:
             self._keep_elsewhere(attempt, connection, result)
             return

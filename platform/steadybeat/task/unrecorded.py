@@ -11,7 +11,9 @@ from steadybeat import telemetry
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
 
-_KEPT = ("root_id", "parent_id", "group", "retries", "timelimit", "argsrepr", "kwargsrepr", "ignore_result")
+_KEPT = (
+    "root_id", "parent_id", "group", "group_index", "retries", "timelimit", "argsrepr", "kwargsrepr", "ignore_result",
+)  # fmt: skip
 
 
 def of_request(task: Any, request: Any) -> NewRun:
@@ -61,4 +63,6 @@ def _run(
         body=json.dumps(body, default=str),
         deadline=deadline,
         correlation_id=correlation_id,
+        group_id=headers.get("group") if body[2].get("chord") is not None else None,
+        group_index=headers.get("group_index"),
     )

@@ -20,6 +20,7 @@ are never written.
     run timed out           the hard time limit ended the attempt           status duration_seconds
     run lost                the attempt's process is gone                   status duration_seconds
     run interrupted         shutdown ended the attempt                      status duration_seconds items_count
+    run waits               its lock is held: it is asked for again later   status reason
     run cancelled           a person ended the run                          status duration_seconds items_count
     run skipped             the claim ended with a reason not to work       status reason
     duplicate ignored       the effect has happened, or somebody makes it   status reason

@@ -19,6 +19,7 @@ EVENTS: dict[str, tuple[str, int]] = {
     "lost": ("run lost", logging.ERROR),
     "snoozed": ("run snoozed", logging.INFO),
     "interrupted": ("run interrupted", logging.WARNING),
+    "waiting": ("run waits", logging.INFO),
     "cancelled": ("run cancelled", logging.WARNING),
     "skipped": ("run skipped", logging.INFO),
     "duplicate": ("duplicate ignored", logging.INFO),

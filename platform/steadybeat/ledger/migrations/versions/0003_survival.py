@@ -1,4 +1,4 @@
-"""Survival: progress and checkpoints, results of steps, deadlines of retries, duplicates, chords, dead letters."""
+"""Survival: progress and checkpoints, results of steps, deadlines, duplicates, chords, turns, dead letters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN progressed_at timestamptz,
     ADD COLUMN checkpoint    jsonb,
     ADD COLUMN group_id      text,
-    ADD COLUMN group_index   integer;
+    ADD COLUMN group_index   integer,
+    ADD COLUMN replaced_at   timestamptz;
 COMMENT ON COLUMN steadybeat.runs.claim_id IS
     'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
@@ -26,8 +27,10 @@ COMMENT ON COLUMN steadybeat.runs.retry_until IS
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
 COMMENT ON COLUMN steadybeat.runs.items_total IS 'where it is known';
 COMMENT ON COLUMN steadybeat.runs.checkpoint IS 'where the next attempt goes on';
-COMMENT ON COLUMN steadybeat.runs.group_id IS 'Celery''s group';
+COMMENT ON COLUMN steadybeat.runs.group_id IS 'the chord that it is a part of';
+COMMENT ON COLUMN steadybeat.runs.replaced_at IS 'a canvas took its place, whose last step goes on as this run';
 CREATE INDEX runs_of_group ON steadybeat.runs (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX runs_of_parent ON steadybeat.runs (parent_id) WHERE parent_id IS NOT NULL;
 
 ALTER TABLE steadybeat.attempts
     ADD COLUMN reason text,
@@ -69,16 +72,74 @@ CHORDS = """
 CREATE TABLE steadybeat.chords (
     group_id   text PRIMARY KEY,
     size       integer NOT NULL,
+    pending    integer NOT NULL,
+    header     jsonb NOT NULL,
     body       jsonb NOT NULL,
     lineage    jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    failed_at  timestamptz,
     joined_at  timestamptz
 );
 COMMENT ON COLUMN steadybeat.chords.size IS 'runs that must have succeeded';
+COMMENT ON COLUMN steadybeat.chords.pending IS 'of them, those that have not; reruns may take it below 0';
+COMMENT ON COLUMN steadybeat.chords.header IS 'their ids, in lists within lists as the body gets their results';
 COMMENT ON COLUMN steadybeat.chords.body IS 'Celery''s signature of what follows them';
 COMMENT ON COLUMN steadybeat.chords.lineage IS 'root and parent of the body';
-COMMENT ON COLUMN steadybeat.chords.joined_at IS 'when the body, or its error callbacks, were put into the outbox';
-CREATE INDEX chords_open ON steadybeat.chords (created_at) WHERE joined_at IS NULL;
+COMMENT ON COLUMN steadybeat.chords.failed_at IS 'when the error callbacks of the body were put into the outbox';
+COMMENT ON COLUMN steadybeat.chords.joined_at IS 'when the body was put into the outbox, or can never be';
+CREATE INDEX chords_ready ON steadybeat.chords (created_at) WHERE joined_at IS NULL AND pending <= 0;
+"""
+
+RESULTS = """
+CREATE TABLE steadybeat.aftermaths (
+    run        uuid PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.aftermaths.run IS 'it ended badly, and what follows from that is yet to be written';
+
+CREATE TABLE steadybeat.results (
+    id         text PRIMARY KEY,
+    state      text NOT NULL,
+    result     jsonb,
+    traceback  text,
+    run        uuid,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.results.id IS 'Celery''s task id, of what is no run or says more than its run';
+COMMENT ON COLUMN steadybeat.results.state IS 'Celery''s, or one that a task has made up';
+COMMENT ON COLUMN steadybeat.results.run IS
+    'whose end decided it: it holds for as long as that is dead or cancelled';
+CREATE INDEX results_recent ON steadybeat.results (changed_at);
+
+CREATE TABLE steadybeat.groups (
+    id         text PRIMARY KEY,
+    result     jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.groups.result IS 'what GroupResult.save() keeps: ids in Celery''s form';
+"""
+
+TURNS = """
+CREATE TABLE steadybeat.turns (
+    name     text NOT NULL,
+    place    integer NOT NULL,
+    run      uuid NOT NULL,
+    fence    bigint NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, place)
+);
+COMMENT ON COLUMN steadybeat.turns.name IS 'kind and name of a lock: lock:sale:7';
+COMMENT ON COLUMN steadybeat.turns.place IS 'from 0; which of its places';
+COMMENT ON COLUMN steadybeat.turns.run IS 'who took it last, whether or not it was given back since';
+COMMENT ON COLUMN steadybeat.turns.fence IS 'of the attempt that took it; no other commits an effect';
+
+ALTER TABLE steadybeat.outbox
+    ADD COLUMN waits_for text,
+    DROP CONSTRAINT reason_is_known,
+    ADD CONSTRAINT reason_is_known
+        CHECK (reason IN ('retry', 'rescue', 'delayed', 'rerun', 'transactional', 'callback', 'lock'));
+COMMENT ON COLUMN steadybeat.outbox.waits_for IS 'kind and name of the lock that the run waits for';
+CREATE INDEX outbox_waits_for ON steadybeat.outbox (waits_for) WHERE waits_for IS NOT NULL;
 """
 
 # A million rows that wait are no reason to leave ten thousand dead ones before them.
@@ -98,6 +159,8 @@ def upgrade() -> None:
     op.execute(RUNS)
     op.execute(KEYS)
     op.execute(CHORDS)
+    op.execute(RESULTS)
+    op.execute(TURNS)
     op.execute(DELIVERY)
 
 

@@ -1,10 +1,4 @@
-"""Locks: who may run now. The only room with lock keys in Redis.
-
-key       RedBeat's lock key, ``redbeat::lock`` unless ``redbeat_lock_key`` says otherwise
-holds     a token that only the leading Beat knows
-written   by `Leadership`
-lives     ``steadybeat_leader_lock_seconds`` after the last renewal
-"""
+"""Leadership: the right to lead, among all Beats of an installation."""
 
 from __future__ import annotations
 
