@@ -10,11 +10,14 @@ from steadybeat import every
 # The modules that hold tasks. A task's queue is called like its module: tasks.orders -> orders.
 imports = (
     "tasks.accounts",
+    "tasks.cards",
     "tasks.maintenance",
+    "tasks.minting",
     "tasks.notifications",
     "tasks.orders",
     "tasks.royalties",
     "tasks.search",
+    "tasks.sync",
 )
 
 # When a task is due may stand in its decorator (see tasks/royalties.py), or here, with the same policies.
@@ -30,5 +33,12 @@ beat_schedule = {
 # What the local stack (`make up`) runs before its workers start: `celery -A tasks seed`.
 steadybeat_dev_prepare = ("seed",)
 
-# What it keeps running besides: a mail server that keeps what the digest sends, `celery -A tasks mailbox`.
-steadybeat_dev_run = ("mailbox:SMTP_URL=smtp://127.0.0.1:{port}",)
+# What it keeps running besides: a mail server that keeps what the digest sends, `celery -A tasks mailbox`, and a
+# provider of payments and tokens, which moves no money, `celery -A tasks provider`.
+steadybeat_dev_run = (
+    "mailbox:SMTP_URL=smtp://127.0.0.1:{port}",
+    "provider:PROVIDER_URL=http://127.0.0.1:{port}",
+)
+
+# Services of little work, which share one worker there; anywhere else each has its own.
+steadybeat_dev_together = ("money:cards+minting+sync",)

@@ -63,7 +63,13 @@ def measure(seconds: float, report: Report) -> dict[str, Any]:
         for start in ("first", "second"):
             told = app.steadybeat.settings
             stack = Stack(
-                "tasks", services_of(app), folder=folder, prepare=told.dev_prepare, run=told.dev_run, cwd=ROOT
+                "tasks",
+                services_of(app),
+                folder=folder,
+                prepare=told.dev_prepare,
+                run=told.dev_run,
+                together=told.dev_together,
+                cwd=ROOT,
             )
             with stack:
                 stack.wait_ready(READY)

@@ -1,6 +1,6 @@
 """How many messages the relay sends in a second, what a million that wait do to that, and how late delayed ones are.
 
-    python bench/relay.py [--rounds 5] [--messages 20000] [--waiting 1000000] [--delayed 2000] [--json]
+    python bench/relay.py [--rounds 5] [--messages 20000] [--waiting 1000000] [--delayed 2000] [--committed 50] [--json]
 
 One relay in this process, as every Beat and watchdog has one. A round writes due messages into the outbox, and takes
 the time until the relay has sent and marked them all; then plain kombu publishes as many, with the same headers and
@@ -8,8 +8,10 @@ body, one by one as a program does. Some rounds have nothing else in the outbox;
 beside, due from an hour to a year ahead, and the rounds are made again. Postgres is durable (each batch is on disk
 before the next) and Redis has its append-only file.
 
-Then a watchdog runs, nothing else, and messages with an ``eta`` at random instants of half a minute are sent by name.
-A message is as late as the ledger says that it was sent; that is written when it lies on its queue already.
+Then a watchdog runs, nothing else, beside those that wait. Messages with an ``eta`` at random instants of half a
+minute are sent by name: a message is as late as the ledger says that it was sent; that is written when it lies on its
+queue already. And some are sent in transactions, one after the other at random moments: it is measured how long after
+the commit each lies on its queue.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import random
 import statistics
 import sys
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +36,9 @@ from psycopg.types.json import Jsonb
 import steadybeat
 from bench.report import Report, celery, machine, spread, wait_until
 from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
+from steadybeat.ledger import Ledger
 from steadybeat.schedule import new_run_id
+from steadybeat.settings import Settings
 
 TASK = "bench.steady.nothing"
 QUEUE = "steady"
@@ -46,7 +51,7 @@ _RUNS = """
 """
 _FILL = f"""
     WITH given AS (
-        SELECT gen_random_uuid() AS id,
+        SELECT uuidv7() AS id,
                clock_timestamp() + %(first)s + %(step)s * n AS publish_at
           FROM generate_series(1, %(count)s) n
     ), run AS ({_RUNS} RETURNING id, not_before)
@@ -98,6 +103,7 @@ class Post:
         values |= {"count": count, "first": first, "step": step}
         self.connection.execute(_FILL, values)
         self.connection.execute("VACUUM ANALYZE steadybeat.outbox, steadybeat.runs")
+        self.connection.execute("CHECKPOINT")
 
     def relay(self, count: int) -> float:
         """Return how many messages a second are relayed."""
@@ -146,11 +152,33 @@ class Post:
         ).fetchall()
         return [(at - due[run]).total_seconds() for run, at in rows]
 
+    def after_commit(self, count: int) -> list[float]:
+        """Return how many seconds after the commit messages that are sent in a transaction lie on their queue."""
+        self.redis.delete(QUEUE)
+        engine, seconds = self.app.steadybeat.ledger.database.engine, []
+        for number in range(count):
+            threading.Event().wait(random.uniform(0.0, 0.5))
+            with engine.begin() as transaction:
+                self.app.send_task(TASK, (17,), transaction=transaction)
+            committed = time.perf_counter()
+            while self.redis.llen(QUEUE) <= number:
+                threading.Event().wait(0.002)
+            seconds.append(time.perf_counter() - committed)
+        return seconds
+
     def plans(self) -> list[str]:
         """Return how Postgres finds what is due: rows it looked at, and the time that it took."""
         statement = "SELECT id FROM steadybeat.outbox WHERE publish_at <= statement_timestamp() ORDER BY publish_at"
         rows = self.connection.execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement} LIMIT 500 FOR UPDATE SKIP LOCKED")
         return [str(line) for (line,) in rows.fetchall()]
+
+
+def shares(seconds: list[float]) -> dict[str, float]:
+    """Return the least and the most of some durations, their median and their 99th percentile."""
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) * 99 // 100, len(ordered) - 1)]
+    found = {"min": ordered[0], "p50": statistics.median(ordered), "p99": p99, "max": ordered[-1]}
+    return {name: round(value, 4) for name, value in found.items()}
 
 
 def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
@@ -166,9 +194,6 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
         PostgresServer(folder / "postgres", durable=True) as postgres,
     ):
         env = {"STEADYBEAT_REDIS_URL": server.url, "STEADYBEAT_DATABASE_URL": postgres.url}
-        from steadybeat.ledger import Ledger
-        from steadybeat.settings import Settings
-
         ledger = Ledger(Settings(database_url=postgres.url))
         ledger.upgrade()
         ledger.database.close()
@@ -191,7 +216,8 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
                 )
         watchdog = celery("bench.steady", ["watchdog", "-l", "WARNING"], folder / "watchdog.log", env)
         try:
-            late = sorted(post.lateness(given.delayed))
+            late = post.lateness(given.delayed)
+            committed = post.after_commit(given.committed)
         finally:
             watchdog.end(())
         post.app.close()
@@ -199,12 +225,8 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
         "relayed_per_second": spread(rates["alone"]),
         "relayed_per_second_beside_waiting": spread(rates["beside"]),
         "kombu_published_per_second": spread(rates["kombu"]),
-        "late_seconds": {
-            "p50": round(statistics.median(late), 4),
-            "p99": round(late[len(late) * 99 // 100], 4),
-            "min": round(late[0], 4),
-            "max": round(late[-1], 4),
-        },
+        "late_seconds": shares(late),
+        "after_commit_seconds": shares(committed),
         "rounds": given.rounds,
         "messages_per_round": given.messages,
         "waiting": given.waiting,
@@ -219,16 +241,18 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=20_000, help="messages in each round (20000)")
     parser.add_argument("--waiting", type=int, default=1_000_000, help="messages that wait beside (1000000)")
     parser.add_argument("--delayed", type=int, default=2_000, help="messages with an eta (2000)")
+    parser.add_argument("--committed", type=int, default=50, help="messages sent in a transaction (50)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     given = parser.parse_args()
     report = Report(json_at_end=given.json)
     figures = measure(given, report)
-    late = figures["late_seconds"]
+    late, committed = figures["late_seconds"], figures["after_commit_seconds"]
     report.say(
         f"relay {figures['relayed_per_second']['median']:.0f} messages/s, beside {given.waiting} that wait"
         f" {figures['relayed_per_second_beside_waiting']['median']:.0f}/s, plain kombu"
         f" {figures['kombu_published_per_second']['median']:.0f}/s; delayed ones late by"
-        f" {late['p50'] * 1000:.0f} ms (p50), {late['p99'] * 1000:.0f} ms (p99), {late['max'] * 1000:.0f} ms (most)"
+        f" {late['p50'] * 1000:.0f} ms (p50), {late['p99'] * 1000:.0f} ms (p99), {late['max'] * 1000:.0f} ms (most);"
+        f" on their queue {committed['p50'] * 1000:.0f} ms after a commit, {committed['max'] * 1000:.0f} ms at most"
     )
     report.end(figures)
 

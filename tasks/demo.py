@@ -49,7 +49,8 @@ app.config_from_object("celeryconfig")
 app.conf.update(
     imports=sorted({entry["task"].rpartition(".")[0] for entry in SCHEDULES.values()}),  # the drill needs no others
     beat_schedule=SCHEDULES,
-    steadybeat_dev_run=(),  # nor a mailbox
+    steadybeat_dev_run=(),  # nor a mailbox and a provider
+    steadybeat_dev_together=(),
     # Short enough for a drill of one minute to see every recovery.
     steadybeat_lease_seconds=4.0,
     steadybeat_keeper_seconds=1.0,

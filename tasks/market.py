@@ -1,8 +1,9 @@
 """The marketplace: its tables (schema `market`) and the way to them.
 
 Artists offer tickets, which are seats of events. An order holds seats until it is paid or expires; every seat
-of a paid order becomes a sale; every sale owes its artist one royalty. An account may be on trial, and may
-subscribe to mail. Money is whole cents.
+of a paid order becomes a sale; every sale owes its artist one royalty. An account may be on trial, may
+subscribe to mail, may pay a fan club by card, and may have a wallet, which gets a token of each seat that it buys.
+Money is whole cents.
 """
 
 from __future__ import annotations
@@ -129,6 +130,83 @@ payments = sa.Table(
     _at("paid_at"),
     sa.CheckConstraint("amount_cents >= 0", name="amount_range"),
     sa.Index(None, "artist_id"),
+)
+
+# Where somebody keeps tokens. Who has a wallet gets a token of each seat bought from then on.
+wallets = sa.Table(
+    "wallets",
+    metadata,
+    sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
+    sa.Column("address", sa.Text, nullable=False, unique=True),
+    _at("opened_at"),
+)
+
+# The token of one sold seat. `sending`: the provider may be minting it; after `valid_until` it no longer does.
+# `minted`: it has. `refused`: it never will.
+mints = sa.Table(
+    "mints",
+    metadata,
+    sa.Column("ticket_id", sa.BigInteger, sa.ForeignKey("market.tickets.id"), primary_key=True, autoincrement=False),
+    sa.Column("wallet", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="sending"),
+    _at("valid_until"),
+    sa.Column("token", sa.Text, unique=True),
+    sa.Column("reason", sa.Text),
+    _at("minted_at", nullable=True),
+    sa.CheckConstraint("state IN ('sending', 'minted', 'refused')", name="state_known"),
+    sa.CheckConstraint("(state = 'minted') = (token IS NOT NULL AND minted_at IS NOT NULL)", name="token_when_minted"),
+    sa.CheckConstraint("(state = 'refused') = (reason IS NOT NULL)", name="reason_when_refused"),
+)
+
+# One month's fee of a fan club, taken by card; here from the moment at which the card has failed. `failed` becomes
+# `paid` or `given_up`, and stays so. `try_at` is when the card is tried again, `try_count` how often it was.
+card_payments = sa.Table(
+    "card_payments",
+    metadata,
+    _id(),
+    _refers("account_id", "accounts.id"),
+    sa.Column("period", sa.Text, nullable=False),
+    sa.Column("amount_cents", sa.Integer, nullable=False),
+    sa.Column("card", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="failed"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("try_count", sa.Integer, nullable=False, server_default="0"),
+    _at("failed_at"),
+    _at("try_at", nullable=True),
+    sa.Column("charge_id", sa.Text, unique=True),
+    _at("paid_at", nullable=True),
+    sa.UniqueConstraint("account_id", "period"),
+    sa.CheckConstraint("state IN ('failed', 'paid', 'given_up')", name="state_known"),
+    sa.CheckConstraint("(state = 'failed') = (try_at IS NOT NULL)", name="try_at_when_failed"),
+    sa.CheckConstraint("(state = 'paid') = (charge_id IS NOT NULL AND paid_at IS NOT NULL)", name="charge_when_paid"),
+    sa.CheckConstraint("amount_cents > 0", name="amount_range"),
+    sa.CheckConstraint("try_count >= 0", name="try_count_range"),
+    # What the retry looks for: the few that wait for their next try.
+    sa.Index("ix_card_payments_failed", "try_at", postgresql_where=sa.text("state = 'failed'")),
+)
+
+# The provider's charges, as its events tell. A row shows the event `event_number`; an older one changes nothing.
+provider_charges = sa.Table(
+    "provider_charges",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("amount_cents", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("event_number", sa.BigInteger, nullable=False),
+    _at("created_at"),
+    _at("changed_at"),
+    sa.Index(None, "reference"),
+)
+
+# How far a stream of somebody else has been read: up to and including this number.
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
 )
 
 # Who is signed in, from when until last seen.

@@ -24,6 +24,8 @@ SEATS_PER_EVENT = 400
 MAX_SEAT_COUNT = 4
 TRIAL = timedelta(days=30)
 NOTICE_WEEK_COUNT = 4
+FEE_MONTH_COUNT = 3
+FEE_CENTS = 900
 
 GIVEN = ("Ada", "Amir", "Bea", "Carlos", "Chiara", "Dana", "Deniz", "Elif", "Emil", "Farah", "Goran", "Hana")
 FAMILY = ("Aalto", "Bauer", "Costa", "Demir", "Eriksen", "Fischer", "Garcia", "Horvat", "Ivanov", "Jansen", "Kaya")
@@ -67,12 +69,15 @@ class Sample:
     order_count: int = 50_000
     sale_count: int = 200_000
     _plan: list[_Order] = field(init=False, repr=False)
+    _minted: list[tuple[Any, ...]] = field(init=False, repr=False)
+    _fees: list[tuple[Any, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.as_of = self.as_of.astimezone(UTC)
         self._artist_count = self.account_count // 20
         self._session_count = self.account_count * 4
         self._plan = self._plan_orders()
+        self._minted, self._fees = list(self._mints()), list(self._card_payments())
         last = self._plan[-1]
         free_count = self.sale_count // 40
         self._ticket_count = last.first_ticket_id + last.seat_count - 1 + free_count
@@ -110,6 +115,19 @@ class Sample:
                 self.account_count // 25 * NOTICE_WEEK_COUNT,
                 "account_id kind period state reason attempt_count created_at sending_at sent_at",
                 self._notifications,
+            ),
+            (market.wallets, len(self._wallet_ids), "account_id address opened_at", self._wallets),
+            (
+                market.mints,
+                len(self._minted),
+                "ticket_id wallet state valid_until token minted_at",
+                self._minted.__iter__,
+            ),
+            (
+                market.card_payments,
+                len(self._fees),
+                "account_id period amount_cents card state reason try_count failed_at try_at charge_id paid_at",
+                self._fees.__iter__,
             ),
         ):
             yield Part(table, count, tuple(columns.split()), rows())
@@ -271,6 +289,55 @@ class Sample:
                 refused = account_id == 25
                 outcome = ("refused", "550 5.1.1 no such user", 1) if refused else ("sent", None, 1)
                 yield account_id, digest.KIND, digest.period_of(at), *outcome, at, at, None if refused else at
+
+    @property
+    def _wallet_ids(self) -> range:
+        """Who has a wallet: every twentieth account of those that buy."""
+        return range(self._artist_count + 1, self.account_count + 1, 20)
+
+    def _wallets(self) -> Iterator[tuple[Any, ...]]:
+        for account_id in self._wallet_ids:
+            yield account_id, _wallet(account_id), self.as_of - SPAN / 2
+
+    def _mints(self) -> Iterator[tuple[Any, ...]]:
+        """Every seat bought with a wallet has its token, but for those of the last day."""
+        for order, buyer_id in zip(self._plan, self._buyers(), strict=True):
+            paid_at = order.paid_at
+            if paid_at is None or buyer_id not in self._wallet_ids:
+                continue
+            if self.as_of - SPAN / 2 <= paid_at < self.as_of - DAY:
+                at = paid_at.replace(minute=paid_at.minute // 5 * 5, second=0, microsecond=0) + HOUR / 12
+                for ticket_id in _tickets_of(order):
+                    yield ticket_id, _wallet(buyer_id), "minted", at, f"tok_sample_{ticket_id}", at
+
+    def _card_payments(self) -> Iterator[tuple[Any, ...]]:
+        """The fees of three months whose cards failed; those of the last month wait for their first try."""
+        first = self.as_of - 2 * DAY
+        for month in range(FEE_MONTH_COUNT):
+            first = first.replace(day=1, hour=3, minute=0, second=0, microsecond=0)
+            for account_id in range(50, self.account_count + 1, 50):
+                card = _card(account_id)
+                fee = (account_id, f"{first:%Y-%m}", FEE_CENTS, card)
+                if month == 0:
+                    yield *fee, "failed", "insufficient_funds", 0, first, first + DAY, None, None
+                elif card.startswith("visa"):
+                    charge_id = f"ch_sample_{account_id}_{first:%Y%m}"
+                    yield *fee, "paid", "insufficient_funds", 1, first, None, charge_id, first + DAY
+                else:
+                    reason, try_count = ("stolen_card", 1) if card.startswith("stolen") else ("insufficient_funds", 4)
+                    yield *fee, "given_up", reason, try_count, first, None, None, None
+            first -= DAY
+
+
+def _wallet(account_id: int) -> str:
+    return "0x" + hashlib.sha256(f"wallet {account_id}".encode()).hexdigest()[:40]
+
+
+def _card(account_id: int) -> str:
+    """Return an account's card: of every seventh it is empty, of every eleventh stolen."""
+    number = account_id // 50
+    kind = "stolen" if number % 11 == 0 else "empty" if number % 7 == 0 else "visa"
+    return f"{kind}-{account_id:05d}"
 
 
 def _tickets_of(order: _Order) -> range:

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steadybeat import schedules
+    from steadybeat import schedules, testing
     from steadybeat.app import install
     from steadybeat.errors import (
         Cancel,
@@ -46,6 +46,7 @@ __all__ = [
     "once",
     "rrule",
     "schedules",
+    "testing",
     "window",
 ]
 
@@ -70,6 +71,7 @@ _ROOMS = {
     "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
     "schedules": "steadybeat.schedules",
+    "testing": "steadybeat.testing",
     "window": "steadybeat.schedule",
 }
 

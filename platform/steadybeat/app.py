@@ -7,20 +7,22 @@ import importlib.metadata
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery import Celery, signals
 
-from steadybeat import telemetry
+from steadybeat import crashpoints, telemetry
 from steadybeat.address import Address
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
     from steadybeat.task.classifying import Classifier
@@ -35,6 +37,7 @@ class Steadybeat:
         instance: Id of this process, and of the pool processes that it forks.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
     def __init__(self, app: Any, settings: Settings) -> None:
@@ -44,6 +47,8 @@ class Steadybeat:
         self.instance = str(uuid.uuid4())
         self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
+        self.unrecorded: deque[Callable[[], None]] = deque()
+        self._crash_points = crashpoints.armed(settings)
 
     @functools.cached_property
     def ledger(self) -> Ledger:
@@ -66,6 +71,13 @@ class Steadybeat:
 
         return Rescuer(self._app)
 
+    @functools.cached_property
+    def following(self) -> Following:
+        """Writes what follows the end of runs: the bodies of chords, and error callbacks."""
+        from steadybeat.canvas import Following
+
+        return Following(self._app)
+
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
 
@@ -86,6 +98,16 @@ class Steadybeat:
     def own_services(self) -> list[str]:
         """Return the services whose tasks this program has, by name."""
         return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
+    def reach(self, point: str, task: str | None = None) -> None:
+        """End this process here if a test has armed the point.
+
+        Args:
+            point: One of `crashpoints.POINTS`.
+            task: Name of the task whose run comes by.
+        """
+        if self._crash_points is not None:
+            self._crash_points.reach(point, task)
 
     def become(self, role: str) -> None:
         """Start as a new instance, with a pulse of its own.
@@ -166,6 +188,8 @@ class Steadybeat:
         refuse_unfit_schedules(self._app)
 
 
+_SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
+
 _REDBEAT = frozenset(f"{module}RedBeatScheduler" for module in (
     "redbeat.", "redbeat:", "redbeat.schedulers.", "redbeat.schedulers:",
 ))  # fmt: skip
@@ -244,8 +268,8 @@ def _adopt_task_class(app: Any) -> None:
 
 
 def _task_from_fun(app: Any, original: Any, fun: Any, name: str | None = None, base: Any = None, **options: Any) -> Any:
-    """Make a steady task, whatever its base class; Celery's own tasks keep Celery's."""
-    if (name or "").startswith("celery."):
+    """Make a steady task, whatever its base class; of Celery's own tasks those that canvas sends."""
+    if (name or "").startswith("celery.") and name not in _SENT_BY_CANVAS:
         base = base or app.subclass_with_self(
             "celery.app.task:Task", name="Task", attribute="_app", keep_reduce=True, abstract=True
         )
@@ -314,6 +338,7 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
+        "result_backend": "steadybeat.canvas:LedgerBackend",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_create_missing_queues": False,
@@ -330,6 +355,8 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "beat_remote_control_max_tick_age": 5 * settings.health_seconds,
         "redbeat_lock_timeout": settings.leader_lock_seconds,
     }
+    if conf.result_backend:  # also by `celery --result-backend`
+        del defaults["result_backend"]
     for key, value in defaults.items():
         if not _is_given(conf, key) or (key == "beat_scheduler" and conf[key] in _REDBEAT):
             conf[key] = value

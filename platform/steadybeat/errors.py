@@ -9,7 +9,8 @@
     ├── EditConflict              somebody else has changed it since
     ├── LedgerError
     │   ├── LedgerUnavailable     Postgres does not answer
-    │   └── SchemaTooOld          migrations are missing
+    │   ├── SchemaTooOld          migrations are missing
+    │   └── ResultNotStored       the run has succeeded, and what it gave back was not kept
     ├── BrokerUnavailable         Redis does not answer
     ├── StaleAttempt              another attempt holds the run by now
     └── TaskError                 raised by a task, to say what becomes of its run
@@ -97,6 +98,10 @@ class LedgerUnavailable(LedgerError):
 
 class SchemaTooOld(LedgerError):
     """The ledger's schema is older than this release needs: run `celery -A … ledger upgrade`."""
+
+
+class ResultNotStored(LedgerError):
+    """The run has succeeded, but its result was not kept: it is no JSON, or larger than 1 MiB."""
 
 
 class BrokerUnavailable(SteadybeatError):

@@ -78,9 +78,16 @@ class Settings:
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
     )
     health_seconds: float = _setting(12.0, "How long a process may do nothing before its health check fails.", low=3.0)
+    crash_at: tuple[str, ...] = _setting(
+        (), "Points at which a process kills itself, for tests only: point, point:task or point:task:times."
+    )
+    crash_folder: str = _setting("", "Where crashes are counted; an existing folder without which none is armed.")
     dev_prepare: tuple[str, ...] = _setting((), "Sub-commands that the local stack runs before it starts workers.")
     dev_run: tuple[str, ...] = _setting(
         (), "Sub-commands that the local stack keeps running: command:VARIABLE=value, with {port} for a free port."
+    )
+    dev_together: tuple[str, ...] = _setting(
+        (), "Services that share one worker in the local stack: name:service+service."
     )
 
     def __post_init__(self) -> None:

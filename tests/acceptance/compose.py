@@ -30,6 +30,7 @@ _SERVICE: dict[str, Any] = {
     "depends_on": dict,
     "deploy": {"replicas": int},
     "environment": dict,
+    "expose": list,
     "healthcheck": _HEALTHCHECK,
     "image": str,
     "init": bool,

@@ -153,17 +153,19 @@ class Engine:
         self.containers: dict[str, list[Container]] = {}
         self._ports = {(name, port): free_port() for name, port in PORTS.items()}
         for service in services.values():
-            for published in service.keys.get("ports", []):
+            for published in (*service.keys.get("ports", []), *service.keys.get("expose", [])):
                 self._ports[service.name, int(published.rpartition(":")[2])] = free_port()
         self._images = {"redis": self._redis(), "postgres": self._postgres()}
         self._platform = platform
 
     def local(self, service: Service, text: str) -> str:
-        """Return a value of a service with every address in it replaced by one of this machine."""
+        """Return a value of a service with every address and volume in it replaced by one of this machine."""
         for (name, port), free in self._ports.items():
             text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{free}", text)
             if name == service.name and name not in PORTS:
                 text = re.sub(rf"\b{port}\b", str(free), text).replace("0.0.0.0", "127.0.0.1")
+        for name, _, inside in (each.partition(":") for each in service.keys.get("volumes", [])):
+            text = text.replace(inside, str(self.folder / f"volume-{name}"))
         return text
 
     def port(self, service: str) -> int:

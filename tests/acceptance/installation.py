@@ -40,7 +40,7 @@ from tests.eventually import eventually
 N = TypeVar("N", bound=LocalNode)
 
 PROJECT = Path(__file__).with_name("project")
-SERVICES = ("orders", "billing")
+SERVICES = ("orders", "billing", "canvas")
 
 # Short times, so that a test need not wait long; the lock of the leader keeps its default.
 SHORT_TIMES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -86,15 +87,22 @@ def test_a_result_that_cannot_be_stored_fails_no_task(busy_shop: Shop) -> None:
 def test_a_task_that_outlasts_the_visibility_timeout_runs_once(
     open_shop: Callable[..., Shop], ledger_url: str, redis_url: str
 ) -> None:
-    shop = open_shop(ledger_url, redis_url, SHOP_VISIBILITY_SECONDS="2")
-    workers, beat = [shop.worker("orders"), shop.worker("orders")], shop.beat()
+    shop = open_shop(ledger_url, redis_url, SHOP_VISIBILITY_SECONDS="4")
+    workers, beat = [shop.worker("orders", concurrency=3), shop.worker("orders", concurrency=3)], shop.beat()
     assert all(node.ready() for node in (*workers, beat))
-    run = shop.send("orders.pack", "parcel", gate="parcel")
+    runs = [shop.send("orders.pack", f"parcel {number}", gate="parcels") for number in range(3)]
 
-    eventually(lambda: any(worker.said("duplicate ignored", run_id=run) for worker in workers))
-    shop.open("parcel")
+    def came_back() -> Counter[str]:
+        said = [each for worker in workers for each in worker.events() if each["event"] == "duplicate ignored"]
+        return Counter(each["run_id"] for each in said)
 
-    eventually(lambda: shop.run(run).state == "succeeded")
+    eventually(lambda: all(came_back()[run] for run in runs))
+    counted = shop.rows("SELECT DISTINCT run, cause FROM steadybeat.duplicates")
+    assert {(str(each.run), each.cause) for each in counted} == {(run, "visibility_timeout") for run in runs}
+    shop.open("parcels")
+
+    eventually(lambda: all(shop.run(run).state == "succeeded" for run in runs))
     shop.settle()
-    assert len(shop.effects("parcel")) == len(shop.starts("parcel")) == 1
-    assert shop.outcomes(run) == ["succeeded"]
+    assert [len(shop.effects(f"parcel {number}")) for number in range(3)] == [1, 1, 1]
+    assert [len(shop.starts(f"parcel {number}")) for number in range(3)] == [1, 1, 1]
+    assert [shop.outcomes(run) for run in runs] == [["succeeded"]] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -57,6 +59,43 @@ def test_everything_waits_for_postgres_and_then_happens_once(shop: Shop, own_pos
     assert {name: len(shop.effects(name)) for name in names} == dict.fromkeys(names, 1)
     assert {shop.run(run).state for run in (*begun, *waiting)} == {"succeeded"}
     assert worker.status == beat.status == watchdog.status == "running"
+
+
+def test_a_pool_process_that_dies_while_postgres_is_away_is_known_to_be_dead_when_it_is_back(
+    shop: Shop, own_postgres: PostgresServer
+) -> None:
+    worker, watchdog = shop.worker("orders", concurrency=1), shop.watchdog()
+    assert worker.ready()
+    assert watchdog.ready()
+    run = shop.send("orders.pack", "parcel", gate="parcel")
+    eventually(lambda: shop.starts("parcel"))
+
+    own_postgres.stop()
+    os.kill(shop.starts("parcel")[0]["pid"], signal.SIGKILL)
+    eventually(lambda: worker.said("outcome not recorded", run_id=run))
+    own_postgres.start()
+    shop.open("parcel")
+
+    eventually(lambda: shop.run(run).state == "succeeded")
+    shop.settle()
+    assert len(shop.effects("parcel")) == 1
+    assert shop.outcomes(run) == ["lost", "succeeded"]
+
+
+def test_a_worker_that_can_give_no_sign_of_life_takes_no_work_until_it_can(shop: Shop) -> None:
+    worker, watchdog = shop.worker("orders"), shop.watchdog()
+    assert worker.ready()
+    assert watchdog.ready()
+
+    shop.rows("ALTER TABLE steadybeat.instances RENAME TO moved")
+    eventually(lambda: worker.said("worker paused: no sign of life can be given"))
+    run = shop.send("orders.pack", "parcel")
+    shop.rows("ALTER TABLE steadybeat.moved RENAME TO instances")
+
+    eventually(lambda: shop.run(run).state == "succeeded")
+    assert worker.said("worker resumed: the ledger answers")
+    shop.settle()
+    assert len(shop.starts("parcel")) == len(shop.effects("parcel")) == 1
 
 
 def test_no_fire_is_lost_in_an_outage_of_twenty_seconds(shop: Shop, own_postgres: PostgresServer) -> None:

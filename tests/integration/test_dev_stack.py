@@ -133,7 +133,8 @@ def test_an_unknown_process_is_refused_with_the_names_there_are():
 
 
 def test_the_stack_consists_of_what_the_screen_says(folder: Path):
-    stack = Stack("tasks", ["orders", "royalties"], folder=folder / "up", prepare=["seed"], cwd=folder)
+    options = {"prepare": ["seed"], "together": ["money:cards+sync"], "cwd": folder}
+    stack = Stack("tasks", ["cards", "orders", "royalties", "sync"], folder=folder / "up", **options)
     with stack:
         stack.wait_ready(TIMEOUT)
         assert [each.name for each in stack.processes] == [
@@ -147,10 +148,12 @@ def test_the_stack_consists_of_what_the_screen_says(folder: Path):
             "watchdog",
             "worker-orders",
             "worker-royalties",
+            "worker-money",
             "flower",
         ]
         argv = said_by(stack, "worker-orders")["argv"]
         assert argv[:8] == ["-A", "tasks", "worker", "-Q", "orders", "-n", "orders@%h", "-c"]
+        assert said_by(stack, "worker-money")["argv"][:6] == ["-A", "tasks", "worker", "-Q", "cards,sync", "-n"]
         flower = said_by(stack, "flower")
         assert flower["FLOWER_BASIC_AUTH"] == f"admin:{stack.flower_password}"
         assert stack.flower_password not in json.dumps(flower["argv"])

@@ -214,7 +214,7 @@ def test_a_run_under_which_workers_keep_dying_becomes_a_dead_letter(ledger: Ledg
         assert claim(ledger, run, str(uuid.uuid4()), delivery_no).verdict == "claimed"
         (rescued,) = ledger.rescue.lost()
         relayed(ledger)
-    assert rescued.poisonous
+    assert rescued.state == "dead"
     story = ledger.story.run(run.id)
     assert story is not None
     assert (story["state"], story["reason"]) == ("dead", "workers died under it 3 times")
@@ -241,14 +241,14 @@ def test_an_unstarted_run_is_sent_again_only_if_its_queue_is_empty_or_it_was_ove
     run = recorded(impatient)
     aged(impatient, run, 2)
     assert impatient.rescue.overdue_queues() == ["orders"]
-    assert impatient.rescue.unstarted([]) == []
+    assert impatient.rescue.unstarted(["orders"], []) == []
     younger = recorded(impatient)
     claim(impatient, younger, alive(impatient))
-    assert [rescued.run for rescued in impatient.rescue.unstarted([])] == [run.id]
+    assert [rescued.run for rescued in impatient.rescue.unstarted(["orders"], [])] == [run.id]
     other = recorded(impatient, queue="mail")
     aged(impatient, other, 2)
-    assert [rescued.run for rescued in impatient.rescue.unstarted(["mail"])] == [other.id]
-    assert impatient.rescue.unstarted(["mail"]) == []
+    assert [rescued.run for rescued in impatient.rescue.unstarted(["mail"], ["mail"])] == [other.id]
+    assert impatient.rescue.unstarted(["mail"], ["mail"]) == []
 
 
 def test_pruning_forgets_what_ended_long_ago_and_keeps_dead_letters(

@@ -155,3 +155,23 @@ def test_a_run_that_was_recorded_comes_back_from_its_claim_as_it_was(ledger: Led
     )
     claim = ledger.runs.claim(run, delivery_no=1, instance=instance, time_limit_seconds=1.0, crash_limit=3)
     assert (claim.verdict, claim.idempotency_key, claim.attempt, claim.scheduled_for) == ("claimed", "k", 1, None)
+
+
+YIELDS = """
+    CREATE SEQUENCE public.tries;
+    CREATE FUNCTION public.give_way() RETURNS bigint LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('public.tries') = 1 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+        RETURN currval('public.tries');
+    END $$;
+"""
+GIVE_WAY = sql("SELECT public.give_way() AS tries")
+
+
+@pytest.mark.parametrize("statement", [GIVE_WAY, Prepared(GIVE_WAY)], ids=["through the engine", "prepared"])
+def test_a_statement_that_postgres_ended_for_the_sake_of_another_is_sent_again(
+    ledger: Ledger, ledger_url: str, statement: object
+) -> None:
+    with psycopg.connect(ledger_url, autocommit=True) as connection:
+        connection.execute(YIELDS)
+    assert ledger.database.execute(statement, {})[0].tries == 2  # type: ignore[arg-type]

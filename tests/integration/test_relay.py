@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from steadybeat.delivery.relay import BATCH
 from steadybeat.errors import BrokerUnavailable
 from steadybeat.ledger import Ledger
 from tests.eventually import eventually
-from tests.integration.records import all_at_once, new_run
+from tests.integration.records import all_at_once, claim, new_run, recorded
 
 MESSAGE = {"headers": {"task": "shop.orders.pay", "retries": 0}, "properties": {"correlation_id": "x"}}
 _DUE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -96,6 +97,19 @@ def test_a_message_is_as_it_was_recorded_under_its_delivery_number(post: Post) -
         channel = connection.default_channel
         taken = [channel.basic_get("orders", no_ack=True).payload for _ in range(2)]
     assert taken == [[[0], {}, {}], [[1], {}, {}]]
+
+
+def test_what_is_rescued_stands_in_front_of_what_waits(post: Post) -> None:
+    waiting = post.due(3)
+    lost = recorded(post.ledger)
+    claim(post.ledger, lost, str(uuid.uuid4()))
+    post.app.steadybeat.relay()
+    assert len(post.sent()) == len(waiting)
+    assert [each.run for each in post.ledger.rescue.lost()] == [lost.id]
+    post.due()
+    assert post.app.steadybeat.relay() == 2
+    assert len(post.sent()) == 5
+    assert [each["headers"]["steadybeat_delivery"] for each in post.sent()] == [2, 1, 1, 1, 1]
 
 
 def test_a_message_goes_to_the_list_of_its_priority_and_its_queue_is_bound(post: Post) -> None:

@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 import steadybeat
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from tests.integration.attempting import Killed, attempt
+from tests.integration.records import recorded
 
 
 class Desk:
@@ -54,6 +56,9 @@ def desk(ledger_url: str, redis_url: str) -> Iterator[Desk]:
 
     @app.task(name="shop.orders.pay", shared=False)
     def pay(*_: Any) -> None: ...
+
+    @app.task(name="shop.orders.settle", bind=True, shared=False)
+    def settle(self: Any) -> None: ...
 
     @app.task(name="shop.orders.count", recorded=False, shared=False)
     def count() -> None: ...
@@ -133,6 +138,30 @@ def test_a_chain_and_a_group_are_part_of_a_transaction_as_a_whole(desk: Desk) ->
         chain(desk.pay.s(3), desk.pay.s(4)).apply_async(transaction=db)
         db.commit()
     assert desk.relayed() == 3  # the second of the chain follows the first
+
+
+def test_what_a_task_calls_with_its_effect_is_called_exactly_if_that_happens(desk: Desk) -> None:
+    settle = desk.app.tasks["shop.orders.settle"]
+    run = recorded(Ledger.of(desk.app), task=settle.name).id
+    for lives in (False, True):
+        with attempt(settle, run), settle.exactly_once() as db:
+            desk.order(db, "lamp")
+            desk.pay.apply_async((1,), transaction=db)
+            if not lives:
+                raise Killed
+        assert (desk.orders(), desk.relayed()) == ((["lamp"], 1) if lives else ([], 0))
+
+
+def test_redis_may_be_away_while_a_transaction_is_made(desk: Desk, ledger_url: str) -> None:
+    app: Any = Celery("caller", set_as_current=False)
+    app.conf.update(steadybeat_database_url=ledger_url, steadybeat_redis_url="redis://127.0.0.1:1/0")
+    app.conf.steadybeat_services = ("orders",)
+    steadybeat.install(app)
+    with desk.engine.begin() as db:
+        app.send_task("shop.orders.pay", (1,), transaction=db)
+    app.steadybeat.ledger.database.close()
+    app.close()
+    assert desk.relayed() == 1
 
 
 def test_a_transaction_that_cannot_hold_a_run_is_refused(desk: Desk, ledger_url: str) -> None:

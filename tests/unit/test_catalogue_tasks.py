@@ -30,7 +30,17 @@ WANTED = {
     "retry_backoff_max",
     "depends_on",
 }
-SERVICES = {"accounts", "maintenance", "notifications", "orders", "royalties", "search"}
+SERVICES = {
+    "accounts",
+    "cards",
+    "maintenance",
+    "minting",
+    "notifications",
+    "orders",
+    "royalties",
+    "search",
+    "sync",
+}
 
 
 def own_tasks() -> dict[str, Any]:
@@ -79,11 +89,14 @@ def test_each_schedule_is_of_a_task_that_is_there() -> None:
 
     assert scheduled == {
         "tasks.accounts.end_trials",
+        "tasks.cards.retry_failed",
         "tasks.maintenance.prune_ledger",
+        "tasks.minting.order_mints",
         "tasks.notifications.send_digests",
         "tasks.orders.expire",
         "tasks.royalties.settle",
         "tasks.search.index",
+        "tasks.sync.pull_charges",
     }
     assert {entry["task"] for entry in app.conf.beat_schedule.values()} == {"tasks.maintenance.clear_sessions"}
 
@@ -94,7 +107,7 @@ import json, sys, types
 package = types.ModuleType("tasks")
 package.__path__ = [sys.argv[1]]
 sys.modules["tasks"] = package
-import tasks.mailbox, tasks.seed
+import tasks.mailbox, tasks.provider, tasks.seed
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

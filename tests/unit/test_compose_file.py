@@ -56,6 +56,18 @@ def test_the_example_of_the_environment_names_every_variable_and_fills_in_none_t
     assert optional == ASKED.keys() - asked.keys()
 
 
+def test_the_stand_in_for_a_provider_knows_no_secret_and_keeps_its_book_on_a_volume() -> None:
+    provider = SERVICES["provider"]
+    assert provider.environment == {}
+    assert provider.keys["networks"] == ["data"]
+    [(_, folder)] = [each.split(":") for each in provider.keys["volumes"]]
+    assert Path(provider.command[provider.command.index("--book") + 1]).parent == Path(folder)
+    asked = {
+        name: each.environment["PROVIDER_URL"] for name, each in SERVICES.items() if "PROVIDER_URL" in each.environment
+    }
+    assert asked == dict.fromkeys(("worker-cards", "worker-minting", "worker-sync"), "http://provider:8383")
+
+
 @EVERY
 def test_every_service_is_fenced_in(service: Service) -> None:
     keys = service.keys

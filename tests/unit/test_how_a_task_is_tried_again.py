@@ -156,7 +156,7 @@ class Callable:
         {"base": AsFunction},
         {"base": AsClassMethod},
     ],
-    ids=lambda given: repr(next(iter(given.values()))),
+    ids=["function", "callable", "method", "static method", "attribute", "class method"],
 )
 @pytest.mark.parametrize("install_first", [True, False])
 def test_a_classifier_may_be_a_function_or_a_method(options: dict[str, Any], install_first: bool) -> None:

@@ -37,8 +37,8 @@ def dev(
 ) -> None:
     """Run the whole platform on this machine, until Ctrl-C.
 
-    That is Redis, Postgres, two Beats, a watchdog, a worker for each service, and Flower, kept running; data and logs
-    stay in the folder.
+    That is Redis, Postgres, two Beats, a watchdog, a worker for each service (or for several that share one), and
+    Flower, kept running; data and logs stay in the folder.
 
     Exits with 0 when it was told to stop, with 1 when the stack does not come up or one is running already, and
     with 2 when it was given something wrong.
@@ -58,6 +58,7 @@ def dev(
             folder=folder,
             prepare=app.steadybeat.settings.dev_prepare,
             run=app.steadybeat.settings.dev_run,
+            together=app.steadybeat.settings.dev_together,
             redis_url=redis_url,
             database_url=database_url,
             flower=not no_flower,

@@ -76,7 +76,8 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
     --json: every column of the run, "args", "kwargs", "embed", "key": {"state", "run", "changed_at"} or null,
             "attempts": [{"number", "instance", "host", "pid", "started_at", "finished_at", "outcome", "reason",
                           "error"}],
-            "reruns": [{"id", "state"}]
+            "reruns": [{"id", "state"}], "steps": [{"step", "state", "result", "run", "changed_at"}],
+            "duplicates": [{"cause", "detail", "instance", "seen_at"}]
     """  # noqa: D301
     from steadybeat.commands import rerun as again_
     from steadybeat.commands.asked import run_of
@@ -89,6 +90,8 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
     args, kwargs, embed = again_.body_of(found)
     found |= {"args": args, "kwargs": kwargs, "embed": embed}
     found["key"] = book.story.processed_key(found["task"], found["idempotency_key"])
+    found["steps"] = book.keys.steps(found["task"], found["idempotency_key"])
+    found["duplicates"] = book.duplicates.of(run)
     del found["body"]
     shown = redact(plain(found), levels=12)
     out = Output(ctx)

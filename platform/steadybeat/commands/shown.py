@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
     key = run["key"]
     done = key is not None and key["state"] == "done"
     delivered = [("delivery", "delivery_no"), ("retries", "retry_count"), ("crashes", "crash_count")]
+    turned_away = Counter(each["cause"] for each in run["duplicates"])
     delivered.append(("rescues", "rescue_count"))
     return [
         ("run", str(run["id"])),
@@ -72,6 +74,8 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("parent", str(run["parent_id"] or "")),
         ("rerun of", str(run["rerun_of"] or "")),
         ("reruns", ", ".join(f"{each['id']} ({each['state']})" for each in run["reruns"])),
+        ("steps", ", ".join(f"{each['step']} {each['state']}" for each in run["steps"])),
+        ("duplicates", ", ".join(f"{cause} {count}" for cause, count in turned_away.items())),
         ("correlation", run["correlation_id"] or ""),
         ("result", json.dumps(shown["result"], ensure_ascii=False) if run["result"] is not None else ""),
     ]

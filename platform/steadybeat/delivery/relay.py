@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 WITHIN = timedelta(seconds=0.5)
-_SHORTEST_PAUSE = timedelta(seconds=0.05)
+_SHORTEST_PAUSE = timedelta(seconds=0.2)
 
 
 class Relay:
@@ -105,6 +105,8 @@ class Relay:
                     raise said
                 logger.error("queue cannot be written to", extra={"queue": key, "error": str(said)})
                 left += [envelope.outbox_id for envelope in by_key.get(key, ())]
+        for envelope in envelopes:
+            self._app.steadybeat.reach("after_outbox", envelope.task)
         return left
 
     def _declare(self, producer: Any, names: set[str]) -> None:
@@ -132,4 +134,6 @@ def _built(channel: Any, envelope: Envelope) -> list[Command]:
     )
     with channel.keeping() as kept:
         channel.basic_publish(message, exchange="", routing_key=envelope.queue)
+    if envelope.reason == "rescue":  # its turn had come before, so it stands in front of those that wait
+        return [("rpush" if name == "lpush" else name, args) for name, args in kept.commands]
     return list(kept.commands)

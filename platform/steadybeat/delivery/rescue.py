@@ -16,12 +16,15 @@ from steadybeat.ledger.rescue import Rescued
 
 logger = logging.getLogger(__name__)
 
+_EVENTS = {"waiting": "run rescued", "dead": "run died", "cancelled": "run cancelled"}
+
 
 class Rescuer:
     """Finds runs whose worker or whose message is gone.
 
     After an outage of Postgres every instance looks dead: nobody could give a sign of life. So it waits until the
-    ledger has answered for a whole lease without a gap.
+    ledger has answered for a whole lease without a gap. Where it did not ask for as long as a lease can lapse in, it
+    knows nothing of that time, and waits as well.
     """
 
     def __init__(self, app: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,11 +39,15 @@ class Rescuer:
         Raises:
             LedgerUnavailable: The wait for a whole lease starts again.
         """
-        now = self._clock()
-        if now - self._last_pass < 1.0:
+        now, last = self._clock(), self._last_pass
+        if now - last < 1.0:
             return 0
+        settings = self._app.steadybeat.settings
+        if now - last >= settings.lease_seconds - settings.keeper_seconds:
+            self._answering_since = None
         self._last_pass = now
         try:
+            self._app.steadybeat.following()  # what workers left that died in between
             return self._pass(now)
         except LedgerUnavailable:
             self._answering_since = None
@@ -56,7 +63,7 @@ class Rescuer:
         rescued = ledger.rescue.lost()
         overdue = ledger.rescue.overdue_queues()
         if overdue:
-            rescued += ledger.rescue.unstarted(self._empty(overdue))
+            rescued += ledger.rescue.unstarted(overdue, self._empty(overdue))
         self._tell(rescued)
         return len(rescued)
 
@@ -71,5 +78,4 @@ class Rescuer:
     @staticmethod
     def _tell(rescued: Iterable[Rescued]) -> None:
         for run in rescued:
-            event = "run died" if run.poisonous else "run rescued"
-            logger.warning(event, extra={"run_id": run.run, "task": run.task})
+            logger.warning(_EVENTS[run.state], extra={"run_id": run.run, "task": run.task})

@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from celery.app.amqp import Queues
 from celery.app.routes import Router
+from celery.canvas import task_name_from
 from kombu import Queue
 from kombu.utils.functional import maybe_list
 
@@ -18,6 +19,7 @@ from steadybeat.errors import ConfigurationError, UnknownQueue, did_you_mean
 logger = logging.getLogger(__name__)
 
 _BUILT_IN = "celery."
+_CALLING = ("celery.map", "celery.starmap")
 _imported: WeakSet[Any] = WeakSet()
 """The apps whose task modules were imported to route."""
 
@@ -123,12 +125,17 @@ class SteadyRouter(Router):
     def _keeps_default_queue(self) -> bool:
         return keeps_default_queue(self.app)
 
-    def route_to_service(self, name: str, *_: Any, task: Any = None) -> dict[str, str] | None:
+    def route_to_service(
+        self, name: str, _args: Any = None, kwargs: Any = None, *_: Any, task: Any = None
+    ) -> dict[str, str] | None:
         """Return the last of the routes: the queue of the task's service.
 
         Where the configuration names a default queue of its own, a task that names no ``service`` goes there, as
-        Celery's own tasks always do.
+        Celery's own tasks always do; but `map` and `starmap` go where the task goes that they call.
         """
+        if name in _CALLING:
+            called = kwargs["task"]
+            return self.lookup_route(called["task"] if isinstance(called, Mapping) else task_name_from(called))
         if name.startswith(_BUILT_IN):
             return None
         service = getattr(task or self.app.tasks.get(name), "service", None)

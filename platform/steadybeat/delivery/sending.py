@@ -95,6 +95,13 @@ class SteadyAMQP(AMQP):
         finally:
             _diversion.reset(token)
 
+    def key_of(self, task: str, args: Any, kwargs: Any) -> str | None:
+        """Return the idempotency key that a task's template makes of its arguments; None where it makes none."""
+        try:
+            return _templated_key(self.app.tasks.get(task), args, kwargs)
+        except ConfigurationError:
+            return None
+
     def _create_task_sender(self) -> Callable[..., Any]:
         publish = super()._create_task_sender()
 
@@ -103,6 +110,7 @@ class SteadyAMQP(AMQP):
             if transaction is not None:
                 return _enqueue(self.app, name, message, options, transaction)
             if not _is_recorded(self.app, name):
+                _refuse_part(self.app, name, message)
                 return publish(producer, name, message, **options)
             run = describe(self.app, name, message, options)
             if getattr(producer, "ahead", None) is not None:
@@ -116,6 +124,7 @@ class SteadyAMQP(AMQP):
                 ledger.runs.record(run, outbox_reason="delayed")
                 return None
             ledger.runs.record(run)
+            self.app.steadybeat.reach("after_record", name)
             try:
                 return publish(producer, name, message, **options)
             except OperationalError as error:
@@ -158,10 +167,22 @@ def _build(
 
 
 def _is_recorded(app: Any, name: str) -> bool:
-    if name.startswith("celery."):
-        return False
     task = app.tasks.get(name)
-    return task is None or bool(getattr(task, "recorded", False))
+    return not name.startswith("celery.") if task is None else bool(getattr(task, "recorded", False))
+
+
+def _refuse_part(app: Any, name: str, message: Any) -> None:
+    """Refuse a part of a chord of which the ledger would never know that it was lost.
+
+    Raises:
+        ConfigurationError: With the way out.
+    """
+    if message[2][2].get("chord") is not None and getattr(app.backend, "is_of_the_ledger", False):
+        raise ConfigurationError(
+            f"{name}: with recorded=False it cannot be a part of a chord, which would wait for it for ever once it is"
+            " lost; let it be recorded, or choose a result_backend of your own.",
+            task=name,
+        )
 
 
 def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewRun:
@@ -174,7 +195,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
             instant has no time zone.
     """
     task = app.tasks.get(name)
-    headers, properties, (args, kwargs, _), _ = message
+    headers, properties, (args, kwargs, embed), _ = message
     headers.update(options.pop("headers", None) or {})
     run_id = _checked_id(headers["id"])
     telemetry.correlation.stamp(headers)
@@ -185,11 +206,14 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
     options.pop("expiration", None)
     queue = options.get("queue") or app.conf.task_default_queue
     priority = options.get("priority")
+    queue = queue if isinstance(queue, str) else queue.name
+    own_service = queue if name.startswith("celery.") else service_of(name)
+    part = embed.get("chord") is not None
     return NewRun(
         id=run_id,
         task=name,
-        service=getattr(task, "service", None) or service_of(name),
-        queue=queue if isinstance(queue, str) else queue.name,
+        service=getattr(task, "service", None) or own_service,
+        queue=queue,
         priority=priority,
         idempotency_key=str(key),
         message={"headers": headers, "properties": {**properties, "priority": priority}},
@@ -201,6 +225,8 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
         not_before=not_before,
         deadline=deadline,
         correlation_id=headers.get(telemetry.correlation.HEADER),
+        group_id=headers.get("group") if part else None,
+        group_index=headers.get("group_index") if part else None,
     )
 
 

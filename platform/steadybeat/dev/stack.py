@@ -1,8 +1,8 @@
 """The local stack: what it consists of, and in which order it starts.
 
 Redis, Postgres, migrations, schedules and what the application prepares, Beats, a watchdog and what the application
-keeps running, one worker per service, Flower. Beats and workers need nothing of each other to start, so neither waits
-for the other. Flower asks the workers what they do when it starts, so it waits for them.
+keeps running, one worker per service (several may share one), Flower. Beats and workers need nothing of each other to
+start, so neither waits for the other. Flower asks the workers what they do when it starts, so it waits for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from steadybeat.dev.leash import Child, StopSteps, spawn
 from steadybeat.dev.process import Process
 from steadybeat.dev.servers import PostgresServer, RedisServer, free_port, postgres_answers, redis_answers
 from steadybeat.dev.supervisor import Supervisor
-from steadybeat.errors import ConfigurationError
+from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.settings import Settings
 
 CONCURRENCY = 2  # runs that one worker works on at a time
@@ -41,10 +41,11 @@ class Stack(Supervisor):
 
     Args:
         app_name: What stands behind ``celery -A``.
-        services: Services, each of which gets a worker of its own.
+        services: Services; each gets a worker of its own, unless it shares one.
         folder: Where data and logs are kept; one stack at a time may run in it.
         prepare: Sub-commands of the application to run before its workers start.
         run: Sub-commands of the application to keep running, as ``steadybeat_dev_run`` writes them.
+        together: Services that share a worker, as ``steadybeat_dev_together`` writes them.
         redis_url: A running Redis to use; one of its own unless given.
         database_url: A running Postgres to use; one of its own unless given.
         beats: How many Beats; one of them leads.
@@ -61,6 +62,7 @@ class Stack(Supervisor):
         folder: Path,
         prepare: Sequence[str] = (),
         run: Sequence[str] = (),
+        together: Sequence[str] = (),
         redis_url: str | None = None,
         database_url: str | None = None,
         beats: int = 2,
@@ -93,7 +95,7 @@ class Stack(Supervisor):
                 [self._step("schedules apply"), *(self._step(step) for step in prepare[:1])],
                 *([self._step(step)] for step in prepare[1:]),
                 [*(self._beat(number) for number in range(1, beats + 1)), self._watchdog(), *kept],
-                [self._worker(service) for service in services],
+                [self._worker(name, queues) for name, queues in shared(services, together).items()],
                 [self._flower(self.flower_port)] if self.flower_port else [],
             ],
             output,
@@ -211,11 +213,11 @@ class Stack(Supervisor):
         self.urls_of_others[command] = self.environment[variable]
         return self._celery(command, command.split(), check=lambda _: port_answers(port), stop=BEAT_STOP, awaited=False)
 
-    def _worker(self, service: str) -> Process:
-        queue = ["-Q", service, "-n", f"{service}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
+    def _worker(self, name: str, queues: Sequence[str]) -> Process:
+        queue = ["-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
         quiet = ["--without-gossip", "--without-mingle"]  # nothing here listens to either
         beats = pulse_beats(self._settings, "worker")
-        return self._celery(f"worker-{service}", ["worker", *queue, *quiet], check=beats, stop=WORKER_STOP)
+        return self._celery(f"worker-{name}", ["worker", *queue, *quiet], check=beats, stop=WORKER_STOP)
 
     def _flower(self, port: int) -> Process:
         return self._celery(
@@ -246,3 +248,32 @@ class Stack(Supervisor):
             )
 
         return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=awaited)
+
+
+def shared(services: Sequence[str], together: Sequence[str]) -> dict[str, list[str]]:
+    """Return the services of each worker by the worker's name: one each, but for those that share one.
+
+    Args:
+        services: Every service.
+        together: ``name:service+service`` for each worker that several share.
+
+    Raises:
+        ConfigurationError: One of these is written otherwise, or names a service that is not there or is taken.
+    """
+    alone, workers = [*services], dict[str, list[str]]()
+    for spec in together:
+        name, _, members = spec.partition(":")
+        several = members.split("+")
+        if not name.isidentifier() or len(several) < 2 or name in {*services, *workers}:
+            raise _not_together(spec, "must be like 'small:orders+search', with a name of its own.")
+        for service in several:
+            if service not in alone:
+                known = did_you_mean(service, alone)
+                raise _not_together(spec, f"{service!r} is no service, or shares a worker already.{known}")
+            alone.remove(service)
+        workers[name] = several
+    return {**{service: [service] for service in alone}, **workers}
+
+
+def _not_together(spec: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"steadybeat_dev_together={spec!r}: {why}", name="dev_together", value=spec)

@@ -10,10 +10,17 @@ joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
 fires           written ahead, due, marked
+recording       how a run is written
 runs            recorded, claimed, finished
+failing         what a run that ends badly means for others
+chords          what follows runs that belong together
+replacing       runs that go on as the last step of a canvas
+results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
 claim           who may work on a run
 keys            what has happened for a key: effects and steps, also in a service's own database
+duplicates      what was turned away, and why
+sharing         runs that get the result of another
 outbox          what is to be sent, again or later
 rescue          what was lost on the way
 instances       who is alive
@@ -31,8 +38,10 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.cancelling import Cancelling
+from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
+from steadybeat.ledger.duplicates import Duplicates
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
@@ -41,11 +50,14 @@ from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
+from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
+from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
 from steadybeat.settings import Settings
 
@@ -69,7 +81,12 @@ class Ledger:
         self.runs = Runs(self.database, settings)
         self.retries = Retries(self.database)
         self.keys = Keys(self.database)
+        self.duplicates = Duplicates(self.database)
+        self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
+        self.chords = Chords(self.database, self.runs)
+        self.replacing = Replacing(self.database)
+        self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)
         self.instances = Instances(self.database, settings)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import AFTERMATH
 
-_REQUEST = sql("""
+_REQUEST = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
            SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
@@ -20,7 +21,8 @@ _REQUEST = sql("""
         DELETE FROM steadybeat.processed_keys k USING run
          WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
-    )
+    ),
+    {AFTERMATH}
     SELECT id FROM run WHERE state = 'running'
 """)
 

@@ -19,6 +19,8 @@ CLAIM = Prepared(
     WITH run AS MATERIALIZED (
         SELECT r.*, f.state AS fire_state, f.reason AS fire_reason, f.asked, f.due_at,
                r.state = 'running' AND {ALIVE.format(run="r")} AS held,
+               EXISTS (SELECT FROM steadybeat.instances own
+                        WHERE own.id = :instance AND own.expires_at <= clock_timestamp()) AS lapsed,
                r.rerun_of IS NULL AND r.attempt_count = 0 AS starting,
                r.rerun_of IS NULL AND r.attempt_count = 0 AND s.name IS NOT NULL
                    AND coalesce(s.policies->>'overlap', 'allow') <> 'allow'
@@ -37,7 +39,9 @@ CLAIM = Prepared(
         SELECT *, CASE
             WHEN finished_at IS NOT NULL THEN 'ended'
             WHEN delivery_no > :delivery_no THEN 'superseded'
-            WHEN held THEN 'running'
+            -- the answer to this very claim was lost on its way
+            WHEN state = 'running' AND claim_id = :claim_id AND NOT lapsed THEN 'mine'
+            WHEN held AND coalesce(claim_id <> :claim_id, true) THEN 'running'
             WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
@@ -54,6 +58,7 @@ CLAIM = Prepared(
                  WHERE o.schedule = run.schedule AND o.id <> run.id AND o.finished_at IS NULL
                    AND o.attempt_count > 0) THEN 'overlap'
             WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
+            WHEN lapsed THEN 'lapsed'
             WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'
             ELSE 'claimed' END AS verdict
           FROM run
@@ -67,7 +72,7 @@ CLAIM = Prepared(
         RETURNING s.name
     ),
     before AS MATERIALIZED (
-        SELECT k.run, k.fence, k.state, k.changed_at
+        SELECT k.run, k.fence, k.state, k.changed_at, k.result
           FROM judged j
           JOIN steadybeat.processed_keys k ON k.task = j.task AND k.key = j.idempotency_key AND k.step = ''
     ),
@@ -91,13 +96,13 @@ CLAIM = Prepared(
     ),
     claimed AS (
         UPDATE steadybeat.runs r
-           SET state = 'running', reason = NULL, fence = key.fence, instance = :instance,
+           SET state = 'running', reason = NULL, fence = key.fence, instance = :instance, claim_id = :claim_id,
                lease_until = clock_timestamp() + make_interval(secs => :lease_seconds),
                attempt_count = r.attempt_count + 1,
                crash_count = r.crash_count + CASE WHEN r.state = 'running' THEN 1 ELSE 0 END,
                retry_until = coalesce(
                    r.retry_until, clock_timestamp() + make_interval(secs => :retry_for_seconds)),
-               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL, replaced_at = NULL
           FROM key
          WHERE r.id = :run
         RETURNING r.attempt_count
@@ -119,11 +124,13 @@ CLAIM = Prepared(
          WHERE f.schedule = j.schedule AND f.scheduled_for = j.scheduled_for AND f.state IN ('expected', 'waiting')
     )
     SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
-               AS verdict,
+               AS verdict, j.id AS run,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
            j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
            j.correlation_id, j.retry_count, j.deadline, j.retry_until, j.fire_state, j.fire_reason, j.crash_count,
-           key.fence, key.effect_done, key.result AS effect_result, claimed.attempt_count,
+           key.fence, key.effect_done, claimed.attempt_count,
+           CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
+           j.fence AS fence_before, j.attempt_count AS attempts_before,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
@@ -145,7 +152,11 @@ def judge(row: Any) -> Claim:
         effect_done=bool(row.effect_done),
         effect_result=row.effect_result,
         overlap=row.overlap,
+        started_before=row.attempts_before > 0,
     )
+    if row.verdict == "mine":
+        done = row.key_run == row.run and row.key_state == "done"
+        return replace(claim, verdict="claimed", fence=row.fence_before, attempt=row.attempts_before, effect_done=done)
     if row.verdict == "claimed":
         if row.attempt_count is not None:
             return claim
@@ -169,6 +180,7 @@ def judge(row: Any) -> Claim:
         "paused": f"paused by {row.paused_by}: {row.paused_reason}",
         "overlap": f"the run of an earlier fire goes on (overlap={row.overlap})",
         "early": "it is not yet due",
+        "lapsed": "this worker gave no sign of life for a whole lease",
         "poisonous": f"{row.crash_count} workers died under it",
     }.get(row.verdict, "")
     return replace(claim, detail=detail)

@@ -37,10 +37,11 @@ from steadybeat.ledger.prepared import Express, Prepared
 
 # SQLSTATE classes and codes that speak of the server's state, not of the statement: PostgreSQL, appendix A.
 _AWAY = ("08", "53", "57P", "58", "25006", "57014", "55P03")
+_GAVE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
 # A value's name says its type, so that Postgres never has to guess the type of a NULL or of a text.
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("run", "instance", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
+    **dict.fromkeys(("run", "instance", "claim_id", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid"), Integer()),
     **dict.fromkeys(
@@ -163,14 +164,14 @@ class Database:
     ) -> list[Any]:
         """Run one statement that commits by itself, in one round trip, and return its rows.
 
-        A statement on a connection that broke while it lay in the pool is sent once more on a new one; statements
-        given here do no harm when they run twice.
+        A statement on a connection that broke while it lay in the pool is sent once more on a new one, and so is one
+        that Postgres rolled back for the sake of another; statements given here do no harm when they run twice.
         """
         with self.answering():
             try:
                 return self._once(statement, values)
             except DBAPIError as error:
-                if not error.connection_invalidated:
+                if not error.connection_invalidated and not _gave_way(error):
                     raise
                 return self._once(statement, values)
 
@@ -198,6 +199,11 @@ def _shown(url: str) -> str:
             name="database_url",
         )
     return parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def _gave_way(error: DBAPIError) -> bool:
+    """Whether Postgres ended a deadlock, or a conflict, with this statement; nothing of it has happened."""
+    return getattr(error.orig, "sqlstate", None) in _GAVE_WAY
 
 
 def _is_away(error: Exception) -> bool:

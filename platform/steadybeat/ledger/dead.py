@@ -90,7 +90,7 @@ _REQUEUE = sql(f"""
            SET state = 'waiting', reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
                finished_at = NULL, not_before = NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
                retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
-               cancel_requested_at = NULL, instance = NULL, lease_until = NULL
+               cancel_requested_at = NULL, instance = NULL, lease_until = NULL, replaced_at = NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former
     ),

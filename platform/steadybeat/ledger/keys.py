@@ -58,6 +58,10 @@ _IS_VOID = sql(f"""
       FROM (SELECT CAST(:former_run AS uuid) AS run, CAST(:instant AS timestamptz) AS changed_at) former
       LEFT JOIN steadybeat.runs r ON r.id = former.run
 """)
+_STEPS = sql("""
+    SELECT step, state, result, run, changed_at FROM steadybeat.processed_keys
+     WHERE task = :task AND key = :key AND step <> '' ORDER BY changed_at
+""")
 _MINE = """
     SELECT FROM steadybeat.processed_keys
      WHERE task = :task AND key = :key AND step = '' AND run = :run AND fence = :fence"""
@@ -158,6 +162,10 @@ class Keys:
         values.pop("fence")
         rows = connection.execute(_FOUND.clause, values).all() if connection else self._database.execute(_FOUND, values)
         return _read(rows[0], void=rows[0].void) if rows else Found()
+
+    def steps(self, task: str, key: str) -> list[dict[str, Any]]:
+        """Return the effects and steps that are on record for a key, beside its last effect, in their order."""
+        return [dict(row._mapping) for row in self._database.execute(_STEPS, {"task": task, "key": key})]
 
     def holds(self, holder: Holder) -> bool:
         """Return whether nobody has taken the key over."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.prepared import Prepared
@@ -32,7 +32,7 @@ _DUE = sql("""
          WHERE id IN (SELECT run FROM due)
            FOR NO KEY UPDATE SKIP LOCKED
     )
-    SELECT due.id AS outbox_id, due.run, due.delivery_no, due.reason,
+    SELECT due.id AS outbox_id, CAST(due.run AS text) AS run, due.delivery_no, due.reason,
            run.task, run.queue, run.priority, CAST(run.message AS text) AS message, run.body, run.retry_count,
            run.delivery_no = due.delivery_no AND run.finished_at IS NULL AS is_wanted,
            run.id IS NULL AND EXISTS (
@@ -95,7 +95,7 @@ class Outbox:
         """
         with self._database.transaction() as connection:
             rows = connection.execute(_DUE, {"row_count": limit}).all()
-            due = [_envelope(row) for row in rows if row.is_wanted]
+            due = [Envelope(*row[: len(Envelope._fields)]) for row in rows if row.is_wanted]
             left = set((due and send(due)) or ())
             done = [row.outbox_id for row in rows if row.outbox_id not in left and not row.is_anothers]
             if done:
@@ -103,21 +103,6 @@ class Outbox:
             if left:
                 connection.execute(_PUT_OFF, {"ids": _array(left), "pause_seconds": PUT_OFF.total_seconds()})
         return Relayed(len(due) - len(left), len(rows) == limit and bool(done or left))
-
-
-def _envelope(row: Any) -> Envelope:
-    return Envelope(
-        outbox_id=row.outbox_id,
-        run=str(row.run),
-        delivery_no=row.delivery_no,
-        reason=row.reason,
-        task=row.task,
-        queue=row.queue,
-        priority=row.priority,
-        message=row.message,
-        body=row.body,
-        retry_count=row.retry_count,
-    )
 
 
 def _array(ids: Collection[int]) -> str:

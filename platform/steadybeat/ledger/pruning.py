@@ -23,6 +23,15 @@ _OVERTAKEN = """EXISTS (
      WHERE later.schedule = {table}.schedule AND later.scheduled_for > {table}.scheduled_for AND {which})"""
 _RUN_IS_OVERTAKEN = _OVERTAKEN.format(table="runs", which=f"later.state = 'succeeded' AND later.finished_at < {_OLD}")
 _FIRE_IS_OVERTAKEN = _OVERTAKEN.format(table="fires", which=f"later.scheduled_for < {_OLD}")
+# A chord is over when it has joined, or no run of it can go on any more; one that is dead can.
+_IS_OVER = """(joined_at IS NOT NULL OR NOT EXISTS (
+    SELECT FROM steadybeat.runs part
+     WHERE part.group_id = chords.group_id AND (part.finished_at IS NULL OR part.state = 'dead')))"""
+# What has happened for a run that is not over, or for a dead letter that a person may requeue, is asked for again.
+_MAY_GO_ON = """EXISTS (
+    SELECT FROM steadybeat.runs r
+     WHERE r.task = processed_keys.task AND r.idempotency_key = processed_keys.key
+       AND (r.finished_at IS NULL OR r.state = 'dead'))"""
 _STATEMENTS = {
     "attempts": _delete(
         "attempts",
@@ -39,14 +48,19 @@ _STATEMENTS = {
     "processed_keys": _delete(
         "processed_keys",
         "task, key, step",
-        "state = 'done' AND (expires_at < clock_timestamp()"
-        f" OR changed_at < {_OLD} - make_interval(secs => :retention_seconds))",
+        "state <> 'held' AND (expires_at < clock_timestamp()"
+        f" OR changed_at < {_OLD} - make_interval(secs => :retention_seconds))"
+        f" AND NOT {_MAY_GO_ON}",
     ),
+    "duplicates": _delete("duplicates", "id", f"seen_at < {_OLD}"),
     "fires": _delete(
         "fires",
         "schedule, scheduled_for",
         f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD} AND {_FIRE_IS_OVERTAKEN}",
     ),
+    "chords": _delete("chords", "group_id", f"coalesce(joined_at, failed_at, created_at) < {_OLD} AND {_IS_OVER}"),
+    "results": _delete("results", "id", f"changed_at < {_OLD}"),
+    "groups": _delete("groups", "id", f"created_at < {_OLD}"),
     "instances": _delete("instances", "id", "expires_at < clock_timestamp() - interval '1 day'"),
 }
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.runs import FAILED
+from steadybeat.ledger.failing import FAILED
 from steadybeat.settings import Settings
 
 _BACKOFF = "least(:max_seconds, :base_seconds * (2 ^ least(rescue_count, 20)))"
 
 _LOST = sql(f"""
     WITH gone AS (
-        SELECT r.id, r.crash_count + 1 >= CAST(:crash_limit AS integer) AS poisonous
+        SELECT r.id, CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                          WHEN r.crash_count + 1 >= CAST(:crash_limit AS integer) THEN 'dead'
+                          ELSE 'waiting' END AS becomes
           FROM steadybeat.runs r
          WHERE r.state = 'running' AND r.finished_at IS NULL AND NOT ({ALIVE.format(run="r")})
          ORDER BY r.enqueued_at
@@ -23,14 +25,15 @@ _LOST = sql(f"""
     ),
     run AS (
         UPDATE steadybeat.runs r
-           SET state = CASE WHEN poisonous THEN 'dead' ELSE 'waiting' END,
-               reason = CASE WHEN poisonous THEN 'workers died under it ' || r.crash_count + 1 || ' times'
-                             ELSE 'its worker was lost' END,
-               finished_at = CASE WHEN poisonous THEN clock_timestamp() END,
+           SET state = becomes,
+               reason = CASE becomes WHEN 'dead' THEN 'workers died under it ' || r.crash_count + 1 || ' times'
+                                     WHEN 'cancelled' THEN 'it was to be cancelled, and its worker was lost'
+                                     ELSE 'its worker was lost' END,
+               finished_at = CASE WHEN becomes <> 'waiting' THEN clock_timestamp() END,
                crash_count = r.crash_count + 1, rescue_count = r.rescue_count + 1,
                delivery_no = r.delivery_no + 1, instance = NULL, lease_until = NULL
           FROM gone WHERE r.id = gone.id
-        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count, poisonous,
+        RETURNING r.id, r.task, r.idempotency_key, r.attempt_count, r.delivery_no, r.rescue_count,
                   r.schedule, r.state, r.reason
     ),
     attempt AS (
@@ -41,15 +44,15 @@ _LOST = sql(f"""
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp() + CASE WHEN rescue_count <= 1 THEN interval '0'
                                         ELSE make_interval(secs => {_BACKOFF}) END, id, delivery_no, 'rescue'
-          FROM run WHERE NOT poisonous
+          FROM run WHERE state = 'waiting'
     ),
     key AS (
         DELETE FROM steadybeat.processed_keys k USING run
-         WHERE run.poisonous AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
+         WHERE run.state <> 'waiting' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
            AND k.run = run.id AND k.state = 'held'
     ),
     {FAILED}
-    SELECT id, task, poisonous FROM run
+    SELECT id, task, state FROM run
 """)
 
 _QUEUES = sql("""
@@ -59,18 +62,28 @@ _QUEUES = sql("""
        AND coalesce(next_rescue_at, '-infinity') < clock_timestamp()
 """)
 
+# A queue is in order: where a younger run of the same priority has started, an older one has no message any more.
+# How far it has come, the runs say that started last; to ask all of them for each that waits would take for ever.
 _UNSTARTED = sql(f"""
-    WITH gone AS (
+    WITH come AS MATERIALIZED (
+        SELECT q.queue, latest.priority, max(latest.enqueued_at) AS enqueued_at
+          FROM unnest(:names) AS q (queue)
+         CROSS JOIN LATERAL (
+               SELECT s.priority, s.enqueued_at FROM steadybeat.runs s
+                WHERE s.queue = q.queue AND s.started_at IS NOT NULL AND s.started_at >= s.enqueued_at
+                  AND s.rescue_count = 0  -- which stood in front
+                ORDER BY s.started_at DESC LIMIT 1000) latest
+         GROUP BY q.queue, latest.priority
+    ),
+    gone AS (
         SELECT r.id FROM steadybeat.runs r
          WHERE r.state = 'enqueued' AND r.finished_at IS NULL
            AND r.enqueued_at < clock_timestamp() - make_interval(secs => :grace_seconds)
            AND coalesce(r.next_rescue_at, '-infinity') < clock_timestamp()
            AND (r.queue = ANY(:queues)
-                OR EXISTS (SELECT FROM steadybeat.runs younger
-                            WHERE younger.queue = r.queue AND younger.started_at > r.enqueued_at
-                              AND younger.priority IS NOT DISTINCT FROM r.priority
-                              AND younger.enqueued_at
-                                  > r.enqueued_at + make_interval(secs => :grace_seconds)))
+                OR EXISTS (SELECT FROM come
+                            WHERE come.queue = r.queue AND come.priority IS NOT DISTINCT FROM r.priority
+                              AND come.enqueued_at > r.enqueued_at + make_interval(secs => :grace_seconds)))
            AND NOT EXISTS (SELECT FROM steadybeat.outbox o WHERE o.run = r.id)
          ORDER BY r.enqueued_at
          LIMIT CAST(:row_count AS integer)
@@ -88,17 +101,21 @@ _UNSTARTED = sql(f"""
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp(), id, delivery_no, 'rescue' FROM run
     )
-    SELECT id, task, false AS poisonous FROM run
+    SELECT id, task, 'waiting' AS state FROM run
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """A run that was found lost; a poisonous one became a dead letter instead."""
+    """A run that was found lost, and its state since.
+
+    Attributes:
+        state: ``waiting``: it is sent again. ``dead``: too many workers died under it. ``cancelled``: it was to be.
+    """
 
     run: str
     task: str
-    poisonous: bool
+    state: str
 
 
 class Rescue:
@@ -106,7 +123,7 @@ class Rescue:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._values = {
+        self._values: dict[str, object] = {
             "row_count": settings.rescue_count,
             "crash_limit": settings.crash_count,
             "grace_seconds": settings.grace_seconds,
@@ -115,7 +132,10 @@ class Rescue:
         }
 
     def lost(self) -> list[Rescued]:
-        """Put runs whose instance is gone, or whose lease has passed, into the outbox."""
+        """Put runs whose instance is gone, or whose lease has passed, into the outbox.
+
+        Those that were to be cancelled end so, and those under which too many workers died are dead letters.
+        """
         values = {name: self._values[name] for name in ("row_count", "crash_limit", "base_seconds", "max_seconds")}
         return self._rescued(self._database.execute(_LOST, values))
 
@@ -124,18 +144,20 @@ class Rescue:
         rows = self._database.execute(_QUEUES, {"grace_seconds": self._values["grace_seconds"]})
         return [row.queue for row in rows]
 
-    def unstarted(self, empty_queues: Sequence[str]) -> list[Rescued]:
+    def unstarted(self, overdue_queues: Sequence[str], empty_queues: Sequence[str]) -> list[Rescued]:
         """Put runs into the outbox whose message must have been lost.
 
         They were sent and not started in their grace time, while their queue is empty or runs that were enqueued a
         grace time later have started.
 
         Args:
-            empty_queues: Queues that hold no message.
+            overdue_queues: Queues on which something waits for longer than that.
+            empty_queues: Those of them that hold no message.
         """
         values = {name: value for name, value in self._values.items() if name != "crash_limit"}
-        return self._rescued(self._database.execute(_UNSTARTED, values | {"queues": list(empty_queues)}))
+        values |= {"names": list(overdue_queues), "queues": list(empty_queues)}
+        return self._rescued(self._database.execute(_UNSTARTED, values))
 
     @staticmethod
-    def _rescued(rows: list[tuple[object, str, bool]]) -> list[Rescued]:
-        return [Rescued(str(run), task, poisonous) for run, task, poisonous in rows]
+    def _rescued(rows: list[tuple[object, str, str]]) -> list[Rescued]:
+        return [Rescued(str(run), task, state) for run, task, state in rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class NewRun:
         not_before: When it is to be sent; at once if None.
         deadline: It is not started after this.
         enqueued_at: When its message is sent, where that is not now.
+        group_id: The chord that it is a part of.
+        group_index: Its place in that, as Celery counts.
     """
 
     id: str
@@ -37,6 +39,8 @@ class NewRun:
     deadline: datetime | None = None
     correlation_id: str | None = None
     enqueued_at: datetime | None = None
+    group_id: str | None = None
+    group_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +53,14 @@ class Claim:
             holds the processed key, or has made the effect. ``skipped``: its fire is not to run. ``paused``,
             ``overlap``, ``too_late``: its schedule says by now that the fire is not to run. ``cancelled``, ``late``,
             ``poisonous``, ``exhausted`` (no attempt may begin so long after the first): it must be ended so.
-            ``early``: not yet due.
+            ``early``: not yet due. ``lapsed``: the claiming instance does not count as alive; nothing may be granted
+            to it before its next sign of life.
         detail: What stood in the way, in words, for the log.
         task: Whose processed key it is: the task that was sent, also where another has replaced it since.
         effect_done: The effect was committed by an earlier attempt of this run, which did not live to say so.
         effect_result: What was kept with that effect.
         key_run: The run that has the processed key, where that is another.
+        started_before: Some attempt worked on it.
         rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
     """
@@ -73,6 +79,7 @@ class Claim:
     effect_result: Any = None
     key_run: str | None = None
     rerun: bool = False
+    started_before: bool = False
     overlap: str | None = None
 
 
@@ -129,9 +136,8 @@ class FireRow:
     asked: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """A message that the outbox holds.
+class Envelope(NamedTuple):
+    """A message that the outbox holds; a tuple, for there are thousands a second.
 
     Attributes:
         message: JSON, as the ledger has it: nobody has read it yet.

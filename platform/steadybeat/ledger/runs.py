@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -12,74 +11,26 @@ from sqlalchemy import Connection
 
 from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import FAILED, PART
 from steadybeat.ledger.prepared import Prepared
+from steadybeat.ledger.recording import RECORD, RECORDING, recorded
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
 
-_NEW_RUN_COLUMNS = """
-    id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
-    scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
-    deadline timestamptz, correlation_id text, enqueued_at timestamptz"""
-
-_FIELDS = tuple(spec.name for spec in fields(NewRun))
-_NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))
-
-_GIVEN = _NAMES.replace("enqueued_at", "coalesce(enqueued_at, clock_timestamp())")
-
-# A run whose fire was taken back before it started is made again when the fire is due after all.
-_RECORD = f"""
-    new AS (
-        INSERT INTO steadybeat.runs AS r ({_NAMES}, state, reason)
-        SELECT {_GIVEN}, CASE WHEN :through_outbox THEN 'waiting' ELSE 'enqueued' END, NULL
-          FROM jsonb_to_recordset(CAST(:runs AS jsonb)) AS given ({_NEW_RUN_COLUMNS})
-         WHERE {{condition}}
-        ON CONFLICT (id) DO UPDATE
-           SET state = excluded.state, reason = NULL, finished_at = NULL, enqueued_at = excluded.enqueued_at,
-               message = excluded.message, body = excluded.body, queue = excluded.queue, priority = excluded.priority,
-               deadline = excluded.deadline, task = excluded.task, service = excluded.service
-         WHERE r.schedule IS NOT NULL AND r.state = 'cancelled' AND r.attempt_count = 0
-           AND r.cancel_requested_at IS NULL
-        RETURNING r.id, r.not_before
-    ),
-    later AS (
-        INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT coalesce(not_before, clock_timestamp()), id, 1, :outbox_reason FROM new WHERE :through_outbox
-    )"""
-
-RECORD = Prepared(sql(f"WITH {_RECORD.format(condition='true')} SELECT id FROM new"))
-
-# Who may end an attempt: the holder of its fence, or the instance whose child it was.
-_MINE = """
+# Who may end an attempt: the holder of its fence, or the instance whose child it was, for the delivery it had.
+MINE = """
     id = :run AND state = 'running'
     AND fence = coalesce(CAST(:fence AS bigint), fence)
-    AND instance = coalesce(CAST(:instance AS uuid), instance)"""
-
-# Needs `run` with schedule, state and reason. A schedule whose runs fail so often in a row is paused.
-FAILED = """
-    failed AS (
-        UPDATE steadybeat.schedules s
-           SET consecutive_failures = s.consecutive_failures + 1,
-               paused_at = CASE WHEN judged.enough THEN clock_timestamp() ELSE s.paused_at END,
-               paused_by = CASE WHEN judged.enough THEN 'steadybeat' ELSE s.paused_by END,
-               paused_reason = CASE WHEN judged.enough
-                    THEN judged.failures || ' failures in a row; the last: ' || judged.reason
-                    ELSE s.paused_reason END,
-               revision = CASE WHEN judged.enough THEN nextval('steadybeat.revisions') ELSE s.revision END
-          FROM (SELECT o.name, run.reason, o.consecutive_failures + 1 AS failures,
-                       o.paused_at IS NULL
-                       AND o.consecutive_failures + 1 >= (o.policies->>'pause_after_failures')::integer AS enough
-                  FROM run JOIN steadybeat.schedules o ON o.name = run.schedule
-                 WHERE run.state = 'dead') judged
-         WHERE s.name = judged.name
-    )"""
+    AND instance = coalesce(CAST(:instance AS uuid), instance)
+    AND delivery_no <= coalesce(CAST(:delivery_no AS integer), delivery_no)"""
 
 _END = f"""
     run AS (
         UPDATE steadybeat.runs
            SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
                finished_at = clock_timestamp(), lease_until = NULL, instance = NULL
-         WHERE {_MINE}
-        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason
+         WHERE {MINE}
+        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason, group_id
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
@@ -101,7 +52,9 @@ SUCCEED = f"""
     )
 """
 FINISH = Prepared(sql(f"{SUCCEED} SELECT id FROM run"))
-FINISH_WITH_NEXT = sql(f"{SUCCEED}, {_RECORD.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run")
+FINISH_WITH_NEXT = sql(
+    f"{SUCCEED}, {PART}, {RECORDING.format(condition='EXISTS (SELECT FROM run)')} SELECT id FROM run"
+)
 GIVE_UP = sql(f"""
     WITH {_END},
     key AS (
@@ -122,7 +75,7 @@ TRY_AGAIN = sql(f"""
                crash_count = crash_count + :crashes,
                queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
-         WHERE {_MINE}
+         WHERE {MINE}
         RETURNING id, attempt_count, delivery_no, not_before
     ),
     attempt AS (
@@ -189,7 +142,7 @@ class Runs:
         Returns:
             Whether it is new; False where a run of this id is on record, which is left as it is.
         """
-        values = _recorded([run], outbox_reason)
+        values = recorded([run], outbox_reason)
         if connection is not None:
             return connection.execute(RECORD.clause, values).first() is not None
         return bool(self._database.execute(RECORD, values))
@@ -197,7 +150,12 @@ class Runs:
     def record_all(self, runs: Sequence[NewRun]) -> None:
         """Write many runs, in one statement, before their messages are sent; those on record are left as they are."""
         if runs:
-            self._database.execute(RECORD, _recorded(runs, None))
+            self._database.execute(RECORD, recorded(runs, None))
+
+    def follow(self, connection: Connection, runs: Sequence[NewRun]) -> None:
+        """Write runs that follow another inside a transaction; the relay sends them."""
+        if runs:
+            connection.execute(RECORD.clause, recorded(runs, "callback"))
 
     def claim(
         self,
@@ -207,6 +165,7 @@ class Runs:
         instance: str,
         time_limit_seconds: float,
         crash_limit: int,
+        claim_id: str | None = None,
         retry_for_seconds: float | None = None,
     ) -> Claim:
         """Take the right to work on a run, or learn why not. Nothing but ``claimed`` changes anything.
@@ -217,6 +176,7 @@ class Runs:
             instance: The process that will work on it.
             time_limit_seconds: After this the process is killed.
             crash_limit: That many deaths of a worker under this run make it poisonous.
+            claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
             retry_for_seconds: No attempt begins later than this after the first one; None: whenever.
         """
         rows = self._database.execute(
@@ -227,6 +187,7 @@ class Runs:
                 "instance": instance,
                 "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
                 "crash_limit": crash_limit,
+                "claim_id": claim_id,
                 "retry_for_seconds": retry_for_seconds,
             },
         )
@@ -240,6 +201,7 @@ class Runs:
         result: str | None,
         next_runs: Sequence[NewRun] = (),
         key_ttl_seconds: float | None = None,
+        part: bool = False,
     ) -> bool:
         """Record success: outcome, processed key and the runs that follow. Return whether the fence still matched.
 
@@ -249,12 +211,13 @@ class Runs:
             result: JSON, or None.
             next_runs: Callbacks and the rest of a chain; the relay sends them.
             key_ttl_seconds: How long the processed key is kept; None: as long as the retention says.
+            part: It is a part of a chord, which then waits for one less.
         """
         values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
         values["key_ttl_seconds"] = key_ttl_seconds
-        if not next_runs:
+        if not next_runs and not part:
             return bool(self._database.execute(FINISH, values))
-        return bool(self._database.execute(FINISH_WITH_NEXT, values | _recorded(next_runs, "callback")))
+        return bool(self._database.execute(FINISH_WITH_NEXT, values | recorded(next_runs, "callback")))
 
     def give_up(
         self,
@@ -266,12 +229,14 @@ class Runs:
         error: str,
         outcome: str = "failed",
         state: str = "dead",
+        delivery_no: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
 
-        Either `fence` (inside the attempt) or `instance` (its parent process) says who asks.
+        Either `fence` (inside the attempt) or `instance` with `delivery_no` (its parent process) says who asks.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
     def try_again(
@@ -288,6 +253,7 @@ class Runs:
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
+        delivery_no: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -303,9 +269,11 @@ class Runs:
             delay_seconds: See `not_before`.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
+            delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
         """
         values = {
             "run": run,
+            "delivery_no": delivery_no,
             "fence": fence,
             "instance": instance,
             "reason": reason,
@@ -353,20 +321,6 @@ class Runs:
         self._database.execute(SEND_THROUGH_OUTBOX, {"run_ids": list(runs), "reason": reason})
 
 
-def _recorded(runs: Sequence[NewRun], outbox_reason: str | None) -> dict[str, Any]:
-    return {
-        "runs": json.dumps([{name: getattr(run, name) for name in _FIELDS} for run in runs], default=_instant),
-        "through_outbox": outbox_reason is not None,
-        "outbox_reason": outbox_reason or "delayed",
-    }
-
-
-def _instant(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
 def _ending(
     run: str,
     state: str,
@@ -387,4 +341,5 @@ def _ending(
         "reason": reason,
         "result": result,
         "error": error,
+        "delivery_no": None,
     }

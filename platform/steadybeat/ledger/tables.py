@@ -146,6 +146,7 @@ runs = Table(
     Column("deadline", _INSTANT),
     Column("instance", Uuid),
     Column("fence", BigInteger),
+    Column("claim_id", Uuid, comment="who asks again under it, because the answer was lost, has the lease"),
     Column("lease_until", _INSTANT),
     Column("attempt_count", Integer, nullable=False, server_default="0"),
     Column("retry_count", Integer, nullable=False, server_default="0"),
@@ -158,8 +159,9 @@ runs = Table(
     Column("items_total", BigInteger, comment="where it is known"),
     Column("progressed_at", _INSTANT),
     Column("checkpoint", JSONB, comment="where the next attempt goes on"),
-    Column("group_id", Text, comment="Celery's group"),
+    Column("group_id", Text, comment="the chord that it is a part of"),
     Column("group_index", Integer),
+    Column("replaced_at", _INSTANT, comment="a canvas took its place, whose last step goes on as this run"),
     Column("result", JSONB),
     Column("error", Text),
     Column("correlation_id", Text),
@@ -179,6 +181,7 @@ Index(
 )
 Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
 Index("runs_of_group", runs.c.group_id, postgresql_where=text("group_id IS NOT NULL"))
+Index("runs_of_parent", runs.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
 
 attempts = Table(
@@ -237,12 +240,42 @@ chords = Table(
     metadata,
     Column("group_id", Text, primary_key=True),
     Column("size", Integer, nullable=False, comment="runs that must have succeeded"),
+    Column("pending", Integer, nullable=False, comment="of them, those that have not; reruns may take it below 0"),
+    Column("header", JSONB, nullable=False, comment="their ids, in lists within lists as the body gets their results"),
     Column("body", JSONB, nullable=False, comment="Celery's signature of what follows them"),
     Column("lineage", JSONB, nullable=False, server_default=text("'{}'"), comment="root and parent of the body"),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
-    Column("joined_at", _INSTANT, comment="when the body, or its error callbacks, were put into the outbox"),
+    Column("failed_at", _INSTANT, comment="when the error callbacks of the body were put into the outbox"),
+    Column("joined_at", _INSTANT, comment="when the body was put into the outbox, or can never be"),
 )
-Index("chords_open", chords.c.created_at, postgresql_where=text("joined_at IS NULL"))
+Index("chords_ready", chords.c.created_at, postgresql_where=text("joined_at IS NULL AND pending <= 0"))
+
+aftermaths = Table(
+    "aftermaths",
+    metadata,
+    Column("run", Uuid, primary_key=True, comment="it ended badly, and what follows from that is yet to be written"),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("id", Text, primary_key=True, comment="Celery's task id, of what is no run or says more than its run"),
+    Column("state", Text, nullable=False, comment="Celery's, or one that a task has made up"),
+    Column("result", JSONB),
+    Column("traceback", Text),
+    Column("run", Uuid, comment="whose end decided it: it holds for as long as that is dead or cancelled"),
+    Column("changed_at", _INSTANT, nullable=False, server_default=_NOW),
+)
+Index("results_recent", results.c.changed_at)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("result", JSONB, nullable=False, comment="what GroupResult.save() keeps: ids in Celery's form"),
+    Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
+)
 
 outbox = Table(
     "outbox",

@@ -3,6 +3,7 @@
 steady      SteadyTask, the base class of every task
 facts       what a task can ask about its run
 effects     what a task does to the world, once for each key
+replacing   what takes the place of a task: a task, or a whole canvas
 transactions  an effect in a database, committed with its key
 steps       what was done outside of any transaction, and what it gave back
 attempt     one try of a run: claim, work
@@ -13,6 +14,7 @@ retrying    whether a task is tried again, and when
 wording     how a result and an error are written into the ledger
 verdicts    what becomes of a run that is not to be worked on
 options     what a task may be told, checked when it is registered
+unrecorded  runs of messages that were sent without steadybeat
 request     what only the parent process sees: time-outs, lost children, revokes
 keeper      the sign of life of a worker, and its pause while the ledger is away
 consumer    messages that no task can take

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,11 +11,12 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore
 
 from steadybeat import telemetry
-from steadybeat.errors import EffectRefused, Permanent, StaleAttempt
+from steadybeat.errors import EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import unrecorded
 from steadybeat.task.failing import Failing
-from steadybeat.task.verdicts import STATUS, ending
+from steadybeat.task.verdicts import STATUS, duplicate_of, ending
 
 logger = telemetry.get_logger(__name__)
 
@@ -37,27 +37,89 @@ class Attempt(Failing):
             Permanent: It is a dead letter now: too many workers died under it, or it is too late for another attempt.
         """
         try:
-            found = self._insist(self._claim_once, shielded=False)
+            found = self._insist(self._claim_while_alive, shielded=False)
         except SoftTimeLimitExceeded:
             logger.warning("claim timed out", extra={"run_id": self.run, "task": self._task.name})
             raise Ignore("the ledger did not answer within the soft time limit") from None
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            self.reach("after_claim")
             return found
+        end = self._turn_away(found)
+        if end is not None and end["state"] == "dead":
+            self._request.errbacks = None  # the ledger knows of them
+            raise Permanent(found.detail)
+        raise Ignore(found.detail)
+
+    def _claim_while_alive(self) -> Claim:
+        """Claim once this instance counts as alive: its keeper says so before long, if it is not about to end.
+
+        Raises:
+            LedgerUnavailable: It does not.
+        """
+        found = self._claim_once()
+        if found.verdict == "lapsed":
+            raise LedgerUnavailable(found.detail)
+        return found
+
+    def _turn_away(self, found: Claim) -> dict[str, Any] | None:
+        """Write down what becomes of a run, or of one delivery of it, that is not to be worked on.
+
+        Returns:
+            How the run ended, or None where it did not.
+
+        Raises:
+            Ignore: It waits for the result of another run, or has got it.
+        """
+        if found.verdict == "duplicate" and self._task.on_conflict == "return_result":
+            self._share(found)
         end = ending(found)
         if end is not None:
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
         is_dead = end is not None and end["state"] == "dead"
-        self._log("dead" if is_dead else STATUS.get(found.verdict, "duplicate"), reason=found.detail)
-        if is_dead:
-            raise Permanent(found.detail)
-        raise Ignore(found.detail)
+        status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
+        self._log(status, reason=found.detail, **self._counted(found))
+        return end
+
+    def _counted(self, found: Claim) -> dict[str, str]:
+        """Count a duplicate, and return its cause for the log."""
+        redelivered = bool((self._request.delivery_info or {}).get("redelivered"))
+        cause = duplicate_of(found, redelivered=redelivered)
+        if cause is None:
+            return {}
+        facts: dict[str, Any] = {"task": found.task, "schedule": found.schedule, "cause": cause}
+        facts |= {"detail": found.detail, "instance": self._app.steadybeat.instance}
+        self._insist(lambda: self._ledger.duplicates.note(self.run, **facts))
+        return {"cause": cause}
+
+    def _share(self, found: Claim) -> None:
+        """Give this run the result of the one that has its key, or have it wait for that.
+
+        Raises:
+            Ignore: Either was done. It returns where there is no result, and never will be.
+        """
+        sharing, other = self._ledger.sharing, found.key_run
+        holder = self._insist(lambda: sharing.standing(other)) if other else None
+        if holder is not None and holder.state == "succeeded":
+            reason, next_runs = f"has the result of run {other}: {found.detail}", self._next_runs(holder.result)
+            facts: dict[str, Any] = {"reason": reason, "result": holder.result, "next_runs": next_runs}
+            self._insist(lambda: sharing.answer(self.run, delivery_no=self.delivery_no, **facts))
+            self._log("duplicate", reason=reason, **self._counted(found))
+            if self._request.chord:
+                self._app.steadybeat.following.part_succeeded(self._request.group)
+            raise Ignore(reason)
+        if other is None or (holder is not None and holder.finished_at is None):
+            reason = f"waits for the result of run {other or 'unknown yet'}, which has its key"
+            facts = {"reason": reason, "delay_seconds": min(60.0, 0.5 * 2.0 ** min(self.delivery_no, 7))}
+            self._insist(lambda: sharing.postpone(self.run, delivery_no=self.delivery_no, **facts))
+            self._log("duplicate", reason=reason)
+            raise Ignore(reason)
 
     def _claim_once(self) -> Claim:
         found = self._claim_recorded()
         if found.verdict == "unknown":
-            self._ledger.runs.record(self._unrecorded())
+            self._ledger.runs.record(unrecorded.of_request(self._task, self._request))
             found = self._claim_recorded()
         return found
 
@@ -70,31 +132,8 @@ class Attempt(Failing):
             instance=self._app.steadybeat.instance,
             time_limit_seconds=float(hard or self._task.time_limit),
             crash_limit=self._settings.crash_count,
+            claim_id=self._claim_id,
             retry_for_seconds=retry_for and retry_for.total_seconds(),
-        )
-
-    def _unrecorded(self) -> NewRun:
-        """Return the run of a message that somebody sent without steadybeat."""
-        request = self._request
-        delivery = request.delivery_info or {}
-        kept = ("root_id", "parent_id", "group", "retries", "timelimit", "argsrepr", "kwargsrepr", "ignore_result")
-        headers = {"lang": "py", "task": self._task.name, "id": self.run}
-        headers |= {name: getattr(request, name, None) for name in kept}
-        body = [
-            request.args,
-            request.kwargs,
-            {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")},
-        ]
-        return NewRun(
-            id=self.run,
-            task=self._task.name,
-            service=self._app.steadybeat.service(self._task.name),
-            queue=delivery.get("routing_key") or self._app.conf.task_default_queue,
-            priority=delivery.get("priority"),
-            idempotency_key=self.run,
-            message={"headers": headers, "properties": {"correlation_id": self.run}},
-            body=json.dumps(body, default=str),
-            correlation_id=request.get(telemetry.correlation.HEADER),
         )
 
     def _bind(self, claim: Claim) -> None:

@@ -32,16 +32,9 @@ class Effects(Facts):
         """Open a transaction, in a ``with`` statement; what is done in it is committed with the processed key.
 
         Where an earlier attempt has made the effect, the block ends at the first statement that it would execute,
-        and the task goes on behind it; nothing of it is committed a second time. What the task needs of it later is
-        kept with it::
-
-            debit = self.exactly_once(step="debit")
-            with debit as db:
-                debit.result = db.execute(...).scalar_one()
-            ...  # debit.result is the same in every attempt
-
-        The block holds statements and little else: what stands in it before the first statement runs in every
-        attempt. ``debit.done`` says whether it has happened.
+        and the task goes on behind it; nothing of it is committed a second time. What stands in the block before the
+        first statement runs in every attempt. What the task needs of it later is kept with it, as ``result`` of what
+        this returns; its ``done`` says whether it has happened.
 
         In the ledger's database and without a step it is the last effect of a run: a later attempt that finds it made
         does not run the task's code at all, and succeeds with what was kept. In a service's own database, to which

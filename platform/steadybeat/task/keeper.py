@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal
 import sys
@@ -42,7 +43,9 @@ class Keeper(bootsteps.StartStopStep):
     def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         self._platform.check_servers()
-        signals.worker_process_init.connect(die_with_parent, dispatch_uid="steadybeat.die_with_parent")
+        signals.worker_process_init.connect(
+            functools.partial(die_with_parent, os.getpid()), weak=False, dispatch_uid="steadybeat.die_with_parent"
+        )
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
         self._platform.become("worker")
@@ -81,14 +84,15 @@ class Keeper(bootsteps.StartStopStep):
             self._platform.beat(KEEPER, within=patience)
             try:
                 self._platform.sign_of_life()
-            except LedgerUnavailable as error:
-                self._pause(error)
-            else:
                 self._resume()
+            except Exception as error:  # noqa: BLE001 - a keeper that dies leaves a worker that nobody may trust
+                self._pause(error)
 
-    def _pause(self, error: LedgerUnavailable) -> None:
+    def _pause(self, error: Exception) -> None:
         if not self._away:
-            logger.error("worker paused: the ledger is away", extra={"error": str(error)})
+            away = isinstance(error, LedgerUnavailable)
+            event = "worker paused: the ledger is away" if away else "worker paused: no sign of life can be given"
+            logger.error(event, extra={"error": str(error)}, exc_info=None if away else error)
         self._away = True
         self._on_consumer("cancel")  # each time: a broker that reconnects would consume again
 
@@ -97,6 +101,9 @@ class Keeper(bootsteps.StartStopStep):
             logger.warning("worker resumed: the ledger answers")
             self._away = False
             self._on_consumer("consume")
+        consumer = getattr(self._worker, "consumer", None)
+        while consumer is not None and self._platform.unrecorded:
+            consumer.call_soon(self._platform.unrecorded.popleft())
 
     def _on_consumer(self, verb: str) -> None:
         consumer = getattr(self._worker, "consumer", None)
@@ -111,12 +118,15 @@ def sign_off(sender: Any = None, **_: Any) -> None:
         keeper.sign_off()
 
 
-def die_with_parent(**_: Any) -> None:
+def die_with_parent(parent: int, **_: Any) -> None:
     """Have Linux kill this pool process when its worker dies.
 
     Nobody else would enforce its time limits, and nobody gives the signs of life that its lease depends on.
+
+    Args:
+        parent: Process id of the worker. In a container that is 1, as it is elsewhere for a process that lost its own.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:  # it died before the kernel was told
             os.kill(os.getpid(), signal.SIGKILL)

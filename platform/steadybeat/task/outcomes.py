@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
+from celery.app.task import get_actual_ignore_result
 from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
 
@@ -43,7 +45,12 @@ class Outcomes:
         self._binding: Any = None
         self.run: str = request.id
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
+        self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
+
+    def reach(self, point: str) -> None:
+        """End this process here if a test has armed the point."""
+        self._app.steadybeat.reach(point, self._task.name)
 
     def succeed(self, result: Any, diverted: list[NewRun]) -> None:
         """Record success together with the runs that follow, and keep Celery from sending those itself.
@@ -55,12 +62,20 @@ class Outcomes:
             self._continue(diverted[-1], "it sent itself again", outcome="retried")
             raise Ignore("another attempt follows")
         next_runs = self._next_runs(result)
-        stored = as_json(result)
+        group_id = self._request.group if self._request.chord else None
+        ignored = group_id is None and get_actual_ignore_result(self._task, self._request)
         ttl = self._task.key_ttl
-        facts = {"next_runs": next_runs, "key_ttl_seconds": ttl and ttl.total_seconds()}
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, result=stored, **facts))
+        facts: dict[str, Any] = {
+            "result": as_json(None if ignored else result),
+            "next_runs": next_runs,
+            "key_ttl_seconds": ttl and ttl.total_seconds(),
+            "part": group_id is not None,
+        }
+        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
+        if group_id is not None:
+            self._app.steadybeat.following.part_succeeded(group_id)
 
     def _next_runs(self, result: Any) -> list[NewRun]:
         request = self._request
@@ -75,8 +90,23 @@ class Outcomes:
                 following.apply_async((result,), chain=request.chain[:-1], **lineage)
         return runs
 
+    def replaced_by(self, canvas: Any, runs: list[NewRun]) -> None:
+        """Record what takes the place of this task, where that is more than another task.
+
+        Args:
+            canvas: Its signature.
+            runs: Its first steps; a single task under the id of this run is recorded by `ignored`.
+        """
+        own = [run for run in runs if run.id == self.run]
+        if own:
+            self._continue(own[-1], f"replaced by {own[-1].message['headers']['task']}", outcome="succeeded")
+            return
+        reason = f"replaced by {canvas!r}"[:500]
+        self._write(lambda: self._ledger.replacing.replace(self.run, self.claimed.fence, reason=reason, runs=runs))
+        self._log("retried", reason=reason)
+
     def ignored(self, ignore: Ignore, diverted: list[NewRun]) -> None:
-        """Record a replacement, or that the task itself chose to have no effect."""
+        """Record that the task itself chose to have no effect, unless something takes its place."""
         if self._ended:
             return
         if diverted:
@@ -187,6 +217,10 @@ class Outcomes:
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
+        request = self._request
+        if request.errbacks or request.chain or request.chord:
+            request.errbacks = None  # a result backend of the app's own would send them as well
+            self._app.steadybeat.following.ended_badly(self.run)
 
     def _write(self, statement: Callable[[], bool]) -> None:
         """Write an outcome until it lands or is refused.
@@ -194,6 +228,7 @@ class Outcomes:
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
         """
+        self.reach("before_finish")
         landed = self._insist(statement) or self._insist(
             lambda: self._ledger.runs.left_by(self.run, self.claimed.fence)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -12,6 +13,7 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import unrecorded
 from steadybeat.task.classifying import Decision
 from steadybeat.task.retrying import decision_on, pause_seconds
 from steadybeat.task.wording import short, spoken
@@ -31,6 +33,12 @@ class SteadyRequest(Request):
     @property
     def _delivery_no(self) -> int:
         return int(self.request_dict.get("steadybeat_delivery") or 1)
+
+    def acknowledge(self) -> None:
+        """Tell Redis that the message is dealt with."""
+        if self._recorded:
+            self.app.steadybeat.reach("before_ack", self.name)
+        super().acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Record a hard time-out or a lost child; everything else the child has recorded itself."""
@@ -52,11 +60,15 @@ class SteadyRequest(Request):
 
     def _settle(self, error: Exception, exc_info: Any) -> None:
         self._settled = True
+        if self._already_revoked:
+            return  # on record since; the pool only learns of the child's end now
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
+            unrecorded.record(self.app, self)
             followed, reason = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
-            # Not acknowledged: Redis delivers it again, and the claim sorts it out.
+            # Nobody else would say so before its time limit has passed: its worker lives.
+            self.app.steadybeat.unrecorded.append(functools.partial(self._settle, error, exc_info))
             task_ready(self)
             logger.warning("outcome not recorded", extra={"run_id": self.id, "error": str(away)})
             return
@@ -67,6 +79,7 @@ class SteadyRequest(Request):
             self.acknowledge()
             self.send_event("task-retried", exception=repr(error), traceback="")
         elif exc_info is not None:
+            self._context.errbacks = None  # the ledger knows of them
             super().on_failure(exc_info)
         else:
             super().on_timeout(False, error.args[0] if error.args else 0)
@@ -86,6 +99,7 @@ class SteadyRequest(Request):
         reason = f"{happened}; {short(because)}" if because else happened
         facts: dict[str, Any] = {
             "instance": self.app.steadybeat.instance,
+            "delivery_no": self._delivery_no,
             "error": repr(error),
             "outcome": "timed_out" if timed_out else "lost",
         }
@@ -115,7 +129,9 @@ class SteadyRequest(Request):
         steadybeat, runs = self.app.steadybeat, Ledger.of(self.app).runs
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
-            if not runs.give_up(self.id, instance=steadybeat.instance, error=reason, outcome="cancelled", **ending):
+            unrecorded.record(self.app, self)
+            ours = {"instance": steadybeat.instance, "delivery_no": self._delivery_no}
+            if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
                 runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})

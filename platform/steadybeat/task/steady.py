@@ -17,10 +17,14 @@ from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
 from steadybeat.task.options import OPTIONS, check
+from steadybeat.task.replacing import Replacing
 from steadybeat.task.retrying import PastAutoretry
 
+ERROR_CALLBACK = "steadybeat_failed"
+"""Header of a message: its task is an error callback."""
 
-class SteadyTask(Effects, Task):
+
+class SteadyTask(Effects, Replacing, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -84,7 +88,7 @@ class SteadyTask(Effects, Task):
     def on_bound(cls, app: Any) -> None:
         """Check the task's options as soon as its app is known."""
         super().on_bound(app)
-        if cls.name and not cls.name.startswith("celery."):
+        if cls.name:
             check(cls, app.steadybeat.settings)
 
     def apply_async(self, *args: Any, task_id: str | None = None, **options: Any) -> Any:
@@ -128,6 +132,8 @@ class SteadyTask(Effects, Task):
     def _work(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
         call = super().__call__
+        if self.request.get(ERROR_CALLBACK):
+            args = self.app.steadybeat.following.arguments(self, args, kwargs)
         try:
             return self.run(*args, **kwargs) if call.__func__ is Task.__call__ else call(*args, **kwargs)
         except PastAutoretry as passed:

@@ -131,6 +131,7 @@ class External(Recorded):
         attempt.write_step(self._step, "sent", "pending", shielded=False)
         try:
             result = send(self._key)
+            attempt.reach("after_effect")
             kept(result, self._said)
         except NotSent:
             attempt.write_step(self._step, "pending", "sent", shielded=True)

@@ -77,8 +77,10 @@ class Effect(Generic[D]):
                             self._keep(attempt, given, connection)
         finally:
             _open.reset(token)
-        self.done = True
+        made, self.done = not self.done, True
         if attempt is not None:
+            if made:
+                attempt.reach("after_effect")
             attempt.end_step(self._step, last=self._in_ledger and not self._step)
 
     @contextmanager

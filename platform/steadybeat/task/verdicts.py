@@ -34,3 +34,21 @@ def ending(claim: Claim) -> dict[str, Any] | None:
         waits = claim.verdict == "overlap" and claim.overlap != "skip"
         found |= {"fire_state": "waiting" if waits else "skipped", "cause": _CAUSES[claim.verdict]}
     return found
+
+
+def duplicate_of(claim: Claim, *, redelivered: bool) -> str | None:
+    """Return the cause, as `Duplicates.note` knows it, for which a delivery was one too many; None where it was not.
+
+    Args:
+        claim: What the ledger said of it.
+        redelivered: Redis says that it was delivered before.
+    """
+    if claim.verdict == "duplicate":
+        return "rerun" if claim.rerun else "callers_key"
+    if claim.verdict not in ("running", "superseded", "ended") or not claim.started_before:
+        return None
+    if redelivered:
+        return "visibility_timeout"
+    if claim.verdict == "superseded":
+        return "rescue"
+    return "second_scheduler" if claim.schedule else "sent_twice"

@@ -6,19 +6,22 @@ import json
 import traceback
 from typing import Any
 
+from celery.result import ResultBase
+from kombu.utils.json import dumps
+
 from steadybeat.errors import EffectRefused
 from steadybeat.ledger.connection import storable
 
-_RESULT_LIMIT = 65536
-_KEPT_LIMIT = 1_048_576
+_RESULT_LIMIT = _KEPT_LIMIT = 1_048_576
 _ERROR_LIMIT = 20000
 
 
 def as_json(value: Any) -> str | None:
-    """Return a result as JSON, or None where JSON or Postgres cannot hold it: no reason to fail what is done."""
+    """Return a result as kombu's JSON, or None where that or Postgres cannot hold it: that fails nothing."""
+    value = value.as_tuple() if isinstance(value, ResultBase) else value
     try:
-        written = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        storable = value is not None and len(written.encode()) <= _RESULT_LIMIT and "\\u0000" not in written
+        written = str(dumps(value, allow_nan=False, ensure_ascii=False))
+        storable = len(written.encode()) <= _RESULT_LIMIT and "\\u0000" not in written
     except (TypeError, ValueError, RecursionError):
         return None
     return written if storable else None

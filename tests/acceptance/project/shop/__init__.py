@@ -10,7 +10,7 @@ from timetable import release
 import steadybeat
 
 app = Celery("shop")
-app.conf.imports = ("shop.orders", "shop.billing", "shop.errors.billing")
+app.conf.imports = ("shop.orders", "shop.billing", "shop.errors.billing", "shop.money", "shop.canvas")
 # A release is told by the schedules that its code has.
 app.conf.beat_schedule = release(os.environ.get("SHOP_SCHEDULES", "").split())
 if "SHOP_VISIBILITY_SECONDS" in os.environ:

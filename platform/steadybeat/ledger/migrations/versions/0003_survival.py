@@ -11,20 +11,26 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN claim_id      uuid,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
     ADD COLUMN items_total   bigint,
     ADD COLUMN progressed_at timestamptz,
     ADD COLUMN checkpoint    jsonb,
     ADD COLUMN group_id      text,
-    ADD COLUMN group_index   integer;
+    ADD COLUMN group_index   integer,
+    ADD COLUMN replaced_at   timestamptz;
+COMMENT ON COLUMN steadybeat.runs.claim_id IS
+    'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS
     'no attempt begins later: what retry_for made of the first one''s start';
 COMMENT ON COLUMN steadybeat.runs.items_done IS 'progress';
 COMMENT ON COLUMN steadybeat.runs.items_total IS 'where it is known';
 COMMENT ON COLUMN steadybeat.runs.checkpoint IS 'where the next attempt goes on';
-COMMENT ON COLUMN steadybeat.runs.group_id IS 'Celery''s group';
+COMMENT ON COLUMN steadybeat.runs.group_id IS 'the chord that it is a part of';
+COMMENT ON COLUMN steadybeat.runs.replaced_at IS 'a canvas took its place, whose last step goes on as this run';
 CREATE INDEX runs_of_group ON steadybeat.runs (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX runs_of_parent ON steadybeat.runs (parent_id) WHERE parent_id IS NOT NULL;
 
 ALTER TABLE steadybeat.attempts
     ADD COLUMN reason text,
@@ -66,16 +72,51 @@ CHORDS = """
 CREATE TABLE steadybeat.chords (
     group_id   text PRIMARY KEY,
     size       integer NOT NULL,
+    pending    integer NOT NULL,
+    header     jsonb NOT NULL,
     body       jsonb NOT NULL,
     lineage    jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    failed_at  timestamptz,
     joined_at  timestamptz
 );
 COMMENT ON COLUMN steadybeat.chords.size IS 'runs that must have succeeded';
+COMMENT ON COLUMN steadybeat.chords.pending IS 'of them, those that have not; reruns may take it below 0';
+COMMENT ON COLUMN steadybeat.chords.header IS 'their ids, in lists within lists as the body gets their results';
 COMMENT ON COLUMN steadybeat.chords.body IS 'Celery''s signature of what follows them';
 COMMENT ON COLUMN steadybeat.chords.lineage IS 'root and parent of the body';
-COMMENT ON COLUMN steadybeat.chords.joined_at IS 'when the body, or its error callbacks, were put into the outbox';
-CREATE INDEX chords_open ON steadybeat.chords (created_at) WHERE joined_at IS NULL;
+COMMENT ON COLUMN steadybeat.chords.failed_at IS 'when the error callbacks of the body were put into the outbox';
+COMMENT ON COLUMN steadybeat.chords.joined_at IS 'when the body was put into the outbox, or can never be';
+CREATE INDEX chords_ready ON steadybeat.chords (created_at) WHERE joined_at IS NULL AND pending <= 0;
+"""
+
+RESULTS = """
+CREATE TABLE steadybeat.aftermaths (
+    run        uuid PRIMARY KEY,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.aftermaths.run IS 'it ended badly, and what follows from that is yet to be written';
+
+CREATE TABLE steadybeat.results (
+    id         text PRIMARY KEY,
+    state      text NOT NULL,
+    result     jsonb,
+    traceback  text,
+    run        uuid,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.results.id IS 'Celery''s task id, of what is no run or says more than its run';
+COMMENT ON COLUMN steadybeat.results.state IS 'Celery''s, or one that a task has made up';
+COMMENT ON COLUMN steadybeat.results.run IS
+    'whose end decided it: it holds for as long as that is dead or cancelled';
+CREATE INDEX results_recent ON steadybeat.results (changed_at);
+
+CREATE TABLE steadybeat.groups (
+    id         text PRIMARY KEY,
+    result     jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON COLUMN steadybeat.groups.result IS 'what GroupResult.save() keeps: ids in Celery''s form';
 """
 
 # A million rows that wait are no reason to leave ten thousand dead ones before them.
@@ -95,6 +136,7 @@ def upgrade() -> None:
     op.execute(RUNS)
     op.execute(KEYS)
     op.execute(CHORDS)
+    op.execute(RESULTS)
     op.execute(DELIVERY)
 
 
