@@ -38,6 +38,7 @@ class Steadybeat:
         instance: Id of this process, and of the pool processes that it forks.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        ending: Whether this worker ends; None in another process.
         unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
 
@@ -48,6 +49,7 @@ class Steadybeat:
         self.instance = str(uuid.uuid4())
         self.classify: Classifier | None = None
         self.pulse: Pulse | None = None
+        self.ending: Any = None
         self.unrecorded: deque[Callable[[], None]] = deque()
         self._crash_points = crashpoints.armed(settings)
 
@@ -356,7 +358,6 @@ def _set_defaults(app: Any, steadybeat: Steadybeat) -> Address:
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
         "worker_prefetch_multiplier": 1,
         "worker_soft_shutdown_timeout": 8.0,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_send_task_events": True,
         "worker_detect_quorum_queues": False,
         "worker_consumer": "steadybeat.task:SteadyConsumer",

@@ -17,6 +17,19 @@ def _took(row: Mapping[str, Any]) -> str:
     return length(row["finished_at"] - row["started_at"]) if ended else ""
 
 
+def _memory(row: Mapping[str, Any]) -> str:
+    peak = row["peak_memory_bytes"]
+    return "" if peak is None else f"{peak / 2**20:,.0f} MiB"
+
+
+def _progress(run: Mapping[str, Any]) -> str:
+    if run["items_done"] is None:
+        return ""
+    total = f" of {run['items_total']:,}" if run["items_total"] is not None else ""
+    checkpoint = f", checkpoint {json.dumps(run['checkpoint'])}" if run["checkpoint"] is not None else ""
+    return f"{run['items_done']:,}{total} items at {moment(run['progressed_at'])}{checkpoint}"
+
+
 LIST_COLUMNS = [
     Column(title="run", value=lambda row: str(row["id"])),
     Column(title="task", value=lambda row: row["task"]),
@@ -36,6 +49,7 @@ ATTEMPT_COLUMNS = [
     Column(title="outcome", value=lambda row: row["outcome"] or "running"),
     Column(title="started", value=lambda row: moment(row["started_at"])),
     Column(title="took", value=_took, right=True),
+    Column(title="memory", value=_memory, right=True, shown_from=112),
     Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
     Column(title="why", value=lambda row: redact_text(row["reason"] or headline(row["error"])), tight="cut"),
 ]
@@ -70,6 +84,8 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("retries until", moment(run["retry_until"])),
         ("started", moment(run["started_at"])),
         ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
+        ("progress", _progress({**shown, "progressed_at": run["progressed_at"]})),
+        ("cancel", f"asked for at {moment(run['cancel_requested_at'])}" if run["cancel_requested_at"] else ""),
         ("counts", ", ".join(f"{name} {run[column]}" for name, column in delivered)),
         ("parent", str(run["parent_id"] or "")),
         ("rerun of", str(run["rerun_of"] or "")),
