@@ -234,8 +234,9 @@ def cancel(
 ) -> None:
     """End runs before their time.
 
-    They are those with the ids RUN, or all that the filters leave. What waits ends at once, also while no worker is up. A task that iterates stops within two seconds, and keeps
-    what it has done; another goes on unless --terminate is given. Several filters have to fit together.
+    They are those with the ids RUN, or all that fit every filter that is given. What waits ends at once, also while no
+    worker is up. A task that iterates stops within two seconds, and keeps what it has done; another goes on unless
+    --terminate is given.
 
     Exits with 1 if a run that was named had ended before.
 
