@@ -79,20 +79,13 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
             "reruns": [{"id", "state"}], "steps": [{"step", "state", "result", "run", "changed_at"}],
             "duplicates": [{"cause", "detail", "instance", "seen_at"}]
     """  # noqa: D301
-    from steadybeat.commands import rerun as again_
     from steadybeat.commands.asked import run_of
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, whole
     from steadybeat.ledger import Ledger
     from steadybeat.telemetry.redaction import redact
 
     book = Ledger.of(installed(ctx))
-    found = run_of(book, run)
-    args, kwargs, embed = again_.body_of(found)
-    found |= {"args": args, "kwargs": kwargs, "embed": embed}
-    found["key"] = book.story.processed_key(found["task"], found["idempotency_key"])
-    found["steps"] = book.keys.steps(found["task"], found["idempotency_key"])
-    found["duplicates"] = book.duplicates.of(run)
-    del found["body"]
+    found = whole(book, run_of(book, run))
     shown = redact(plain(found), levels=12)
     out = Output(ctx)
     if as_json:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadybeat.commands.output import Column, length, moment, nominal
 from steadybeat.commands.why import headline, where
 from steadybeat.telemetry.redaction import redact_text
+
+if TYPE_CHECKING:
+    from steadybeat.ledger import Ledger
 
 
 def _took(row: Mapping[str, Any]) -> str:
@@ -54,6 +57,30 @@ ATTEMPT_COLUMNS = [
     Column(title="why", value=lambda row: redact_text(row["reason"] or headline(row["error"])), tight="cut"),
 ]
 """How the attempts of a run look."""
+
+
+def whole(book: Ledger, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run with all that the ledger has about it, its arguments instead of its body.
+
+    Args:
+        book: The ledger.
+        run: As `run_of` finds it.
+    """
+    from steadybeat.commands.rerun import body_of
+
+    try:
+        args, kwargs, embed = body_of(run)
+    except Exception:  # noqa: BLE001 - it may have died of exactly this: nobody can read its body
+        args, kwargs, embed = [run["body"]], {}, {}
+    return {
+        **{name: value for name, value in run.items() if name != "body"},
+        "args": args,
+        "kwargs": kwargs,
+        "embed": embed,
+        "key": book.story.processed_key(run["task"], run["idempotency_key"]),
+        "steps": book.keys.steps(run["task"], run["idempotency_key"]),
+        "duplicates": book.duplicates.of(str(run["id"])),
+    }
 
 
 def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -156,7 +156,8 @@ def judge(row: Any) -> Claim:
     )
     if row.verdict == "mine":
         done = row.key_run == row.run and row.key_state == "done"
-        return replace(claim, verdict="claimed", fence=row.fence_before, attempt=row.attempts_before, effect_done=done)
+        mine: dict[str, Any] = {"fence": row.fence_before, "attempt": row.attempts_before}
+        return replace(claim, verdict="claimed", effect_done=done, started_before=row.attempts_before > 1, **mine)
     if row.verdict == "claimed":
         if row.attempt_count is not None:
             return claim
