@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
     from steadybeat.ledger import Ledger
-    from steadybeat.locks import Places
     from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
 
@@ -56,15 +55,6 @@ class Steadybeat:
         from steadybeat.ledger import Ledger
 
         return Ledger(self.settings)
-
-    @functools.cached_property
-    def places(self) -> Places:
-        """What gives out the locks of tasks, and the places of those whose runs are bounded."""
-        from steadybeat.channel import clients_of_locks
-        from steadybeat.locks import Places, Quorum, RedisNode
-
-        nodes = [RedisNode(client, shown) for shown, client in clients_of_locks(self._app)]
-        return Places(Quorum(nodes, self.settings.lease_seconds))
 
     @functools.cached_property
     def relay(self) -> Relay:
@@ -179,7 +169,7 @@ class Steadybeat:
         """
         from kombu.exceptions import OperationalError
 
-        from steadybeat.channel import refuse_unfit, refuse_unfit_locks, refuse_unfit_schedules
+        from steadybeat.channel import refuse_unfit, refuse_unfit_others
 
         self.ledger.require_schema()
         conf = self._app.conf
@@ -194,8 +184,7 @@ class Steadybeat:
                     " STEADYBEAT_REDIS_URL to it.",
                     url=shown,
                 ) from error
-        refuse_unfit_schedules(self._app)
-        refuse_unfit_locks(self._app)
+        refuse_unfit_others(self._app)
 
 
 _SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")

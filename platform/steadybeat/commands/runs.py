@@ -15,7 +15,7 @@ from steadybeat.commands.usage import Group, reason_given
 
 @click.group(cls=Group, epilog="Example: celery -A tasks runs why tasks.royalties.settle last")
 def runs() -> None:
-    """Show what ran, say why a fire had no effect, run it again, cancel it."""
+    """Show what ran, say why a fire did not, rerun, cancel."""
 
 
 @runs.command("list", epilog="Example: celery -A tasks runs list --service royalties --state dead")
@@ -227,8 +227,9 @@ def cancel(
 ) -> None:
     """End runs before their time.
 
-    Runs that wait end at once, also while no worker is up. A task that iterates stops within two seconds, and keeps
-    what it has done; another goes on unless --terminate is given. Several filters have to fit together.
+    They are those with the ids RUN, or all that fit every filter that is given. What waits ends at once, also while no
+    worker is up. A task that iterates stops within two seconds, and keeps what it has done; another goes on unless
+    --terminate is given.
 
     Exits with 1 if a run that was named had ended before.
 
