@@ -51,10 +51,10 @@ def assert_each_had_one_effect(shop: Shop, runs: set[str]) -> None:
 def test_kills_of_whole_workers_lose_nothing_and_double_nothing(shop: Shop) -> None:
     watchdog = shop.watchdog()
     assert watchdog.ready()
-    runs = send(shop, 600)
+    runs = send(shop, 400)
     workers = [shop.worker(), shop.worker()]
-    for number in range(1, 7):
-        eventually(lambda due=number * 80: done(shop) >= due and any(map(is_ready, workers)))
+    for number in range(1, 5):
+        eventually(lambda due=number * 70: done(shop) >= due and any(map(is_ready, workers)))
         victim = next(filter(is_ready, workers))
         victim.kill("SIGKILL")
         workers.remove(victim)
