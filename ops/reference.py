@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import Field, fields
 from datetime import timedelta
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import click
@@ -265,16 +266,10 @@ def _task_options() -> Iterator[str]:
 
 def _run_members() -> list[str]:
     """Return the properties and methods that `SteadyTask` and its parts add for the code of a task."""
-    theirs = {"apply_async", "on_bound"}  # Celery's own, with Celery's meaning
-    parts = [part for part in SteadyTask.__mro__ if part.__module__.startswith("steadybeat.task.")]
-    return [
-        name
-        for part in parts
-        for name, member in vars(part).items()
-        if not name.startswith("_")
-        and name not in theirs
-        and (isinstance(member, property) or inspect.isfunction(member))
-    ]
+    theirs = {"apply_async", "on_bound", "on_replace", "retry"}  # Celery's own, with Celery's meaning
+    parts = [vars(part) for part in SteadyTask.__mro__ if part.__module__.startswith("steadybeat.task.")]
+    members = [(name, member) for part in parts for name, member in part.items() if not name.startswith("_")]
+    return [name for name, member in members if name not in theirs and isinstance(member, property | FunctionType)]
 
 
 def _member(name: str) -> str:

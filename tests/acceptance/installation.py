@@ -102,10 +102,10 @@ class Shop:
 
     # Processes
 
-    def worker(self, *queues: str, concurrency: int = 2, **env: str) -> WorkerNode:
+    def worker(self, *queues: str, concurrency: int = 2, pool: str = "prefork", **env: str) -> WorkerNode:
         """Start a worker of some queues, of all by default, and return before it is ready."""
         queues = queues or SERVICES
-        options = ["-c", str(concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
+        options = ["-P", pool, "-c", str(concurrency), "-l", "INFO", "--without-gossip", "--without-mingle"]
         process = self._process("worker", *options, "-Q", ",".join(queues), env=env)
         return self._started(WorkerNode(WorkerContainer(process, queues), self.caller))
 

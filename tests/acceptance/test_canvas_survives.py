@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -131,10 +130,8 @@ def test_what_follows_an_end_happens_once_though_the_worker_dies_right_after_it(
     told, told_all = canvas.task("told", name="told"), canvas.task("told_all", name="told all")
     broken = canvas.task("hopeless", "hopeless").apply_async(link_error=[told, told_all])
     assert shop.watchdog().ready()
-    for _ in range(2):  # each of the two kills the worker that it came to
-        worker = shop.worker("canvas", concurrency=1)
-        assert worker.ready()
-        eventually(lambda node=worker: node.status == "exited")
+    workers = [shop.worker("canvas", concurrency=1) for _ in range(2)]
+    eventually(lambda: all(worker.status == "exited" for worker in workers))
     assert shop.worker("canvas").ready()
 
     assert joined.get(timeout=PATIENCE_SECONDS) == 3
@@ -168,9 +165,8 @@ def test_a_chord_with_a_broken_part_tells_so_once_and_joins_when_that_succeeds_a
     assert said.result[3] == "ChordError"
 
     shop.open("spare")
-    for run in failed:
-        rerun = json.loads(shop.celery("runs", "rerun", str(run.id), "--reason", "there is a spare part", "--json"))
-        assert rerun
+    dead = shop.caller.steadybeat.ledger.dead
+    assert len(dead.requeue([str(run.id) for run in failed], who="a test", reason="there is a spare part")) == 2
     eventually(lambda: shop.caller.AsyncResult(result.id).successful())
     assert shop.caller.AsyncResult(result.id).get() == [201, 2]
     shop.settle()

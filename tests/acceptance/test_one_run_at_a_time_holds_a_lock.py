@@ -119,11 +119,9 @@ def test_a_lock_is_given_back_on_every_way_out(tills: Callable[..., Shop]) -> No
     (child,) = eventually(lambda: presence(shop, holder))
     waiting = shop.send("orders.deposit", "a", "second")
     eventually(lambda: waits(shop, waiting))
-    os.kill(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)  # its parent gives the lock back, and has the run tried again in two minutes
     eventually(lambda: shop.run(waiting).state == "succeeded")
-    shop.open("till")
-    shop.settle()
-    assert len(shop.effects("first")) == 1
+    assert shop.outcomes(holder) == ["lost"]
 
 
 def test_a_holder_that_was_stopped_until_another_had_its_lock_is_refused(tills: Callable[..., Shop]) -> None:

@@ -54,7 +54,7 @@ def test_kills_of_whole_workers_lose_nothing_and_double_nothing(shop: Shop) -> N
     runs = send(shop, 600)
     workers = [shop.worker(), shop.worker()]
     for number in range(1, 7):
-        eventually(lambda due=number * 80: done(shop) >= due and any(map(is_ready, workers)))  # type: ignore[misc]
+        eventually(lambda due=number * 80: done(shop) >= due and any(map(is_ready, workers)))
         victim = next(filter(is_ready, workers))
         victim.kill("SIGKILL")
         workers.remove(victim)
@@ -101,7 +101,7 @@ def test_a_postgres_that_restarts_twice_lets_nothing_run_unguarded(
     worker, watchdog = shop.worker(concurrency=4), shop.watchdog()
     assert watchdog.ready()
     for due in (50, 150):
-        eventually(lambda due=due: done(shop) >= due)  # type: ignore[misc]
+        eventually(lambda due=due: done(shop) >= due)
         own_postgres.stop()
         own_postgres.start()
 

@@ -292,7 +292,7 @@ def test_a_run_whose_cancellation_a_person_asked_for_is_not_made_again(ledger: L
     at = now()
     expect(ledger, at)
     run = run_of(ledger, at)
-    assert ledger.cancelling.request([run.id], "ann wants it so") == []
+    assert ledger.cancelling.request([run.id], "ann wants it so").ended == [run.id]
     assert not ledger.runs.record(run)
     found = claim(ledger, run, worker)
     assert (found.verdict, found.detail) == ("ended", "it is cancelled: ann wants it so")
@@ -316,7 +316,7 @@ def test_cancelling_ends_what_waits_at_once_and_names_what_runs(ledger: Ledger, 
     every_minute(ledger, overlap="allow")
     running, enqueued = sent(ledger, now() - MINUTE), sent(ledger, now())
     fence = claim(ledger, running, worker).fence
-    assert ledger.cancelling.request([running.id, enqueued.id], "why") == [running.id]
+    assert ledger.cancelling.request([running.id, enqueued.id], "why").asked == [running.id]
     assert (state_of_run(ledger, running), state_of_run(ledger, enqueued)) == ("running", "cancelled")
     assert ledger.runs.finish(running.id, fence, result=None), "what finishes before it hears of it has succeeded"
-    assert ledger.cancelling.request([running.id], "why") == []
+    assert ledger.cancelling.request([running.id], "why").asked == []

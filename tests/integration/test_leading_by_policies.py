@@ -132,7 +132,7 @@ def test_cancel_running_asks_for_the_end_of_the_run_and_the_fire_follows(play: P
     story = play.ledger.story.run(running["id"])
     assert story is not None
     assert story["state"] == "running", "it ends when its worker has heard of it"
-    assert play.ledger.cancelling.request([running["id"]], "asked again") == [running["id"]]
+    assert play.ledger.cancelling.request([running["id"]], "asked again").asked == [running["id"]]
     held = play.held.pop(running["id"])
     play.ledger.runs.give_up(running["id"], fence=held.fence, reason="cancelled", error="", state="cancelled")
     play.tick(SECOND)

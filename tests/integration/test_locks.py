@@ -111,6 +111,7 @@ def test_what_an_earlier_attempt_of_the_same_run_has_left_behind_is_taken_over(r
 def test_the_parent_of_a_dead_attempt_finds_what_that_held(redis_url: str) -> None:
     by, run = places(redis_url), str(uuid.uuid4())
     dead, other = taken(by, LOCK, BOUND, run=run), taken(by, BOUND)
+    dead._released.set()  # the dead extend nothing
     left = by.left_by([LOCK, BOUND], run)
     assert {each.token for each in left} == {*tokens(dead)}
     assert {each.fence for each in left} == {1}

@@ -174,4 +174,4 @@ def test_a_statement_that_postgres_ended_for_the_sake_of_another_is_sent_again(
 ) -> None:
     with psycopg.connect(ledger_url, autocommit=True) as connection:
         connection.execute(YIELDS)
-    assert ledger.database.execute(statement, {})[0].tries == 2  # type: ignore[arg-type]
+    assert ledger.database.execute(statement, {})[0].tries == 2

@@ -173,6 +173,15 @@ def test_a_databases_error_is_named_by_its_sqlstate() -> None:
     assert because(error) == "permanent: SQLSTATE 23505"
 
 
+def test_djangos_errors_go_by_their_class_and_what_caused_them() -> None:
+    database_error = made_class("django.db.utils", "DatabaseError")
+    assert verdict(made_class("django.db.utils", "IntegrityError", database_error)())[0] == "dead"
+    assert verdict(made_class("django.db.utils", "OperationalError", database_error)())[0] == "retry"
+    broken: Exception = made_class("django.db.utils", "InternalError", database_error)()
+    broken.__cause__ = psycopg.errors.ReadOnlySqlTransaction()
+    assert because(broken) == "SQLSTATE 25006"
+
+
 def test_a_mysql_error_without_an_sqlstate_goes_by_its_class() -> None:
     assert because(of_database("OperationalError", Exception(1213, "Deadlock"))) == "the database's state"
     assert because(of_database("DataError", Exception(1406, "too long"))) == "permanent: DataError"

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 _MARK_BATCH = 1000
+_TIME_TO_STOP = timedelta(seconds=2)
 _BUILD_BATCH = 50
 _SLICE = timedelta(milliseconds=150)
 """How long one part of a tick may take that can be gone on with at the next tick."""
@@ -247,9 +248,8 @@ class Leader:
 
     def _cancel(self, runs: Collection[str]) -> None:
         """Ask for the end of runs, so that a fire can take their turn."""
-        running = self._ledger.cancelling.request(list(runs), "a later fire takes its turn (overlap=cancel_running)")
-        if running:
-            self._hooks.ahead.revoke(running)
+        reason = "a later fire takes its turn (overlap=cancel_running)"
+        self._ledger.cancelling.request(list(runs), reason, terminate_after=_TIME_TO_STOP)
 
     # Marking
 

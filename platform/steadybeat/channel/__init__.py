@@ -5,7 +5,7 @@ message is wanted of it; `server` says whether a Redis may be used at all.
 """
 
 from steadybeat.channel.clients import Sentinels, client, client_of_schedules, clients_of_locks
-from steadybeat.channel.server import refuse_unfit, refuse_unfit_locks, refuse_unfit_schedules
+from steadybeat.channel.server import refuse_unfit, refuse_unfit_others
 from steadybeat.channel.transport import (
     TRANSPORT,
     Channel,
@@ -30,7 +30,6 @@ __all__ = [
     "client_of_schedules",
     "clients_of_locks",
     "refuse_unfit",
-    "refuse_unfit_locks",
-    "refuse_unfit_schedules",
+    "refuse_unfit_others",
     "why_unreadable",
 ]

@@ -53,14 +53,22 @@ def refuse_unfit(client: Any, shown: str) -> None:
         )
 
 
-def refuse_unfit_schedules(app: Any) -> None:
-    """Refuse an unfit Redis of RedBeat's keys, where those do not stand in the broker's.
+def refuse_unfit_others(app: Any) -> None:
+    """Refuse an unfit Redis of RedBeat's keys or of the locks, where that is not the broker's.
 
     One that does not answer is no reason: nothing is lost while it is away.
 
     Raises:
         ConfigurationError: As `refuse_unfit`.
     """
+    _refuse_unfit_schedules(app)
+    if app.steadybeat.settings.lock_urls:
+        for shown, server in clients_of_locks(app):
+            with server as client, contextlib.suppress(RedisError):
+                refuse_unfit(client, shown)
+
+
+def _refuse_unfit_schedules(app: Any) -> None:
     conf = app.conf
     address = Address.of_redbeat(conf.redbeat_redis_url, conf.redbeat_redis_options)
     broker = Address.read(conf.broker_url, "broker_url", conf.broker_transport_options)
@@ -68,16 +76,3 @@ def refuse_unfit_schedules(app: Any) -> None:
         return
     with client_of_schedules(app, timeout_seconds=2.0) as client, contextlib.suppress(RedisError):
         refuse_unfit(client, address.shown)
-
-
-def refuse_unfit_locks(app: Any) -> None:
-    """Refuse an unfit Redis among those that ``steadybeat_lock_urls`` lists; one that does not answer is no reason.
-
-    Raises:
-        ConfigurationError: As `refuse_unfit`.
-    """
-    if not app.steadybeat.settings.lock_urls:
-        return
-    for shown, server in clients_of_locks(app):
-        with server as client, contextlib.suppress(RedisError):
-            refuse_unfit(client, shown)

@@ -126,6 +126,12 @@ def _ended_runs(ledger: Ledger) -> Offer:
             yield str(run["id"]), _beside(run)
 
 
+def _open_runs(ledger: Ledger) -> Offer:
+    for state in ("running", "waiting", "enqueued"):
+        for run in ledger.story.runs(state=state, limit=RECENT_COUNT):
+            yield str(run["id"]), _beside(run)
+
+
 def _dead(ledger: Ledger) -> Offer:
     from steadybeat.ledger.dead import Which
 
@@ -147,6 +153,9 @@ task_names = _completes(_tasks)
 
 run_ids = _completes(_runs)
 """Offers recent runs."""
+
+open_run_ids = _completes(_open_runs)
+"""Offers runs that have not ended: those that are being worked on first."""
 
 ended_run_ids = _completes(_ended_runs)
 """Offers recent runs that have ended: dead ones first."""

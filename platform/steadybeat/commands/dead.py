@@ -80,17 +80,10 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
 
 
 def _show_run(out: Output, book: Any, found: dict[str, Any], as_json: bool) -> None:
-    from steadybeat.commands.rerun import body_of
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, whole
     from steadybeat.telemetry.redaction import redact, redact_text
 
-    try:
-        args, kwargs, embed = body_of(found)
-    except Exception:  # noqa: BLE001 - it may have died of exactly this: its body cannot be read
-        args, kwargs, embed = [found["body"]], {}, {}
-    found |= {"args": args, "kwargs": kwargs, "embed": embed}
-    found["key"] = book.story.processed_key(found["task"], found["idempotency_key"])
-    del found["body"]
+    found = whole(book, found)
     shown = redact(plain(found), levels=12)
     if as_json:
         out.json({"kind": "run", **shown})

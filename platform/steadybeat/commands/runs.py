@@ -1,4 +1,4 @@
-"""`celery -A … runs`: what ran, why a fire had no effect, and running it again."""
+"""`celery -A … runs`: what ran, why a fire had no effect, running it again, and ending it before its time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from steadybeat.commands.usage import Group, reason_given
 
 @click.group(cls=Group, epilog="Example: celery -A tasks runs why tasks.royalties.settle last")
 def runs() -> None:
-    """Show what ran, say why a fire had no effect, run it again."""
+    """Show what ran, say why a fire did not, rerun, cancel."""
 
 
 @runs.command("list", epilog="Example: celery -A tasks runs list --service royalties --state dead")
@@ -75,24 +75,17 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
     \b
     --json: every column of the run, "args", "kwargs", "embed", "key": {"state", "run", "changed_at"} or null,
             "attempts": [{"number", "instance", "host", "pid", "started_at", "finished_at", "outcome", "reason",
-                          "error"}],
+                          "error", "peak_memory_bytes"}],
             "reruns": [{"id", "state"}], "steps": [{"step", "state", "result", "run", "changed_at"}],
             "duplicates": [{"cause", "detail", "instance", "seen_at"}]
     """  # noqa: D301
-    from steadybeat.commands import rerun as again_
     from steadybeat.commands.asked import run_of
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, whole
     from steadybeat.ledger import Ledger
     from steadybeat.telemetry.redaction import redact
 
     book = Ledger.of(installed(ctx))
-    found = run_of(book, run)
-    args, kwargs, embed = again_.body_of(found)
-    found |= {"args": args, "kwargs": kwargs, "embed": embed}
-    found["key"] = book.story.processed_key(found["task"], found["idempotency_key"])
-    found["steps"] = book.keys.steps(found["task"], found["idempotency_key"])
-    found["duplicates"] = book.duplicates.of(run)
-    del found["body"]
+    found = whole(book, run_of(book, run))
     shown = redact(plain(found), levels=12)
     out = Output(ctx)
     if as_json:
@@ -207,3 +200,69 @@ def rerun(ctx: click.Context, run: str, reason: str, again: bool, force: bool, a
     else:
         out.say(found.text, {"sent": "green", "open": "yellow"}.get(found.verdict, ""))
     ctx.exit(1 if found.verdict == "open" else 0)
+
+
+@runs.command(epilog="Example: celery -A tasks runs cancel --task tasks.royalties.settle --reason 'wrong tariff'")
+@click.argument("run", nargs=-1, shell_complete=completion.open_run_ids)
+@click.option("--task", help="Every run of this task that has not ended.", shell_complete=completion.task_names)
+@click.option("--service", help="Every one of this service's tasks.", shell_complete=completion.service_names)
+@click.option("--schedule", help="Every one of this schedule's fires.", shell_complete=completion.schedule_names)
+@click.option("--state", type=completion.RunState(), help="Every one in this state.")
+@click.option("--reason", required=True, help="Why; it is written down with your name.")
+@click.option("--terminate", is_flag=True, help="Also end the process of work that does not stop by itself.")
+@click.option("--dry-run", is_flag=True, help="Only say which they are.")
+@json_option
+@click.pass_context
+def cancel(
+    ctx: click.Context,
+    run: tuple[str, ...],
+    task: str | None,
+    service: str | None,
+    schedule: str | None,
+    state: str | None,
+    reason: str,
+    terminate: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """End runs before their time.
+
+    They are those with the ids RUN, or all that fit every filter that is given. What waits ends at once, also while no
+    worker is up. A task that iterates stops within two seconds, and keeps what it has done; another goes on unless
+    --terminate is given.
+
+    Exits with 1 if a run that was named had ended before.
+
+    \b
+    --json: {"cancelled": [id, …], "asked": [id, …], "ended_before": [id, …], "text": text};
+            with --dry-run {"runs": [id, …], "text": text}
+    """  # noqa: D301
+    from steadybeat.commands import cancel as asking
+    from steadybeat.commands.asked import must_be_known, schedule_of
+    from steadybeat.ledger import Ledger
+
+    reason = reason_given(reason, "the tariff was wrong")
+    app = installed(ctx)
+    book = Ledger.of(app)
+    if schedule is not None:
+        schedule_of(book, schedule)
+    wanted = asking.chosen(book, run, task=task, service=service, schedule=schedule, state=state)
+    if not wanted:
+        must_be_known(app, book, task=task, service=service)
+    out = Output(ctx)
+    if dry_run:
+        text = f"{len(wanted)} runs would be cancelled."
+        if as_json:
+            out.json({"runs": wanted, "text": text})
+        else:
+            for each in wanted:
+                out.say(each)
+            out.say(text)
+        return
+    answer = asking.cancel(book, wanted, reason, terminate=terminate)
+    text = answer.text(terminate=terminate)
+    if as_json:
+        out.json({"cancelled": answer.ended, "asked": answer.asked, "ended_before": answer.over, "text": text})
+    else:
+        out.say(text, "yellow" if answer.over else "green")
+    ctx.exit(1 if run and answer.over else 0)

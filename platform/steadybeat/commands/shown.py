@@ -5,16 +5,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadybeat.commands.output import Column, length, moment, nominal
 from steadybeat.commands.why import headline, where
 from steadybeat.telemetry.redaction import redact_text
 
+if TYPE_CHECKING:
+    from steadybeat.ledger import Ledger
+
 
 def _took(row: Mapping[str, Any]) -> str:
     ended = row["started_at"] and row["finished_at"]
     return length(row["finished_at"] - row["started_at"]) if ended else ""
+
+
+def _memory(row: Mapping[str, Any]) -> str:
+    peak = row["peak_memory_bytes"]
+    return "" if peak is None else f"{peak / 2**20:,.0f} MiB"
+
+
+def _progress(run: Mapping[str, Any]) -> str:
+    if run["items_done"] is None:
+        return ""
+    total = f" of {run['items_total']:,}" if run["items_total"] is not None else ""
+    checkpoint = f", checkpoint {json.dumps(run['checkpoint'])}" if run["checkpoint"] is not None else ""
+    return f"{run['items_done']:,}{total} items at {moment(run['progressed_at'])}{checkpoint}"
 
 
 LIST_COLUMNS = [
@@ -36,10 +52,35 @@ ATTEMPT_COLUMNS = [
     Column(title="outcome", value=lambda row: row["outcome"] or "running"),
     Column(title="started", value=lambda row: moment(row["started_at"])),
     Column(title="took", value=_took, right=True),
+    Column(title="memory", value=_memory, right=True, shown_from=112),
     Column(title="instance", value=lambda row: where(row).removeprefix(" on ") or str(row["instance"]), style="dim"),
     Column(title="why", value=lambda row: redact_text(row["reason"] or headline(row["error"])), tight="cut"),
 ]
 """How the attempts of a run look."""
+
+
+def whole(book: Ledger, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run with all that the ledger has about it, its arguments instead of its body.
+
+    Args:
+        book: The ledger.
+        run: As `run_of` finds it.
+    """
+    from steadybeat.commands.rerun import body_of
+
+    try:
+        args, kwargs, embed = body_of(run)
+    except Exception:  # noqa: BLE001 - it may have died of exactly this: nobody can read its body
+        args, kwargs, embed = [run["body"]], {}, {}
+    return {
+        **{name: value for name, value in run.items() if name != "body"},
+        "args": args,
+        "kwargs": kwargs,
+        "embed": embed,
+        "key": book.story.processed_key(run["task"], run["idempotency_key"]),
+        "steps": book.keys.steps(run["task"], run["idempotency_key"]),
+        "duplicates": book.duplicates.of(str(run["id"])),
+    }
 
 
 def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -70,6 +111,8 @@ def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str
         ("retries until", moment(run["retry_until"])),
         ("started", moment(run["started_at"])),
         ("finished", moment(run["finished_at"]) + (f", after {_took(run)}" if _took(run) else "")),
+        ("progress", _progress({**shown, "progressed_at": run["progressed_at"]})),
+        ("cancel", f"asked for at {moment(run['cancel_requested_at'])}" if run["cancel_requested_at"] else ""),
         ("counts", ", ".join(f"{name} {run[column]}" for name, column in delivered)),
         ("parent", str(run["parent_id"] or "")),
         ("rerun of", str(run["rerun_of"] or "")),

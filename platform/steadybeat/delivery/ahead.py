@@ -107,15 +107,6 @@ class Ahead:
                 left = [*batch]
             self._leave(left)
 
-    def revoke(self, runs: Sequence[str]) -> None:
-        """Tell workers to end what works on some runs; one that is not heard of goes on until its time limit."""
-        try:
-            with self._away():
-                connection = self._open().connection
-                self._app.control.revoke(list(runs), connection=connection, terminate=True, signal="SIGTERM")
-        except (BrokerUnavailable, OperationalError):
-            self.close()
-
     def _leave(self, messages: Sequence[Built]) -> None:
         lost = [each for each in messages if each.run_id is None]
         if lost:

@@ -9,6 +9,7 @@ interventions   what people do to schedules and fires
 joining         a caller's transaction that a change is part of
 history         what became of many fires, and who did what
 cancelling      runs that are not to go on
+progress        how far runs have come, and whether they may go on
 fires           written ahead, due, marked
 recording       how a run is written
 runs            recorded, claimed, finished
@@ -50,6 +51,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
+from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
@@ -86,6 +88,7 @@ class Ledger:
         self.duplicates = Duplicates(self.database)
         self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
+        self.progress = Progress(self.database, settings)
         self.chords = Chords(self.database, self.runs)
         self.replacing = Replacing(self.database)
         self.results = Results(self.database)

@@ -1,21 +1,39 @@
-"""Cancelling: a run that is not to go on. What no attempt works on ends at once; the others are told."""
+"""Cancelling: a run that is not to go on. What no attempt works on ends at once; the others are asked, or made to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
+from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import AFTERMATH
 
 _REQUEST = sql(f"""
-    WITH run AS (
-        UPDATE steadybeat.runs
-           SET cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),
-               state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
-               reason = CASE WHEN state = 'running' THEN reason ELSE :reason END,
-               finished_at = CASE WHEN state = 'running' THEN NULL ELSE clock_timestamp() END
-         WHERE id = ANY(CAST(:run_ids AS uuid[])) AND finished_at IS NULL
-        RETURNING id, task, idempotency_key, state
+    WITH asked AS MATERIALIZED (
+        SELECT r.id, r.state = 'running' AND {ALIVE.format(run="r")} AS under_way
+          FROM steadybeat.runs r
+         WHERE r.id = ANY(CAST(:run_ids AS uuid[])) AND r.finished_at IS NULL
+         ORDER BY r.id
+           FOR UPDATE
+    ),
+    run AS (
+        UPDATE steadybeat.runs r
+           SET cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
+               cancel_reason = coalesce(r.cancel_reason, :reason),
+               terminate_at = least(r.terminate_at, clock_timestamp() + make_interval(secs => :terminate_seconds)),
+               state = CASE WHEN under_way THEN r.state ELSE 'cancelled' END,
+               reason = CASE WHEN under_way THEN r.reason ELSE :reason END,
+               finished_at = CASE WHEN under_way THEN NULL ELSE clock_timestamp() END,
+               instance = CASE WHEN under_way THEN r.instance END,
+               lease_until = CASE WHEN under_way THEN r.lease_until END
+          FROM asked WHERE r.id = asked.id
+        RETURNING r.id, r.task, r.idempotency_key, r.state
+    ),
+    attempt AS (
+        UPDATE steadybeat.attempts a SET outcome = 'lost', finished_at = clock_timestamp()
+          FROM run WHERE run.state = 'cancelled' AND a.run = run.id AND a.finished_at IS NULL
     ),
     key AS (
         DELETE FROM steadybeat.processed_keys k USING run
@@ -23,8 +41,34 @@ _REQUEST = sql(f"""
            AND k.run = run.id AND k.state = 'held'
     ),
     {AFTERMATH}
-    SELECT id FROM run WHERE state = 'running'
+    SELECT id, state FROM run ORDER BY id
 """)
+_OPEN = sql("""
+    SELECT id FROM steadybeat.runs
+     WHERE finished_at IS NULL
+       AND (CAST(:task AS text) IS NULL OR task = :task)
+       AND (CAST(:service AS text) IS NULL OR service = :service)
+       AND (CAST(:schedule AS text) IS NULL OR schedule = :schedule)
+       AND (CAST(:state AS text) IS NULL OR state = :state)
+     ORDER BY enqueued_at
+""")
+_OVERDUE = sql("""
+    SELECT id, cancel_reason FROM steadybeat.runs
+     WHERE state = 'running' AND finished_at IS NULL AND instance = :instance AND terminate_at <= clock_timestamp()
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a request, by the ids of its runs; those in neither had ended before.
+
+    Attributes:
+        ended: No attempt worked on them: they are cancelled.
+        asked: They are being worked on, and were told.
+    """
+
+    ended: list[str]
+    asked: list[str]
 
 
 class Cancelling:
@@ -33,15 +77,36 @@ class Cancelling:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def request(self, runs: Sequence[str], reason: str) -> list[str]:
+    def request(self, runs: Sequence[str], reason: str, *, terminate_after: timedelta | None = None) -> Cancelled:
         """Ask for the end of runs; those that no attempt works on have ended then.
 
         Args:
             runs: Their ids.
             reason: Why.
-
-        Returns:
-            Those that are being worked on: their workers are to be told.
+            terminate_after: An attempt that has not stopped by itself after this is ended by its worker; None: it
+                may go on.
         """
-        rows = self._database.execute(_REQUEST, {"run_ids": list(runs), "reason": reason})
-        return [str(row.id) for row in rows]
+        seconds = None if terminate_after is None else terminate_after.total_seconds()
+        values = {"run_ids": list(runs), "reason": reason, "terminate_seconds": seconds}
+        rows = self._database.execute(_REQUEST, values)
+        return Cancelled(
+            ended=[str(row.id) for row in rows if row.state != "running"],
+            asked=[str(row.id) for row in rows if row.state == "running"],
+        )
+
+    def open_runs(
+        self,
+        *,
+        task: str | None = None,
+        service: str | None = None,
+        schedule: str | None = None,
+        state: str | None = None,
+    ) -> list[str]:
+        """Return the runs that have not ended and match what is given, the oldest first."""
+        values = {"task": task, "service": service, "schedule": schedule, "state": state}
+        return [str(row.id) for row in self._database.execute(_OPEN, values)]
+
+    def overdue(self, instance: str) -> dict[str, str]:
+        """Return the runs of an instance that are to be terminated by now, and why."""
+        rows = self._database.execute(_OVERDUE, {"instance": instance})
+        return {str(row.id): row.cancel_reason for row in rows}

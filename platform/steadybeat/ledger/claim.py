@@ -126,7 +126,7 @@ CLAIM = Prepared(
     SELECT CASE WHEN j.verdict = 'claimed' AND j.in_turn AND turn.name IS NULL THEN 'overlap' ELSE j.verdict END
                AS verdict, j.id AS run,
            j.overlap, j.start_by, j.paused_by, j.paused_reason, j.state, j.reason, j.delivery_no,
-           j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for,
+           j.task, j.idempotency_key, j.rerun_of, j.schedule, j.scheduled_for, j.cancel_reason,
            j.correlation_id, j.retry_count, j.deadline, j.retry_until, j.fire_state, j.fire_reason, j.crash_count,
            key.fence, key.effect_done, claimed.attempt_count,
            CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
@@ -156,7 +156,8 @@ def judge(row: Any) -> Claim:
     )
     if row.verdict == "mine":
         done = row.key_run == row.run and row.key_state == "done"
-        return replace(claim, verdict="claimed", fence=row.fence_before, attempt=row.attempts_before, effect_done=done)
+        mine: dict[str, Any] = {"fence": row.fence_before, "attempt": row.attempts_before}
+        return replace(claim, verdict="claimed", effect_done=done, started_before=row.attempts_before > 1, **mine)
     if row.verdict == "claimed":
         if row.attempt_count is not None:
             return claim
@@ -172,7 +173,7 @@ def judge(row: Any) -> Claim:
         "ended": f"it is {row.state}" + (f": {row.reason}" if row.reason else ""),
         "superseded": f"delivery {row.delivery_no} was sent since",
         "running": "another attempt has a live lease",
-        "cancelled": "it was cancelled before it started",
+        "cancelled": row.cancel_reason or "it was cancelled before it started",
         "skipped": f"its fire is {row.fire_state}: {row.fire_reason}",
         "late": f"its deadline {row.deadline} has passed",
         "exhausted": f"no attempt may begin after {row.retry_until}, when retry_for has passed",

@@ -43,6 +43,7 @@ _GAVE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("run", "instance", "claim_id", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
+    **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
     **dict.fromkeys(
         ("not_before", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)

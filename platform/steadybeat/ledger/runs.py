@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from steadybeat.ledger.claim import CLAIM, judge
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.failing import FAILED, PART
+from steadybeat.ledger.failing import AFTERMATH, FAILED, PART
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.recording import RECORD, RECORDING, recorded
 from steadybeat.ledger.rows import Claim, NewRun
@@ -34,7 +33,8 @@ _END = f"""
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error,
+               peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     )"""
 
@@ -68,7 +68,9 @@ GIVE_UP = sql(f"""
 TRY_AGAIN = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
-           SET state = 'waiting', reason = :reason, error = :error,
+           SET state = CASE WHEN cancel_requested_at IS NULL THEN 'waiting' ELSE 'cancelled' END,
+               reason = CASE WHEN cancel_requested_at IS NULL THEN :reason ELSE cancel_reason END,
+               finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END, error = :error,
                not_before = coalesce(CAST(:not_before AS timestamptz),
                                      clock_timestamp() + make_interval(secs => :delay_seconds)),
                delivery_no = delivery_no + 1, retry_count = :retry_count, lease_until = NULL, instance = NULL,
@@ -76,17 +78,24 @@ TRY_AGAIN = sql(f"""
                queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
          WHERE {MINE}
-        RETURNING id, attempt_count, delivery_no, not_before
+        RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
-           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error
+           SET finished_at = clock_timestamp(), outcome = :outcome, reason = :reason, error = :error,
+               peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT not_before, id, delivery_no, 'retry' FROM run
-    )
+        SELECT not_before, id, delivery_no, 'retry' FROM run WHERE state = 'waiting'
+    ),
+    key AS (
+        DELETE FROM steadybeat.processed_keys k USING run
+         WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
+           AND k.run = run.id AND k.state = 'held'
+    ),
+    {AFTERMATH}
     SELECT id FROM run
 """)
 END_UNSTARTED = sql(f"""
@@ -201,6 +210,7 @@ class Runs:
         result: str | None,
         next_runs: Sequence[NewRun] = (),
         key_ttl_seconds: float | None = None,
+        peak_memory_bytes: int | None = None,
         part: bool = False,
     ) -> bool:
         """Record success: outcome, processed key and the runs that follow. Return whether the fence still matched.
@@ -212,9 +222,10 @@ class Runs:
             next_runs: Callbacks and the rest of a chain; the relay sends them.
             key_ttl_seconds: How long the processed key is kept; None: as long as the retention says.
             part: It is a part of a chord, which then waits for one less.
+            peak_memory_bytes: Of the attempt.
         """
         values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
-        values["key_ttl_seconds"] = key_ttl_seconds
+        values |= {"key_ttl_seconds": key_ttl_seconds, "peak_memory_bytes": peak_memory_bytes}
         if not next_runs and not part:
             return bool(self._database.execute(FINISH, values))
         return bool(self._database.execute(FINISH_WITH_NEXT, values | recorded(next_runs, "callback")))
@@ -229,6 +240,7 @@ class Runs:
         error: str,
         outcome: str = "failed",
         state: str = "dead",
+        peak_memory_bytes: int | None = None,
         delivery_no: int | None = None,
     ) -> bool:
         """Make a dead letter of a running run and free its key. Return whether it was still ours.
@@ -236,6 +248,7 @@ class Runs:
         Either `fence` (inside the attempt) or `instance` with `delivery_no` (its parent process) says who asks.
         """
         values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values["peak_memory_bytes"] = peak_memory_bytes
         values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
@@ -249,10 +262,10 @@ class Runs:
         error: str | None,
         retry_count: int,
         outcome: str = "retried",
-        not_before: datetime | None = None,
         delay_seconds: float = 0.0,
         crashes: int = 0,
         changed: NewRun | None = None,
+        peak_memory_bytes: int | None = None,
         delivery_no: int | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
@@ -265,10 +278,10 @@ class Runs:
             error: The exception with its stack.
             retry_count: Retries so far, this one included.
             outcome: Of the attempt that ends.
-            not_before: When; else after `delay_seconds`.
-            delay_seconds: See `not_before`.
+            delay_seconds: When, where `changed` says no other time.
             crashes: Deaths of a worker to add.
             changed: The message that replaces the run's own.
+            peak_memory_bytes: Of the attempt.
             delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
         """
         values = {
@@ -279,10 +292,11 @@ class Runs:
             "reason": reason,
             "error": error,
             "outcome": outcome,
-            "not_before": not_before,
+            "not_before": changed and changed.not_before,
             "delay_seconds": delay_seconds,
             "retry_count": retry_count,
             "crashes": crashes,
+            "peak_memory_bytes": peak_memory_bytes,
             "queue": changed and changed.queue,
             "message": json.dumps(changed.message) if changed else None,
             "body": changed and changed.body,
@@ -321,25 +335,6 @@ class Runs:
         self._database.execute(SEND_THROUGH_OUTBOX, {"run_ids": list(runs), "reason": reason})
 
 
-def _ending(
-    run: str,
-    state: str,
-    *,
-    outcome: str,
-    fence: int | None = None,
-    instance: str | None = None,
-    reason: str | None = None,
-    result: str | None = None,
-    error: str | None = None,
-) -> dict[str, Any]:
-    return {
-        "run": run,
-        "state": state,
-        "fence": fence,
-        "instance": instance,
-        "outcome": outcome,
-        "reason": reason,
-        "result": result,
-        "error": error,
-        "delivery_no": None,
-    }
+def _ending(run: str, state: str, **values: Any) -> dict[str, Any]:
+    unsaid = dict.fromkeys(("fence", "instance", "delivery_no", "reason", "result", "error", "peak_memory_bytes"))
+    return {"run": run, "state": state, **unsaid, **values}

@@ -25,11 +25,13 @@ _RUNS = sql("""
 _RUN = sql("""
     SELECT id, task, service, queue, priority, idempotency_key, schedule, scheduled_for, parent_id, rerun_of, state,
            reason, body, delivery_no, not_before, deadline, retry_until, attempt_count, retry_count, crash_count,
-           rescue_count, result, error, correlation_id, enqueued_at, started_at, finished_at, message
+           rescue_count, items_done, items_total, progressed_at, checkpoint, cancel_requested_at, cancel_reason,
+           result, error, correlation_id, enqueued_at, started_at, finished_at, message
       FROM steadybeat.runs WHERE id = :run
 """)
 _ATTEMPTS = sql("""
-    SELECT a.number, a.instance, i.host, i.pid, a.started_at, a.finished_at, a.outcome, a.reason, a.error
+    SELECT a.number, a.instance, i.host, i.pid, a.started_at, a.finished_at, a.outcome, a.reason, a.error,
+           a.peak_memory_bytes
       FROM steadybeat.attempts a LEFT JOIN steadybeat.instances i ON i.id = a.instance
      WHERE a.run = :run ORDER BY a.number
 """)

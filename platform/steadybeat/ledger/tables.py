@@ -154,6 +154,8 @@ runs = Table(
     Column("rescue_count", Integer, nullable=False, server_default="0"),
     Column("next_rescue_at", _INSTANT),
     Column("cancel_requested_at", _INSTANT),
+    Column("cancel_reason", Text),
+    Column("terminate_at", _INSTANT, comment="its worker ends an attempt that goes on after this"),
     Column("retry_until", _INSTANT, comment="no attempt begins later: what retry_for made of the first one's start"),
     Column("items_done", BigInteger, comment="progress"),
     Column("items_total", BigInteger, comment="where it is known"),

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, Reject
 
 from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task import unrecorded
+from steadybeat.task import memory, unrecorded
 from steadybeat.task.failing import Failing
 from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
@@ -35,8 +35,11 @@ class Attempt(Turns, Failing):
 
         Raises:
             Ignore: This delivery is not to be worked on; why is in the log and in the ledger.
+            Reject: The worker ends, and gives its message back.
             Permanent: It is a dead letter now: too many workers died under it, or it is too late for another attempt.
         """
+        if self.ending is not None and self.ending.begun:
+            raise Reject("the worker ends", requeue=True)
         try:
             found = self._insist(self._claim_while_alive, shielded=False)
         except SoftTimeLimitExceeded:
@@ -45,6 +48,7 @@ class Attempt(Turns, Failing):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            memory.begin()
             self.reach("after_claim")
             return found
         end = self._turn_away(found)
@@ -150,9 +154,15 @@ class Attempt(Turns, Failing):
 
     @contextmanager
     def working(self) -> Iterator[list[NewRun]]:
-        """Divert what the task sends under its own id (a retry, a replacement) while the block runs."""
+        """Divert what the task sends under its own id (a retry, a replacement) while the block runs.
+
+        However it ends, the ledger is told how far it came.
+        """
         with self._app.amqp.diverting(self.run) as diverted:
-            yield diverted
+            try:
+                yield diverted
+            finally:
+                self.progress.flush()
 
     def before(self, *, succeeded: bool) -> datetime | None:
         """Return the nominal time of the fire before this run's own, or of the latest that succeeded."""

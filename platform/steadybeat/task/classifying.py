@@ -172,7 +172,7 @@ _OF_THE_MOMENT = ("OperationalError", "InterfaceError")
 
 
 def _of_database(error: Exception, now: datetime) -> Decision | None:
-    origin = getattr(error, "orig", None) or error
+    origin = getattr(error, "orig", None) or error.__cause__ or error
     state = next((str(code) for name in ("sqlstate", "pgcode") if (code := getattr(origin, name, None))), "")
     shown = f"SQLSTATE {state}" if state else ""
     if getattr(error, "connection_invalidated", False):
@@ -260,6 +260,8 @@ _TABLE: Mapping[tuple[str, str], Callable[[Exception, datetime], Decision | None
     ("sqlalchemy", "DBAPIError"): _of_database,
     ("sqlalchemy", "TimeoutError"): _passing("the pool of connections was empty"),
     ("sqlalchemy", "StaleDataError"): _passing("another transaction was first"),
+    ("django", "DatabaseError"): _of_database,
+    ("django", "InterfaceError"): _of_database,
     ("psycopg", "Error"): _of_database,
     ("psycopg2", "Error"): _of_database,
     ("requests", "HTTPError"): _of_http,

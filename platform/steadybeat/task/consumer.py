@@ -36,6 +36,11 @@ class SteadyConsumer(Consumer):
             self.app.steadybeat.rest(EVENT_LOOP)
         return super().ensure_connected(conn)
 
+    def cancel_active_requests(self) -> None:
+        """Hand back what is being worked on, where the worker ends."""
+        super().cancel_active_requests()
+        self.app.steadybeat.ending.leave()
+
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """Keep what is no task message."""
         self._keep(message, "not a task message")

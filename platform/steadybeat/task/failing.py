@@ -122,10 +122,11 @@ class Failing(Outcomes):
 
     def _is_of_the_call(self, error: Exception) -> bool:
         """Return whether the run's arguments do not fit its task: no attempt can mend that."""
-        if not isinstance(error, TypeError) or not self._task.typing:
+        check_arguments = getattr(self._task, "__header__", None)  # Celery's; a task that is a class has none
+        if not isinstance(error, TypeError) or not self._task.typing or check_arguments is None:
             return False
         try:
-            self._task.__header__(*(self._request.args or ()), **(self._request.kwargs or {}))
+            check_arguments(*(self._request.args or ()), **(self._request.kwargs or {}))
         except TypeError:
             return True
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import os
@@ -13,9 +14,12 @@ from typing import Any
 
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
+from celery.worker import state
 
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import memory, pools
+from steadybeat.task.ending import Ending
 from steadybeat.telemetry import EVENT_LOOP, KEEPER
 
 logger = get_logger(__name__)
@@ -39,18 +43,25 @@ class Keeper(bootsteps.StartStopStep):
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._away = False
+        self._ending: Any = None
 
     def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
+        pools.check(worker)
         self._platform.check_servers()
-        signals.worker_process_init.connect(
-            functools.partial(die_with_parent, os.getpid()), weak=False, dispatch_uid="steadybeat.die_with_parent"
-        )
+        if pools.has_processes(worker.pool_cls):
+            memory.watch(worker)
+            signals.worker_process_init.connect(
+                functools.partial(die_with_parent, os.getpid()), weak=False, dispatch_uid="steadybeat.die_with_parent"
+            )
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
         self._platform.become("worker")
         self._platform.sign_of_life()
+        self._platform.ending = self._ending = Ending(worker, self.sign_off)
+        worker.wait_for_soft_shutdown = self._ending.wait
         worker.steadybeat_keeper = self
+        atexit.register(self.sign_off)  # a signal in the middle of a shutdown keeps Celery from saying that it is over
 
     def start(self, worker: Any) -> None:
         """Begin to renew."""
@@ -59,11 +70,17 @@ class Keeper(bootsteps.StartStopStep):
         self._thread = threading.Thread(target=self._keep, name="steadybeat-keeper", daemon=True)
         self._thread.start()
 
+    def close(self, worker: Any) -> None:
+        """Begin to end, where no signal said so: somebody asked by remote control."""
+        self._ending.begin_once()
+
     def sign_off(self) -> None:
         """End in good order, once the last run has ended: nobody need wait for the lease to pass.
 
         Not in `stop`: Celery may stop this step before the pool, whose runs must not look dead.
         """
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
@@ -75,6 +92,7 @@ class Keeper(bootsteps.StartStopStep):
     def _rest(self, **_: Any) -> None:
         """Celery signal `worker_shutting_down`: the event loop ends, while runs may go on for as long as they need."""
         self._platform.rest(EVENT_LOOP)
+        self._ending.begin()
 
     def _keep(self) -> None:
         settings = self._ledger.settings
@@ -84,9 +102,25 @@ class Keeper(bootsteps.StartStopStep):
             self._platform.beat(KEEPER, within=patience)
             try:
                 self._platform.sign_of_life()
+                self._terminate_overdue()
                 self._resume()
             except Exception as error:  # noqa: BLE001 - a keeper that dies leaves a worker that nobody may trust
                 self._pause(error)
+
+    def _terminate_overdue(self) -> None:
+        """End attempts of cancelled runs that have not stopped by themselves, where somebody asked for that."""
+        consumer = getattr(self._worker, "consumer", None)
+        for run, reason in self._ledger.cancelling.overdue(self._platform.instance).items():
+            if not pools.has_processes(self._worker.pool_cls):
+                logger.warning("cannot be terminated in this pool", extra={"run_id": run})
+            elif consumer is not None:
+                consumer.call_soon(self._terminate, run, reason)
+
+    def _terminate(self, run: str, reason: str) -> None:
+        request = state.requests.get(run)
+        if request is not None:
+            request.cancel_reason = reason
+            request.terminate(self._worker.pool)
 
     def _pause(self, error: Exception) -> None:
         if not self._away:
@@ -100,7 +134,8 @@ class Keeper(bootsteps.StartStopStep):
         if self._away:
             logger.warning("worker resumed: the ledger answers")
             self._away = False
-            self._on_consumer("consume")
+            if not self._ending.begun:
+                self._on_consumer("consume")
         consumer = getattr(self._worker, "consumer", None)
         while consumer is not None and self._platform.unrecorded:
             consumer.call_soon(self._platform.unrecorded.popleft())

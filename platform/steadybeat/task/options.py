@@ -16,7 +16,8 @@ SEVERITIES = ("info", "warning", "error", "critical")
 ON_LOCKED = ("wait", "skip")
 OPTIONS = frozenset({
     "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "classify", "retry_for",
-    "lock", "concurrency", "concurrency_key", "on_locked", "recorded", "schedule", "schedules", *POLICIES,
+    "lock", "concurrency", "concurrency_key", "on_locked", "memory_limit", "recorded", "schedule", "schedules",
+    *POLICIES,
 })  # fmt: skip
 
 
@@ -41,6 +42,9 @@ def check(task: Any, settings: Settings) -> None:
     _check_keys(task)
     _check_turns(task)
     _check_templates(task)
+    limit = task.memory_limit
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise _wrong(task, "memory_limit", limit, "a whole number of bytes, such as 256 * 2**20")
     try:
         policies({name: getattr(task, name, None) for name in POLICIES})
     except ConfigurationError as error:

@@ -18,6 +18,9 @@ from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.task import memory
+from steadybeat.task.ending import Ending, Stop
+from steadybeat.task.progress import Progress
 from steadybeat.task.retrying import pause_seconds
 from steadybeat.task.wording import as_json, line, short, stack
 
@@ -38,7 +41,7 @@ class Outcomes:
         self._task = task
         self._app = task.app
         self._request = request
-        self._ledger = Ledger.of(task.app)
+        self._ledger = self.ledger = Ledger.of(task.app)
         self._settings = self._ledger.settings
         self._started = time.monotonic()
         self._ended = False
@@ -47,6 +50,8 @@ class Outcomes:
         self.delivery_no = int(request.get("steadybeat_delivery") or 1)
         self._claim_id = str(uuid.uuid4())
         self.claimed = Claim(verdict="unknown")
+        self.ending: Ending | None = task.app.steadybeat.ending
+        self.progress = Progress(self)
 
     def reach(self, point: str) -> None:
         """End this process here if a test has armed the point."""
@@ -70,6 +75,7 @@ class Outcomes:
             "next_runs": next_runs,
             "key_ttl_seconds": ttl and ttl.total_seconds(),
             "part": group_id is not None,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
         self._request.callbacks = self._request.chain = None
@@ -158,6 +164,13 @@ class Outcomes:
             reason = "it ended its own process" if own else "interrupted by a shutdown"
             self._again(reason, outcome="lost" if own else "interrupted", cause=stop, crashes=int(own))
 
+    def stopped(self, stop: Stop) -> None:
+        """Record that the attempt ended between two items: its run was cancelled, or is handed back at once."""
+        if stop.outcome == "cancelled":
+            self._end(stop.reason, state="cancelled", outcome="cancelled")
+        else:
+            self._again(stop.reason, outcome=stop.outcome, cause=None)
+
     def hand_back(self, error: LedgerUnavailable | LockLost) -> None:
         """Hand the run back: the ledger did not answer while it worked, or its lock was another's by then.
 
@@ -180,8 +193,8 @@ class Outcomes:
             "error": stack(cause),
             "outcome": outcome,
             "retry_count": int(message.message["headers"].get("retries") or 0),
-            "not_before": message.not_before,
             "changed": message,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log("retried", error=cause, reason=reason)
@@ -205,6 +218,7 @@ class Outcomes:
             "retry_count": self._request.retries + retries,
             "delay_seconds": delay_seconds,
             "crashes": crashes,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log(status or ("retried" if retries else "interrupted"), error=cause, reason=reason)
@@ -216,6 +230,7 @@ class Outcomes:
             "error": stack(cause) or reason,
             "outcome": outcome,
             "state": state,
+            "peak_memory_bytes": self._peak_bytes(),
         }
         self._write(lambda: self._ledger.runs.give_up(self.run, **values))
         self._log(state, error=cause, reason=reason)
@@ -259,7 +274,20 @@ class Outcomes:
             threading.Event().wait(pause)
             pause = min(2.0, pause * 2)
 
+    def insist(self, ask: Callable[[Ledger], _Answer]) -> _Answer:
+        """Ask the ledger until it answers."""
+        return self._insist(lambda: ask(self._ledger), shielded=False)
+
+    def _peak_bytes(self) -> int:
+        """Return the most memory that this attempt's process took; one that took too much is replaced."""
+        peak, limit = memory.peak_bytes(), self._task.memory_limit
+        if limit is not None and peak > limit:
+            memory.replace_process()
+            facts = {"run_id": self.run, "task": self._task.name}
+            logger.warning("memory limit exceeded", extra={**facts, "peak_bytes": peak, "limit_bytes": limit})
+        return peak
+
     def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
-        telemetry.log_outcome(status, time.monotonic() - self._started, error=error, **facts)
+        telemetry.log_outcome(status, time.monotonic() - self._started, items=self.progress.done, error=error, **facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -26,6 +26,8 @@ class SteadyRequest(Request):
     """Celery's request, which writes into the ledger what only the parent process sees, before it acknowledges."""
 
     _settled = False
+    _handed_back = False
+    cancel_reason: str | None = None
 
     @property
     def _recorded(self) -> bool:
@@ -47,9 +49,45 @@ class SteadyRequest(Request):
         error = getattr(error, "exc", error)
         if isinstance(error, SystemExit | KeyboardInterrupt) and not (self._already_cancelled or self._already_revoked):
             error = WorkerLostError(f"the process ended itself: {error!r}")
+        if self._recorded and self._already_cancelled and isinstance(error, Terminated | WorkerLostError | SystemExit):
+            if not self._handed_back:
+                self._hand_back()  # it may have claimed its run since
+            return None
         if not self._recorded or not isinstance(error, TimeLimitExceeded | WorkerLostError):
             return super().on_failure(exc_info, send_failed_event, return_ok)
         return self._settle(error, exc_info)
+
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+        """End the work and hand its run back at once: the worker ends, or has lost its broker. No failure, no crash."""
+        if not self._recorded or not self.time_start:
+            super().cancel(pool, signal, emit_retry=emit_retry)
+            return
+        try:
+            super().cancel(pool, signal, emit_retry=False)
+        except NotImplementedError:  # in a pool of threads; it ends with its process
+            if not self.app.steadybeat.ending.begun:
+                raise
+        self._hand_back()
+
+    def _hand_back(self) -> None:
+        platform = self.app.steadybeat
+        reason = "its worker ends" if platform.ending.begun else "its worker lost the broker"
+        try:
+            self._handed_back = Ledger.of(self.app).runs.try_again(
+                self.id,
+                instance=platform.instance,
+                delivery_no=self._delivery_no,
+                reason=reason,
+                error=None,
+                outcome="interrupted",
+                retry_count=int(self.request_dict.get("retries") or 0),
+            )
+        except LedgerUnavailable as away:
+            logger.warning("run not handed back", extra={"run_id": self.id, "error": str(away)})
+            return
+        if self._handed_back:
+            telemetry.log_outcome("interrupted", task=self.name, run_id=self.id, reason=reason)
+            self.acknowledge()
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
         """Record a hard time-out, unless `on_failure` came first."""
@@ -125,7 +163,7 @@ class SteadyRequest(Request):
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Record that a person, or an ``expires``, ended the run."""
         if self._recorded:
-            self._cancel(f"{reason} through Celery")
+            self._cancel(self.cancel_reason or f"{reason} through Celery")
         super()._announce_revoked(reason, terminated, signum, expired)
 
     def _cancel(self, reason: str) -> None:

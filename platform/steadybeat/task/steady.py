@@ -16,6 +16,8 @@ from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
+from steadybeat.task.ending import Stop
+from steadybeat.task.iterating import Iterating
 from steadybeat.task.options import OPTIONS, check
 from steadybeat.task.replacing import Replacing
 from steadybeat.task.retrying import PastAutoretry
@@ -24,7 +26,7 @@ ERROR_CALLBACK = "steadybeat_failed"
 """Header of a message: its task is an error callback."""
 
 
-class SteadyTask(Effects, Replacing, Task):
+class SteadyTask(Iterating, Effects, Replacing, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -51,6 +53,8 @@ class SteadyTask(Effects, Replacing, Task):
         on_locked: A run that cannot have its lock, or whose bound is reached, waits (``"wait"``, the default): it gives
             its worker back and asks again a moment later, however often; or it is cancelled (``"skip"``), unless an
             attempt of it has begun before. So does one whose lock cannot be asked for because Redis is away.
+        memory_limit: How many bytes its process may take at the peak of an attempt. One that took more is logged,
+            and replaced when the attempt has ended.
         recorded: False: its runs are not in the ledger. They can be lost, and can run twice.
         schedule: When it is due: ``cron(…)`` or ``every(…)``; the schedule is named like the task.
         schedules: Several, by name; they are named ``<task>:<name>``. Each is a rule, or a dict with ``schedule`` and
@@ -84,6 +88,7 @@ class SteadyTask(Effects, Replacing, Task):
     concurrency: int | None = None
     concurrency_key: str | None = None
     on_locked: str | None = None
+    memory_limit: int | None = None
     recorded: bool = True
     schedule: Rule | None = None
     schedules: Mapping[str, Rule | Mapping[str, Any]] = {}
@@ -125,6 +130,9 @@ class SteadyTask(Effects, Replacing, Task):
                 attempt.take_turns(args, kwargs)
                 result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
+        except Stop as stop:
+            attempt.stopped(stop)
+            raise Ignore(stop.reason) from None
         except Retry as retry:
             attempt.try_again(retry, diverted)
             raise

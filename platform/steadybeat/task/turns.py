@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Never
+from weakref import WeakKeyDictionary
 
 from celery.exceptions import Ignore
 from sqlalchemy import Connection
 
 from steadybeat import telemetry
+from steadybeat.channel import clients_of_locks
 from steadybeat.errors import ConfigurationError, LockLost, Permanent, SteadybeatError
 from steadybeat.ledger import Ledger
-from steadybeat.locks import Holding, Place, Places, Refusal, turns_of
+from steadybeat.locks import Holding, Place, Places, Quorum, RedisNode, Refusal, turns_of
 from steadybeat.task.outcomes import Outcomes
 
 logger = telemetry.get_logger(__name__)
+
+_of_apps: WeakKeyDictionary[Any, Places] = WeakKeyDictionary()
 
 
 class Turns(Outcomes):
@@ -26,11 +30,6 @@ class Turns(Outcomes):
     """
 
     _holding: Holding | None = None
-
-    @property
-    def _places(self) -> Places:
-        places: Places = self._app.steadybeat.places
-        return places
 
     def take_turns(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Take what the task has to hold, or give the claim back; this was no attempt then.
@@ -47,7 +46,7 @@ class Turns(Outcomes):
             raise Permanent(error.message) from error
         if not turns:
             return
-        taken = self._places.take(turns, run=self.run, fence=self.claimed.fence)
+        taken = _places(self._app).take(turns, run=self.run, fence=self.claimed.fence)
         if isinstance(taken, Refusal):
             self._refused(taken)
         self._holding = taken
@@ -61,7 +60,7 @@ class Turns(Outcomes):
         """Give back what is held."""
         holding, self._holding = self._holding, None
         if holding is not None:
-            self._places.release(holding)
+            _places(self._app).release(holding)
 
     @property
     def lock_is_lost(self) -> bool:
@@ -115,8 +114,17 @@ def give_back_left(request: Any) -> None:
     task, run = request.task, request.id
     try:
         turns = turns_of(task, request.args, request.kwargs)
-        for left in task.app.steadybeat.places.left_by(turns, run) if turns else ():
+        for left in _places(task.app).left_by(turns, run) if turns else ():
             if Ledger.of(task.app).runs.left_by(run, left.fence):
-                task.app.steadybeat.places.give_back(left)
+                _places(task.app).give_back(left)
     except SteadybeatError as error:
         logger.warning("lock not released: it lapses by itself", extra={"run_id": run, "error": str(error)})
+
+
+def _places(app: Any) -> Places:
+    """Return what gives out the places of an app, made when it is first asked for."""
+    found = _of_apps.get(app)
+    if found is None:
+        nodes = [RedisNode(client, shown) for shown, client in clients_of_locks(app)]
+        found = _of_apps[app] = Places(Quorum(nodes, app.steadybeat.settings.lease_seconds))
+    return found

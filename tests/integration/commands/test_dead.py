@@ -112,7 +112,9 @@ def test_a_dead_run_is_shown_with_the_error_of_every_attempt_and_no_secret(
         "Traceback\nFirst: password=***",
         "Traceback\nSecond: no",
     ]
-    shown = run("dead", "show", old).stdout
+    result = run("dead", "show", old)
+    assert result.exit_code == 0, result.output
+    shown = result.stdout
     assert "attempt 1:\n  Traceback\n  First: password=***\n" in shown
     assert "attempt 2:\n  Traceback\n  Second: no" in shown
     assert "hunter2" not in shown

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import FireRow
 from steadybeat.schedule import fire_key, run_id
 from tests.integration.commands.shop import UNKNOWN, Run, attempt, charged, made_fire, refusal, said
@@ -42,6 +44,22 @@ def test_show_tells_everything_but_secrets(app: Any, run: Run, instance: str) ->
     assert "state        dead: ValueError: password=***" in text
     assert text.endswith("last error:\n  Traceback\n    File x\n  ValueError: password=***\n")
     assert "hunter2" not in text + json.dumps(shown)
+
+
+def test_show_counts_what_was_turned_away_and_names_the_steps(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    sent = charged(app, instance, 7, idempotency_key="sale:7")
+    fence = book.database.execute(sa.text("SELECT fence FROM steadybeat.processed_keys"))[0].fence
+    holder = Holder(task="shop.billing.charge", key="sale:7", run=sent, fence=fence)
+    book.keys.write(holder, "debit", "done")
+    for cause in ("rescue", "visibility_timeout", "rescue"):
+        facts = {"task": "shop.billing.charge", "schedule": None, "cause": cause, "detail": "it is succeeded"}
+        book.duplicates.note(sent, **facts, instance=instance)
+    shown = said(run("runs", "show", sent, "--json"))
+    assert [(each["step"], each["state"]) for each in shown["steps"]] == [("debit", "done")]
+    assert [each["cause"] for each in shown["duplicates"]] == ["rescue", "visibility_timeout", "rescue"]
+    text = run("runs", "show", sent).stdout
+    assert "steps        debit done\n" in text
+    assert "duplicates   rescue 2, visibility_timeout 1\n" in text
 
 
 @pytest.mark.parametrize("verb", [["show"], ["rerun", "--reason", "x"]])

@@ -28,6 +28,8 @@ if "SHOP_VISIBILITY_SECONDS" in os.environ:
     }
 if "SHOP_SENTINEL_PASSWORD" in os.environ:
     app.conf.broker_transport_options = {"sentinel_kwargs": {"password": os.environ["SHOP_SENTINEL_PASSWORD"]}}
+if "SHOP_SOFT_SHUTDOWN_SECONDS" in os.environ:
+    app.conf.worker_soft_shutdown_timeout = float(os.environ["SHOP_SOFT_SHUTDOWN_SECONDS"])
 steadybeat.install(app)
 if "SHOP_STUCK" in os.environ:
     app.steps["consumer"].add("shop.faults:StuckEventLoop")

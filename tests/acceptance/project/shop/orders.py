@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from shop import app, witness
 from steadybeat import Permanent
+from steadybeat.ledger import Ledger
 
 
 @app.task(bind=True)
@@ -76,6 +77,37 @@ def refuse(self: Any, name: str, unless: str) -> None:
         raise Permanent("this order cannot be packed")
     with self.exactly_once() as db:
         witness.effect(self, db, name)
+
+
+@app.task(bind=True)
+def walk(self: Any, name: str, count: int, gate: str) -> None:
+    """Make an effect for each item, slowly until a gate is open; begin behind the checkpoint."""
+    witness.started(self, name)
+    first = (self.checkpoint or 0) + 1
+    for number in self.iterate(range(first, count + 1), total=count, checkpoint=lambda number: number, every=3):
+        witness.pause_unless_open(gate)
+        with Ledger.of(app).database.transaction() as db:
+            witness.effect(self, db, f"{name} {number}")
+
+
+@app.task(bind=True)
+def stumble(self: Any, name: str, count: int) -> None:
+    """Make an effect for each item, and kill the process at each third that is new to it."""
+    witness.started(self, name)
+    for number in self.iterate(range((self.checkpoint or 0) + 1, count + 1), checkpoint=lambda number: number, every=1):
+        if number % 3 == 0 and witness.only_once(f"{name}-{number}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        with Ledger.of(app).database.transaction() as db:
+            witness.effect(self, db, f"{name} {number}")
+
+
+@app.task(bind=True, memory_limit=300 * 2**20)
+def hoard(self: Any, name: str, mebibytes: int, fail: bool = False) -> None:
+    """Take memory, and perhaps fail."""
+    witness.started(self, name)
+    taken = b"x" * (mebibytes * 2**20)
+    if fail:
+        raise Permanent(f"{len(taken)} bytes were not enough")
 
 
 if "SHOP_WRAPS" in os.environ:  # what a later release has

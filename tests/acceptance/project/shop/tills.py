@@ -13,7 +13,7 @@ from shop import app, witness
 from steadybeat import Permanent
 
 
-@app.task(bind=True, name="shop.orders.deposit", lock="account:{account}")
+@app.task(bind=True, name="shop.orders.deposit", lock="account:{account}", retry_backoff=120, retry_jitter=False)
 def deposit(self: Any, account: str, name: str, gate: str | None = None) -> None:
     """Make one effect, and leave word of who was there when."""
     with witness.present(self, account, gate), self.exactly_once() as db:

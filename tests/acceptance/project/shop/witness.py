@@ -65,6 +65,11 @@ def wait_at(gate: str) -> None:
         pause.wait(0.05)
 
 
+def pause_unless_open(gate: str) -> None:
+    if not (folder() / f"open-{gate}").exists():
+        threading.Event().wait(0.05)
+
+
 def only_once(what: str) -> bool:
     """Return True to the first who asks."""
     try:

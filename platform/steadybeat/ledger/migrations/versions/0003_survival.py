@@ -11,6 +11,8 @@ depends_on = None
 
 RUNS = """
 ALTER TABLE steadybeat.runs
+    ADD COLUMN cancel_reason text,
+    ADD COLUMN terminate_at  timestamptz,
     ADD COLUMN claim_id      uuid,
     ADD COLUMN retry_until   timestamptz,
     ADD COLUMN items_done    bigint,
@@ -20,6 +22,7 @@ ALTER TABLE steadybeat.runs
     ADD COLUMN group_id      text,
     ADD COLUMN group_index   integer,
     ADD COLUMN replaced_at   timestamptz;
+COMMENT ON COLUMN steadybeat.runs.terminate_at IS 'its worker ends an attempt that goes on after this';
 COMMENT ON COLUMN steadybeat.runs.claim_id IS
     'who asks again under it, because the answer was lost, has the lease';
 COMMENT ON COLUMN steadybeat.runs.retry_until IS

@@ -1,0 +1,192 @@
+"""What an app has once steadybeat is installed on it: each room, opened when it is first used."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from steadybeat import crashpoints, telemetry
+from steadybeat.address import Address
+from steadybeat.errors import BrokerUnavailable
+from steadybeat.settings import Settings
+
+# Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
+if TYPE_CHECKING:
+    from steadybeat.canvas import Following
+    from steadybeat.delivery import Ahead, Relay, Rescuer
+    from steadybeat.ledger import Ledger
+    from steadybeat.task.classifying import Classifier
+    from steadybeat.telemetry.pulse import Pulse
+
+
+class Steadybeat:
+    """What an app has once steadybeat is installed on it, as ``app.steadybeat``.
+
+    Attributes:
+        settings: Every ``steadybeat_*`` setting.
+        instance: Id of this process, and of the pool processes that it forks.
+        classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
+        pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        ending: Whether this worker ends; None in another process.
+        unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
+    """
+
+    def __init__(self, app: Any, settings: Settings) -> None:
+        self._app = app
+        self._role = "caller"
+        self.settings = settings
+        self.instance = str(uuid.uuid4())
+        self.classify: Classifier | None = None
+        self.pulse: Pulse | None = None
+        self.ending: Any = None
+        self.unrecorded: deque[Callable[[], None]] = deque()
+        self._crash_points = crashpoints.armed(settings)
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        """What should happen and what happened."""
+        from steadybeat.ledger import Ledger
+
+        return Ledger(self.settings)
+
+    @functools.cached_property
+    def relay(self) -> Relay:
+        """Sends what the outbox holds, when called."""
+        from steadybeat.delivery import Relay
+
+        return Relay(self._app)
+
+    @functools.cached_property
+    def rescue(self) -> Rescuer:
+        """Finds what was lost, when called."""
+        from steadybeat.delivery import Rescuer
+
+        return Rescuer(self._app)
+
+    @functools.cached_property
+    def following(self) -> Following:
+        """Writes what follows the end of runs: the bodies of chords, and error callbacks."""
+        from steadybeat.canvas import Following
+
+        return Following(self._app)
+
+    def ahead(self, timeout_seconds: float) -> Ahead:
+        """Return what builds messages and sends them later.
+
+        Args:
+            timeout_seconds: How long Redis may take to answer.
+        """
+        from steadybeat.delivery import Ahead
+
+        return Ahead(self._app, timeout_seconds)
+
+    def service(self, task: str) -> str:
+        """Return the service that owns a task."""
+        from steadybeat.delivery import service_of
+
+        own = getattr(self._app.tasks.get(task), "service", None)
+        return str(own or service_of(task))
+
+    def own_services(self) -> list[str]:
+        """Return the services whose tasks this program has, by name."""
+        return sorted({self.service(name) for name in self._app.tasks if not name.startswith("celery.")})
+
+    def reach(self, point: str, task: str | None = None) -> None:
+        """End this process here if a test has armed the point.
+
+        Args:
+            point: One of `crashpoints.POINTS`.
+            task: Name of the task whose run comes by.
+        """
+        if self._crash_points is not None:
+            self._crash_points.reach(point, task)
+
+    def become(self, role: str) -> None:
+        """Start as a new instance, with a pulse of its own.
+
+        Args:
+            role: ``worker``, ``beat`` or ``watchdog``.
+
+        Raises:
+            ConfigurationError: The health folder cannot be written.
+        """
+        self._role = role
+        self.instance = str(uuid.uuid4())
+        self.pulse = telemetry.Pulse(self.settings, self.name, role)
+        telemetry.bind_instance(telemetry.instance_id(role))
+
+    @property
+    def name(self) -> str:
+        """What the app is called."""
+        return self._app.main or "default"
+
+    def beat(self, part: str, *, within: timedelta | None = None) -> None:
+        """Show that a part of this process goes on.
+
+        Args:
+            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER` or `TICK`.
+            within: How long it may now be silent; ``steadybeat_health_seconds`` unless given.
+        """
+        if self.pulse is not None:
+            self.pulse.beat(part, within=within)
+
+    def rest(self, part: str) -> None:
+        """Show that a part of this process has a good reason to be silent, until it is heard of again."""
+        if self.pulse is not None:
+            self.pulse.rest(part)
+
+    def sign_off(self) -> None:
+        """End in good order: nobody need wait for this instance's lease to pass.
+
+        Raises:
+            LedgerUnavailable: The lease has to pass.
+        """
+        if self.pulse is not None:
+            self.pulse.end()
+        self.ledger.instances.leave(self.instance)
+
+    def sign_of_life(self) -> float:
+        """Say that this instance is alive; return how many seconds its clock is ahead of Postgres'."""
+        return self.ledger.instances.sign_of_life(
+            self.instance, role=self._role, host=socket.gethostname(), pid=os.getpid(), release=_release()
+        )
+
+    def check_servers(self) -> None:
+        """Refuse to start where Postgres or Redis do not answer, or cannot be used as they are.
+
+        Raises:
+            LedgerUnavailable: Names the URL and the setting.
+            SchemaTooOld: Names the command that mends it.
+            BrokerUnavailable: Names the URL and the setting.
+            ConfigurationError: Redis is a cluster, or deletes what it holds when memory is short.
+        """
+        from kombu.exceptions import OperationalError
+
+        from steadybeat.channel import refuse_unfit, refuse_unfit_others
+
+        self.ledger.require_schema()
+        conf = self._app.conf
+        shown = Address.read(conf.broker_url, "broker_url", conf.broker_transport_options).shown
+        with self._app.connection_for_write() as connection:
+            try:
+                connection.ensure_connection(max_retries=1, timeout=5)
+                refuse_unfit(connection.default_channel.client, shown)
+            except (OperationalError, *connection.connection_errors) as error:
+                raise BrokerUnavailable(
+                    f"Redis at {shown} does not answer: {str(error).rstrip('.')}. Start it, or point"
+                    " STEADYBEAT_REDIS_URL to it.",
+                    url=shown,
+                ) from error
+        refuse_unfit_others(self._app)
+
+
+@functools.cache
+def _release() -> str:
+    return importlib.metadata.version("steadybeat")
