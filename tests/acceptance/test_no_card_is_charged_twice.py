@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import urllib.request
 from collections import Counter
@@ -19,10 +20,7 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
-from celery import Celery
-from kombu import pools
 
-import steadybeat
 from steadybeat.dev.leash import Child, spawn
 from steadybeat.dev.servers import free_port
 from tasks import market
@@ -51,7 +49,12 @@ slow = ("cards.charge", "cards.retry_failed", "minting.mint", "minting.order_min
 app.conf.task_annotations = {"tasks." + name: quick for name in slow}
 """
 
-SERVICES = ("cards", "minting", "sync")
+ORDER = """
+import quick, sys
+quick.app.loader.import_default_modules()
+for name in sys.argv[1:]:
+    quick.app.tasks["tasks." + name].apply_async()
+"""
 
 
 class House:
@@ -71,11 +74,6 @@ class House:
         }
         (folder / "quick.py").write_text(QUICK)
         self.processes: list[tuple[str, Child]] = []
-        self.caller = Celery("caller", set_as_current=False)
-        self.caller.conf.update(
-            steadybeat_database_url=database_url, steadybeat_redis_url=redis_url, steadybeat_services=SERVICES
-        )
-        steadybeat.install(self.caller)
 
     def start(self, name: str, *argv: str) -> Child:
         child = spawn([sys.executable, *argv], env=self.env, cwd=self.folder, log=self.folder / f"{name}.log")
@@ -91,7 +89,7 @@ class House:
         """Start a worker, and return before it is ready."""
         name = f"worker{len(self.processes)}"
         quiet = ["--without-gossip", "--without-mingle", "-l", "INFO"]
-        queues = ["-Q", ",".join(SERVICES), "-c", "2", "-n", f"{name}@%h"]
+        queues = ["-Q", "cards,minting,sync", "-c", "2", "-n", f"{name}@%h"]
         return self.start(name, "-m", "celery", "-A", "quick", "worker", *queues, *quiet)
 
     def kill_one_at_work(self, worker: Child, chance: random.Random) -> None:
@@ -103,8 +101,8 @@ class House:
 
     def order(self, *names: str) -> None:
         """Have tasks of the catalogue run once."""
-        for name in names:
-            self.caller.send_task(f"tasks.{name}")
+        argv = [sys.executable, "-c", ORDER, *names]
+        subprocess.run(argv, env={**os.environ, **self.env}, cwd=self.folder, check=True, timeout=60)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         request = urllib.request.Request(
@@ -132,9 +130,6 @@ class House:
         for name, child in self.processes:
             child.end(())
             print(f"--- {name}: {child.ending}")
-        self.caller.close()
-        pools.reset()  # they are the process', by URL, and a closed one stays closed
-        self.caller.steadybeat.ledger.database.close()
         for log in self.folder.glob("*.log"):
             print(f"--- {log.name}\n{log.read_text()[-3000:]}")
 

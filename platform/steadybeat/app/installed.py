@@ -187,9 +187,6 @@ class Steadybeat:
         refuse_unfit_others(self._app)
 
 
-_SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
-
-
 @functools.cache
 def _release() -> str:
     return importlib.metadata.version("steadybeat")
