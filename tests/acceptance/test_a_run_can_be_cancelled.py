@@ -59,10 +59,13 @@ def test_work_that_iterates_stops_between_two_items(shop: Shop) -> None:
 
 
 def test_other_work_goes_on_unless_it_is_to_be_terminated(shop: Shop) -> None:
-    worker = shop.worker("orders")
+    worker = shop.worker("orders", concurrency=3)
     assert worker.ready()
     patient, stuck = (shop.send("orders.pack", name, gate=name) for name in ("patient", "stuck"))
     eventually(lambda: shop.starts("patient") and shop.starts("stuck"))
+    for taken in shop.redis.hvals("unacked"):
+        shop.redis.lpush("orders", json.dumps(json.loads(taken)[0]))
+    eventually(lambda: all(worker.said("duplicate ignored", run_id=run) for run in (patient, stuck)))
 
     assert cancelled(shop, patient)["asked"] == [patient]
     assert cancelled(shop, stuck, "--terminate")["asked"] == [stuck]

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.cancelling import Overdue
 from steadybeat.ledger.connection import sql
 from steadybeat.ledger.progress import Orders
 from steadybeat.ledger.rows import Claim, NewRun
@@ -131,7 +132,7 @@ def test_only_work_that_was_to_be_terminated_is_overdue(ledger: Ledger, instance
         assert claimed(ledger, run, instance).verdict == "claimed"
     for run, after in zip(runs, (None, timedelta(0), timedelta(hours=1)), strict=True):
         ledger.cancelling.request([run], "wrong tariff", terminate_after=after)
-    assert ledger.cancelling.overdue(instance) == {runs[1]: "wrong tariff"}
+    assert ledger.cancelling.overdue(instance) == [Overdue(runs[1], 1, "wrong tariff")]
     assert not ledger.cancelling.overdue(str(uuid4()))
 
 

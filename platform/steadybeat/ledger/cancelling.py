@@ -53,7 +53,7 @@ _OPEN = sql("""
      ORDER BY enqueued_at
 """)
 _OVERDUE = sql("""
-    SELECT id, cancel_reason FROM steadybeat.runs
+    SELECT id, delivery_no, cancel_reason FROM steadybeat.runs
      WHERE state = 'running' AND finished_at IS NULL AND instance = :instance AND terminate_at <= clock_timestamp()
 """)
 
@@ -69,6 +69,15 @@ class Cancelled:
 
     ended: list[str]
     asked: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A run that is to be terminated: the delivery that brought it to its worker, and why."""
+
+    run: str
+    delivery_no: int
+    reason: str
 
 
 class Cancelling:
@@ -106,7 +115,7 @@ class Cancelling:
         values = {"task": task, "service": service, "schedule": schedule, "state": state}
         return [str(row.id) for row in self._database.execute(_OPEN, values)]
 
-    def overdue(self, instance: str) -> dict[str, str]:
-        """Return the runs of an instance that are to be terminated by now, and why."""
+    def overdue(self, instance: str) -> list[Overdue]:
+        """Return the runs of an instance that are to be terminated by now."""
         rows = self._database.execute(_OVERDUE, {"instance": instance})
-        return {str(row.id): row.cancel_reason for row in rows}
+        return [Overdue(str(row.id), row.delivery_no, row.cancel_reason) for row in rows]

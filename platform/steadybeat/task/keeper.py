@@ -18,6 +18,7 @@ from celery.worker import state
 
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.cancelling import Overdue
 from steadybeat.task import memory, pools
 from steadybeat.task.ending import Ending
 from steadybeat.telemetry import EVENT_LOOP, KEEPER
@@ -44,13 +45,14 @@ class Keeper(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
         self._away = False
         self._ending: Any = None
+        if pools.has_processes(worker.pool_cls):
+            memory.watch(worker)  # not in `create`: Celery may have made the pool by then
 
     def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         pools.check(worker)
         self._platform.check_servers()
         if pools.has_processes(worker.pool_cls):
-            memory.watch(worker)
             signals.worker_process_init.connect(
                 functools.partial(die_with_parent, os.getpid()), weak=False, dispatch_uid="steadybeat.die_with_parent"
             )
@@ -110,17 +112,18 @@ class Keeper(bootsteps.StartStopStep):
     def _terminate_overdue(self) -> None:
         """End attempts of cancelled runs that have not stopped by themselves, where somebody asked for that."""
         consumer = getattr(self._worker, "consumer", None)
-        for run, reason in self._ledger.cancelling.overdue(self._platform.instance).items():
+        for overdue in self._ledger.cancelling.overdue(self._platform.instance):
             if not pools.has_processes(self._worker.pool_cls):
-                logger.warning("cannot be terminated in this pool", extra={"run_id": run})
+                logger.warning("cannot be terminated in this pool", extra={"run_id": overdue.run})
             elif consumer is not None:
-                consumer.call_soon(self._terminate, run, reason)
+                consumer.call_soon(self._terminate, overdue)
 
-    def _terminate(self, run: str, reason: str) -> None:
-        request = state.requests.get(run)
-        if request is not None:
-            request.cancel_reason = reason
-            request.terminate(self._worker.pool)
+    def _terminate(self, overdue: Overdue) -> None:
+        # Not by `state.requests`: where a duplicate of the message was here, its run is not found there any more.
+        for request in tuple(state.active_requests):
+            if request.id == overdue.run and request.delivery_no == overdue.delivery_no:
+                request.cancel_reason = overdue.reason
+                request.terminate(self._worker.pool)
 
     def _pause(self, error: Exception) -> None:
         if not self._away:

@@ -34,7 +34,8 @@ class SteadyRequest(Request):
         return bool(getattr(self.task, "recorded", False))
 
     @property
-    def _delivery_no(self) -> int:
+    def delivery_no(self) -> int:
+        """Which delivery of its run this is."""
         return int(self.request_dict.get("steadybeat_delivery") or 1)
 
     def acknowledge(self) -> None:
@@ -76,7 +77,7 @@ class SteadyRequest(Request):
             self._handed_back = Ledger.of(self.app).runs.try_again(
                 self.id,
                 instance=platform.instance,
-                delivery_no=self._delivery_no,
+                delivery_no=self.delivery_no,
                 reason=reason,
                 error=None,
                 outcome="interrupted",
@@ -140,7 +141,7 @@ class SteadyRequest(Request):
         reason = f"{happened}; {short(because)}" if because else happened
         facts: dict[str, Any] = {
             "instance": self.app.steadybeat.instance,
-            "delivery_no": self._delivery_no,
+            "delivery_no": self.delivery_no,
             "error": repr(error),
             "outcome": "timed_out" if timed_out else "lost",
         }
@@ -156,7 +157,7 @@ class SteadyRequest(Request):
             crashes=int(not timed_out),
             delay_seconds=pause,
         )
-        if not landed and ledger.retries.waits_for(self.id, self._delivery_no):
+        if not landed and ledger.retries.waits_for(self.id, self.delivery_no):
             ledger.runs.send_through_outbox([self.id], "rescue")  # it died before its claim
         return True, reason if landed else happened
 
@@ -171,9 +172,9 @@ class SteadyRequest(Request):
         ending: dict[str, Any] = {"state": "cancelled", "reason": reason}
         try:
             unrecorded.record(self.app, self)
-            ours = {"instance": steadybeat.instance, "delivery_no": self._delivery_no}
+            ours = {"instance": steadybeat.instance, "delivery_no": self.delivery_no}
             if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
-                runs.end_unstarted(self.id, delivery_no=self._delivery_no, **ending)
+                runs.end_unstarted(self.id, delivery_no=self.delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})
         telemetry.log_outcome("cancelled", task=self.name, run_id=self.id, reason=reason)
