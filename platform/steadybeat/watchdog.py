@@ -7,10 +7,11 @@ takes only rows that nobody else has taken, so that watchdogs and Beats do not g
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from typing import Any
 
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
@@ -37,12 +38,20 @@ class Watchdog:
         self._sign_in_seconds = 0.0
         self._troubled = False
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then sign off."""
-        logger.info("watchdog started")
-        while not stop.is_set():
-            self.tick()
-            stop.wait(TICK_SECONDS)
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then sign off."""
+        signals = StopSignals()
+        try:
+            signals.install()
+            logger.info("watchdog started")
+            while True:
+                with signals.held_back():
+                    self.tick()
+                time.sleep(TICK_SECONDS)
+        except SystemExit:
+            self._sign_off()
+
+    def _sign_off(self) -> None:
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:
