@@ -29,7 +29,7 @@ import psutil
 import psycopg
 import redis
 from celery import Celery
-from celery.schedules import schedule
+from celery.schedules import crontab
 from redbeat import RedBeatSchedulerEntry
 
 from bench.report import Report, celery, machine, spread, wait_until
@@ -190,10 +190,14 @@ def plain(folder: Path, count: int, rounds: int, report: Report) -> dict[str, An
         app = Celery("bench.plain_redbeat", broker=server.url, set_as_current=False)
         app.conf.update(redbeat_redis_url=server.url, redbeat_redis_options={})
         boundary = next_boundary(PERIOD_OF_REDBEAT, timedelta(seconds=30 + count / 100))
+        due = {}
         for number in range(count):
-            entry = RedBeatSchedulerEntry(f"herd-{number:06}", task_of(number), schedule(PERIOD_OF_REDBEAT), app=app)
-            entry.last_run_at = boundary - PERIOD_OF_REDBEAT
+            rule = crontab(minute=f"*/{PERIOD_OF_REDBEAT // timedelta(minutes=1)}")  # its intervals drift by each delay
+            entry = RedBeatSchedulerEntry(f"herd-{number:06}", task_of(number), rule, app=app)
+            entry.last_run_at = boundary - PERIOD_OF_REDBEAT  # one that never ran is sent a tick early
             entry.save()
+            due[entry.key] = boundary.timestamp()
+        redis.Redis.from_url(server.url).zadd(app.redbeat_conf.schedule_key, due)  # RedBeat reckons it wrongly
         env = {"CELERY_BROKER_URL": server.url, "BENCH_REDBEAT_URL": server.url}
         beat = celery("bench.plain_redbeat", ["beat", "-l", "WARNING"], folder / "redbeat.log", env)
         try:

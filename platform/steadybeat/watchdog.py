@@ -7,12 +7,12 @@ takes only rows that nobody else has taken, so that watchdogs and Beats do not g
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from datetime import timedelta
 from typing import Any
 
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
@@ -39,11 +39,20 @@ class Watchdog:
         self._sign_at = float("-inf")
         self._troubled = False
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then sign off."""
-        logger.info("watchdog started")
-        while not stop.is_set():
-            stop.wait(self.tick().total_seconds())
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then sign off."""
+        signals = StopSignals()
+        try:
+            signals.install()
+            logger.info("watchdog started")
+            while True:
+                with signals.held_back():
+                    pause = self.tick()
+                time.sleep(pause.total_seconds())
+        except SystemExit:
+            self._sign_off()
+
+    def _sign_off(self) -> None:
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 import redis as redis_client
 import sqlalchemy as sa
 from celery import Celery
+from celery.beat import Service
 from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
 from redbeat.schedulers import RedBeatScheduler
@@ -134,3 +136,26 @@ def test_sentry_flower_and_celery_see_a_fire_as_beats_own(
     assert (headers["periodic_task_name"], headers["celery_beat_task"]) == ("shop.parcels.track", True)
     assert [(each[0] is scheduler, each[1].name) for each in asked[:1]] == [(True, "shop.parcels.track")]
     assert b'"task.sent"' in sent[0]["data"]
+
+
+def test_a_beat_that_is_told_to_stop_finishes_its_tick_and_gives_the_lock_back_once(
+    older: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(older, scheduler_cls=SteadyScheduler, remote_control=False)
+    relayed: list[bool] = []
+
+    def stopped_meanwhile() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        with redis_client.Redis.from_url(redis_url) as client:
+            relayed.append(bool(client.exists(service.scheduler.lock_key)))
+
+    monkeypatch.setattr(older.steadybeat, "relay", stopped_meanwhile)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        service.start()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert relayed == [True]
+    with redis_client.Redis.from_url(redis_url) as client:
+        assert not client.exists(service.scheduler.lock_key)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -140,3 +141,34 @@ def test_a_folder_that_cannot_be_written_is_refused_with_the_way_out(tmp_path: P
 def test_one_users_processes_find_each_other_without_any_setting():
     assert Settings().health_folder == ""
     assert vitals(Settings(), "no such role") == []
+
+
+class Interrupted(Pulse):
+    """A pulse that a signal interrupts whenever it writes its file."""
+
+    def _write(self) -> None:
+        super()._write()
+        if self._parts:
+            signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.fixture
+def interrupted(settings: Settings, clock: Clock) -> Iterator[Interrupted]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield Interrupted(settings, "shop", "worker", clock)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_part_may_come_to_rest_in_a_signal_handler_that_interrupts_its_beat(
+    interrupted: Pulse, shown: Callable[[], Vital], clock: Clock
+):
+    signal.signal(signal.SIGUSR1, lambda *_: interrupted.rest(EVENT_LOOP) if shown().silent(clock.now + 60) else None)
+    interrupted.beat(EVENT_LOOP)
+    assert shown().parts == {EVENT_LOOP: None}
+
+
+def test_a_process_may_end_in_a_signal_handler_that_interrupts_its_beat(interrupted: Pulse, settings: Settings):
+    signal.signal(signal.SIGUSR1, lambda *_: interrupted.end())
+    interrupted.beat(EVENT_LOOP)
+    assert vitals(settings, "worker") == []
+    assert not [*Path(settings.health_folder).iterdir()]

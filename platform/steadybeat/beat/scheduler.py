@@ -19,6 +19,7 @@ from steadybeat.channel import client_of_schedules
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
+from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class SteadyScheduler(RedBeatScheduler):
     def __init__(self, app: Any, **options: Any) -> None:
         # RedBeat takes its lock in this handler, once, waiting as long as it takes; Celery swallows what it raises.
         beat_init.disconnect(acquire_distributed_beat_lock)
+        self._signals = StopSignals()
+        beat_init.connect(self._take_signals)
         app.steadybeat.check_servers()
         self._platform = app.steadybeat
         self._settings = app.steadybeat.settings
@@ -53,6 +56,11 @@ class SteadyScheduler(RedBeatScheduler):
         self._acquired = 0
         self._platform.become("beat")
         self._warn_of_other_code()
+
+    def _take_signals(self, sender: Any = None, **_: Any) -> None:
+        """Celery signal `beat_init`: the process has its handlers."""
+        if sender.scheduler is self:
+            self._signals.install()
 
     @property
     def _timeout_seconds(self) -> float:
@@ -76,7 +84,15 @@ class SteadyScheduler(RedBeatScheduler):
         """Write nothing: schedules come into the ledger by `schedules apply`, and into Redis from there."""
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Do what is due, whatever goes wrong, and return the seconds until the next tick."""
+        """Do what is due, whatever goes wrong, and return the seconds until the next tick.
+
+        Raises:
+            SystemExit: This Beat was asked to stop meanwhile.
+        """
+        with self._signals.held_back():
+            return self._tick()
+
+    def _tick(self) -> float:
         # Beats that were started together do not all ask at the same moment.
         poll = timedelta(seconds=self._settings.leader_poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
         pause = poll

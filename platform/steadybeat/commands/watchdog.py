@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 import click
 from celery.bin.base import LOG_LEVEL
 
@@ -26,7 +23,4 @@ def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
 
     app = installed(ctx)
     app.log.setup(loglevel=loglevel, logfile=logfile, colorize=False if ctx.obj.no_color else None)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Watchdog(app).run(stop)
+    Watchdog(app).run()

@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -68,7 +67,7 @@ class Vital:
 
 
 class Pulse:
-    """The pulse of this process. Safe to use from several threads.
+    """The pulse of this process. Safe to use from several threads, and from signal handlers.
 
     Args:
         settings: `health_folder` and `health_seconds` are used.
@@ -86,8 +85,8 @@ class Pulse:
         self._facts = {"app": app, "role": role, "pid": os.getpid(), "born": _born(os.getpid())}
         self._parts: dict[str, float | None] = {}
         self._written_at: dict[str, float] = {}
-        self._lock = threading.Lock()
-        self._ended = False
+        self._lock = threading.RLock()  # a signal handler may interrupt the thread that has it
+        self._writing = self._changed = self._ended = False
         folder = folder_of(settings)
         self._file = folder / f"{role}-{os.getpid()}.json"
         try:
@@ -122,24 +121,37 @@ class Pulse:
         """Take the file away: the process ends well."""
         with self._lock:
             self._ended = True
-            with suppress(OSError):
-                self._file.unlink(missing_ok=True)
+            self._show()
 
     def _put(self, part: str, now: float, until: float | None) -> None:
         with self._lock:
             self._written_at[part] = now
             self._parts[part] = until
-            if self._ended:
-                return
-            try:
-                self._write()
-            except OSError as error:
-                logger.warning("health not shown", extra={"file": str(self._file), "error": str(error)})
+            self._show()
+
+    def _show(self) -> None:
+        """Make the file say what is so; what changes meanwhile is left to whoever is at it already."""
+        self._changed = True
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._changed:
+                self._changed = False
+                self._take_away() if self._ended else self._write()
+        except OSError as error:
+            logger.warning("health not shown", extra={"file": str(self._file), "error": str(error)})
+        finally:
+            self._writing = False
 
     def _write(self) -> None:
         fresh = self._file.with_suffix(".new")
         fresh.write_text(json.dumps({**self._facts, "parts": self._parts}))
         fresh.replace(self._file)
+
+    def _take_away(self) -> None:
+        for each in (self._file, self._file.with_suffix(".new")):
+            each.unlink(missing_ok=True)
 
 
 def folder_of(settings: Settings) -> Path:
