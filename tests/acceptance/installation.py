@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from steadybeat.beat import definitions
 from steadybeat.channel import client as open_redis
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.schedule import Rule
+from tests.acceptance import forkserver
 from tests.acceptance.nodes import (
     BeatContainer,
     BeatNode,
@@ -136,15 +135,7 @@ class Shop:
 
     def run_celery(self, *arguments: str, **env: str) -> tuple[int, str]:
         """Run a command to its end; return its exit code and what it printed, with its errors if it failed."""
-        done = subprocess.run(
-            celery_argv(*arguments),
-            env={**os.environ, **self.env, **env},
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = forkserver.run(celery_argv(*arguments), env={**self.env, **env}, cwd=PROJECT)
         return done.returncode, done.stdout if done.returncode in {0, 1} else done.stdout + done.stderr
 
     def answering(self, *options: str) -> set[str]:

@@ -21,7 +21,8 @@ from pytest_celery.api.container import CeleryTestContainer
 from pytest_celery.api.worker import CeleryTestWorker
 from pytest_docker_tools.exceptions import ContainerFailed
 
-from steadybeat.dev.leash import Child, spawn
+from steadybeat.dev.leash import Child
+from tests.acceptance import forkserver
 from tests.eventually import eventually
 
 PATIENCE_SECONDS = 60.0
@@ -65,7 +66,7 @@ class LocalProcess:
 
     def start(self) -> None:
         self._said_before = self._log.stat().st_size if self._log.exists() else 0
-        self._child = spawn(self._argv, env=self._env, cwd=self._cwd, log=self._log)
+        self._child = forkserver.start(self._argv, env=self._env, cwd=self._cwd, log=self._log)
 
     def reload(self) -> None:
         """Nothing is remembered that could be out of date."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ from celery.schedules import crontab, schedule
 from redbeat import RedBeatSchedulerEntry
 from redbeat.schedules import rrule
 
+from tests.acceptance import forkserver
 from tests.acceptance.installation import SHORT_TIMES
 from tests.acceptance.nodes import LocalProcess
 from tests.eventually import eventually
@@ -73,10 +73,7 @@ class Depot:
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        env: Mapping[str, str] = {**os.environ, **self.env}
-        return subprocess.run(
-            self._argv(*arguments), env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
-        )
+        return forkserver.run(self._argv(*arguments), env=self.env, cwd=PROJECT)
 
     def said(self, *arguments: str, code: int = 0) -> Any:
         done = self.celery(*arguments, "--json")
