@@ -2,7 +2,8 @@
 
 Importing takes a second of a core, and these tests start hundreds of processes. The forked process is what `python -m
 celery` would be: its own session, environment, folder, output and arguments; the project's modules are imported by it
-alone. What has to be there before the first import (`LD_PRELOAD`, gevent) needs a process from scratch.
+alone. What has to be there before the first import (`LD_PRELOAD`, gevent) needs a process from scratch, and so does the
+catalogue: its commands are Celery's, so that it is imported with them.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ PRELOADED = (
     "steadybeat.task.keeper",
     "steadybeat.watchdog",
 )
+PROJECTS = {"shop", "depot"}
 FROM_SCRATCH = ("LD_", "PYTHON", "REMAP_SIGTERM")
 """Variables that are read before a forked process could have its own; all but PYTHONPATH."""
 
@@ -82,7 +84,7 @@ def run(
 def _can_be_forked(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     changed = {name for name, value in env.items() if os.environ.get(name) != value} - {"PYTHONPATH"}
     too_late = any(name.startswith(FROM_SCRATCH) for name in changed) or {"gevent", "eventlet"} & {*argv}
-    return tuple(argv[: len(CELERY)]) == CELERY and not too_late
+    return (*argv[:4],) == (*CELERY, "-A") and argv[4] in PROJECTS and not too_late
 
 
 class Forked:

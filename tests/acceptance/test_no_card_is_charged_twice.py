@@ -21,10 +21,9 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from steadybeat.dev.leash import Child
+from steadybeat.dev.leash import Child, spawn
 from steadybeat.dev.servers import free_port
 from tasks import market
-from tests.acceptance import forkserver
 from tests.acceptance.installation import SHORT_TIMES
 from tests.eventually import eventually, gone
 from tests.integration.marketplace import add, add_account, add_order, marketplace
@@ -78,7 +77,7 @@ class House:
 
     def start(self, name: str, *argv: str) -> Child:
         log = self.folder / f"{name}.log"
-        child = forkserver.start([sys.executable, *argv], env=self.env, cwd=self.folder, log=log)
+        child = spawn([sys.executable, *argv], env=self.env, cwd=self.folder, log=log)
         self.processes.append((name, child))
         return child
 

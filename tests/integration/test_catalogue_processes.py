@@ -21,10 +21,9 @@ from celery import Celery
 from kombu import pools
 
 import steadybeat
-from steadybeat.dev.leash import Child
+from steadybeat.dev.leash import Child, spawn
 from steadybeat.dev.servers import free_port
 from tasks import digest, market
-from tests.acceptance import forkserver
 from tests.eventually import eventually
 from tests.integration.mailserver import MailServer, mail_server
 from tests.integration.marketplace import add_account, marketplace
@@ -71,7 +70,7 @@ class House:
         name = f"worker{len(self.workers)}"
         options = ["-Q", "notifications", "-n", f"{name}@%h", "-c", "1", "--without-gossip", "--without-mingle"]
         argv = [sys.executable, "-m", "celery", "-A", "quick", "worker", "-l", "INFO", *options]
-        self.workers.append(forkserver.start(argv, env=self.env, cwd=self.folder, log=self.folder / f"{name}.log"))
+        self.workers.append(spawn(argv, env=self.env, cwd=self.folder, log=self.folder / f"{name}.log"))
         return self.workers[-1]
 
     def order_twice(self, account: int) -> None:
