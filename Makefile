@@ -17,9 +17,9 @@ export WHEEL
 # Which tests `make test` runs; all of them unless given: make test TESTS=tests/unit
 TESTS ?=
 
-# A process of tests for each core, up to four; each has servers of its own. Files in their order, so that those of
-# acceptance, which wait most, do not come last and alone.
-PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Four processes of tests, since half of their time is waiting; each has servers of its own. Files in their order, so
+# that those of acceptance, which wait most, do not come last and alone.
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: up demo test bench lint fmt docs picture lock clean help
 

@@ -17,6 +17,11 @@ ENDS = {
     "ignore": ("cancelled", ["cancelled"], "the task raised Ignore: there is no such order any more"),
     "reject": ("dead", ["failed"], "the task rejected its message: not here"),
     "requeue": ("succeeded", ["retried", "succeeded"], None),
+    "never": (
+        "dead",
+        ["retried", "retried", "retried", "failed"],
+        "the task rejected its message: not here; no retry is left (max_retries=3)",
+    ),
     "soft": ("succeeded", ["timed_out", "succeeded"], None),
     "hard": ("succeeded", ["timed_out", "succeeded"], None),
     "lost": ("succeeded", ["lost", "succeeded"], None),

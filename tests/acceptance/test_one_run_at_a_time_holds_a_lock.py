@@ -73,7 +73,10 @@ def test_a_burst_goes_one_by_one_and_never_more_than_its_bound_at_a_time(tills: 
     shop = tills()
     workers = [shop.worker("orders", concurrency=3) for _ in range(2)]
     assert all(worker.ready() for worker in workers)
-    runs = [shop.send("orders.deposit", place, f"{place}{n}") for n in range(6) for place in "ab"]
+    runs = [shop.send("orders.collect", place, f"{place} first {n}", gate="bound") for n in range(3) for place in "xy"]
+    eventually(lambda: sum(len(presence(shop, run)) for run in runs) == 4)  # two at each, and two that wait
+    shop.open("bound")
+    runs += [shop.send("orders.deposit", place, f"{place}{n}") for n in range(6) for place in "ab"]
     runs += [shop.send("orders.collect", place, f"{place}{n}") for n in range(8) for place in "xy"]
     shop.settle()
     assert {row.place: row.most for row in shop.rows(_MOST_AT_ONCE)} == {"a": 1, "b": 1, "x": 2, "y": 2}

@@ -142,20 +142,20 @@ def test_a_beat_that_is_told_to_stop_finishes_its_tick_and_gives_the_lock_back_o
     older: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(older, scheduler_cls=SteadyScheduler, remote_control=False)
-    relayed: list[bool] = []
+    held: list[bool] = []
 
     def stopped_meanwhile() -> None:
         signal.raise_signal(signal.SIGTERM)
         with redis_client.Redis.from_url(redis_url) as client:
-            relayed.append(bool(client.exists(service.scheduler.lock_key)))
+            held.append(bool(client.exists(service.scheduler.lock_key)))
 
-    monkeypatch.setattr(older.steadybeat, "relay", stopped_meanwhile)
+    monkeypatch.setattr(older.steadybeat, "rescue", stopped_meanwhile)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         service.start()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    assert relayed == [True]
+    assert held == [True]
     with redis_client.Redis.from_url(redis_url) as client:
         assert not client.exists(service.scheduler.lock_key)

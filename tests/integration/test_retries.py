@@ -85,13 +85,25 @@ def test_no_attempt_begins_after_that(ledger: Ledger, worker: str) -> None:
     assert len(story(ledger, run)["attempts"]) == 1
 
 
-def test_an_effect_that_was_committed_is_told_of_however_late(ledger: Ledger, worker: str) -> None:
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "retry_until = clock_timestamp() - interval '1 second'",
+        "deadline = clock_timestamp() - interval '1 second'",
+        "crash_count = 3",
+        "cancel_requested_at = clock_timestamp(), cancel_reason = 'somebody asked'",
+    ],
+    ids=["retry_for", "deadline", "poison", "cancelled"],
+)
+def test_an_effect_that_was_committed_is_told_of_whatever_is_so_by_then(
+    ledger: Ledger, worker: str, meanwhile: str
+) -> None:
     run = recorded(ledger)
     held = claim(ledger, run, worker)
     done = sql("UPDATE steadybeat.processed_keys SET state = 'done' WHERE run = :run")
     ledger.database.execute(done, {"run": run.id})
     retried(ledger, run, held)
-    exhausted(ledger, run)
+    ledger.database.execute(sql(f"UPDATE steadybeat.runs SET {meanwhile} WHERE id = :run"), {"run": run.id})
     found = claim(ledger, run, worker, delivery_no=2)
     assert (found.verdict, found.effect_done) == ("claimed", True)
 

@@ -14,6 +14,12 @@ ALIVE = """
     AND EXISTS (SELECT FROM steadybeat.instances i
                  WHERE i.id = {run}.instance AND i.expires_at > clock_timestamp())"""
 
+# An effect that was committed is only to be told of, whatever else is so by now.
+UNDONE = """
+    NOT EXISTS (SELECT FROM steadybeat.processed_keys k
+                 WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
+                   AND k.state = 'done')"""
+
 CLAIM = Prepared(
     sql(f"""
     WITH run AS MATERIALIZED (
@@ -42,15 +48,11 @@ CLAIM = Prepared(
             -- the answer to this very claim was lost on its way
             WHEN state = 'running' AND claim_id = :claim_id AND NOT lapsed THEN 'mine'
             WHEN held AND coalesce(claim_id <> :claim_id, true) THEN 'running'
-            WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+            WHEN cancel_requested_at IS NOT NULL AND {UNDONE} THEN 'cancelled'
             -- a person who asks for a rerun knows that its fire was not to run
             WHEN rerun_of IS NULL AND fire_state IN ('skipped', 'missed', 'coalesced', 'superseded') THEN 'skipped'
-            WHEN deadline <= clock_timestamp() THEN 'late'
-            -- an effect that was committed is only to be told of
-            WHEN retry_until <= clock_timestamp() AND NOT EXISTS (
-                SELECT FROM steadybeat.processed_keys k
-                 WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
-                   AND k.state = 'done') THEN 'exhausted'
+            WHEN deadline <= clock_timestamp() AND {UNDONE} THEN 'late'
+            WHEN retry_until <= clock_timestamp() AND {UNDONE} THEN 'exhausted'
             WHEN starting AND start_by <= clock_timestamp() THEN 'too_late'
             WHEN starting AND asked IS NULL AND due_at > paused_at THEN 'paused'
             WHEN in_turn AND EXISTS (
@@ -59,7 +61,8 @@ CLAIM = Prepared(
                    AND o.attempt_count > 0) THEN 'overlap'
             WHEN not_before > clock_timestamp() + interval '1 second' THEN 'early'
             WHEN lapsed THEN 'lapsed'
-            WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit THEN 'poisonous'
+            WHEN crash_count + CASE WHEN state = 'running' THEN 1 ELSE 0 END >= :crash_limit AND {UNDONE}
+                THEN 'poisonous'
             ELSE 'claimed' END AS verdict
           FROM run
     ),

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from steadybeat.errors import Cancel, LedgerUnavailable, LockLost, Permanent, Snooze, StaleAttempt
 from steadybeat.ledger.retries import Bound
 from steadybeat.ledger.rows import NewRun
 from steadybeat.task.classifying import Decision
 from steadybeat.task.outcomes import Outcomes
-from steadybeat.task.retrying import decision_on, pause_seconds, said_on
+from steadybeat.task.retrying import decision_on, no_retry_left, pause_seconds, said_on
 from steadybeat.task.wording import line, short, spoken
 
 
@@ -82,6 +82,24 @@ class Failing(Outcomes):
             self._continue(message, reason, outcome=outcome, cause=cause)
         else:
             self._again(reason, outcome=outcome, cause=cause, delay_seconds=delay, retries=1)
+
+    def rejected(self, reject: Reject) -> None:
+        """Record a rejected message: to be tried again, later rather than at once, or a dead letter.
+
+        Raises:
+            Ignore: Instead of a requeue, which would come straight back.
+        """
+        reason = f"the task rejected its message: {reject.reason}"
+        if not reject.requeue:
+            self._end(reason, state="dead", outcome="failed")
+            return
+        pause = self.backoff_seconds()
+        spent = no_retry_left(self._task, self._request.retries) or self._bound(pause)
+        if spent:
+            self._end(f"{reason}; {spent}", state="dead", outcome="failed")
+        else:
+            self._again(reason, outcome="retried", cause=reject, delay_seconds=pause, retries=1)
+        raise Ignore(reason)
 
     def _retry(self, error: Exception, decision: Decision) -> None:
         pause = pause_seconds(self._task, self._request.retries, decision)

@@ -12,7 +12,7 @@ from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.app.task import get_actual_ignore_result
 from celery.canvas import maybe_signature
-from celery.exceptions import Ignore, Reject, WorkerShutdown, WorkerTerminate
+from celery.exceptions import Ignore, WorkerShutdown, WorkerTerminate
 
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
@@ -121,19 +121,6 @@ class Outcomes:
             return
         reason = f"the task raised Ignore: {ignore}" if str(ignore) else "the task raised Ignore"
         self._end(reason, state="cancelled", outcome="cancelled")
-
-    def rejected(self, reject: Reject) -> None:
-        """Record a rejected message: to be tried again, later rather than at once, or a dead letter.
-
-        Raises:
-            Ignore: Instead of a requeue, which would come straight back.
-        """
-        reason = f"the task rejected its message: {reject.reason}"
-        if not reject.requeue:
-            self._end(reason, state="dead", outcome="failed")
-            return
-        self._again(reason, outcome="retried", cause=reject, delay_seconds=self.backoff_seconds(), retries=1)
-        raise Ignore(reason)
 
     def die(self, error: Exception, because: str = "") -> None:
         """Make a dead letter: nothing more is tried until a person asks for it.

@@ -40,10 +40,14 @@ def decision_on(
         return Decision("dead", "no retry is left")
     if found is None:
         found = decide(error, _opinions(task), datetime.now(UTC))
+    spent = no_retry_left(task, retries)
+    return Decision("dead", spent) if spent and found.verdict == "retry" else found
+
+
+def no_retry_left(task: Any, retries: int) -> str:
+    """Return why a task that was tried again so often is not tried again, or nothing where it may be."""
     limit = max_retries(task)
-    if found.verdict == "retry" and limit is not None and retries >= limit:
-        return Decision("dead", f"no retry is left (max_retries={limit})")
-    return found
+    return "" if limit is None or retries < limit else f"no retry is left (max_retries={limit})"
 
 
 def said_on(task: Any, error: Exception) -> Decision | None:

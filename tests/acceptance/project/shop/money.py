@@ -74,9 +74,9 @@ def book(self: Any, name: str, url: str) -> None:
 
 @app.task(bind=True, name="shop.billing.end", soft_time_limit=1, time_limit=2)
 def end(self: Any, name: str, how: str) -> None:
-    """End the first attempt in some way, and make one effect in any other."""
+    """End the first attempt in some way, and make one effect in any other; but end each in the way `never`."""
     witness.started(self, name)
-    if witness.only_once(f"end-{name}"):
+    if how == "never" or witness.only_once(f"end-{name}"):
         _WAYS[how]()
     with self.exactly_once() as db:
         witness.effect(self, db, name)
@@ -113,6 +113,7 @@ _WAYS = {
     "ignore": _ignore,
     "reject": lambda: _reject(requeue=False),
     "requeue": lambda: _reject(requeue=True),
+    "never": lambda: _reject(requeue=True),
     "soft": lambda: _work_on(deaf=False),
     "hard": lambda: _work_on(deaf=True),
     "lost": lambda: os.kill(os.getpid(), signal.SIGKILL),

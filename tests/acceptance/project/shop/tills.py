@@ -21,9 +21,9 @@ def deposit(self: Any, account: str, name: str, gate: str | None = None) -> None
 
 
 @app.task(bind=True, name="shop.orders.collect", concurrency=2, concurrency_key="tenant:{tenant}")
-def collect(self: Any, tenant: str, name: str) -> None:
+def collect(self: Any, tenant: str, name: str, gate: str | None = None) -> None:
     """Make one effect, and leave word of who was there when."""
-    with witness.present(self, tenant), self.exactly_once() as db:
+    with witness.present(self, tenant, gate), self.exactly_once() as db:
         witness.effect(self, db, name)
 
 
