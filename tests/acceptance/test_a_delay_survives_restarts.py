@@ -29,4 +29,4 @@ def test_delays_of_a_year_and_of_seconds_survive_the_death_of_all_processes(shop
     assert len(shop.effects("soon")) == 1
     assert shop.run(year) == stored
     assert shop.rows("SELECT * FROM steadybeat.outbox WHERE run = CAST(:run AS uuid)", run=year) == row
-    assert shop.redis.llen("orders") == shop.redis.hlen("unacked") == 0
+    eventually(lambda: shop.redis.llen("orders") == shop.redis.hlen("unacked") == 0)

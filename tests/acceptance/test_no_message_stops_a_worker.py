@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_kept_as_it_was_and_the_worker_goes_on(shop: Shop
     assert {name for name, raw in UNREADABLE.items() if raw not in kept(shop)} == set()
     assert worker.status == "running"
     assert worker.pid == pid
-    assert shop.redis.llen("orders") == shop.redis.hlen("unacked") == 0
+    eventually(lambda: shop.redis.llen("orders") == shop.redis.hlen("unacked") == 0)
 
 
 def test_what_no_task_can_take_is_kept_and_the_worker_goes_on(shop: Shop) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import functools
 import logging
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from steadybeat.address import Address, is_sentinel
+from steadybeat.channel.acknowledging import QoS
 from steadybeat.channel.clients import Sentinels
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Channel(kombu_redis.Channel):
     item goes back to the end of its queue. Without it the channel is kombu's.
     """
 
+    QoS = QoS
     _shared: Any = None
     _kept: Kept | None = None
 
@@ -249,12 +252,24 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport over our channels; named by Celery's setting ``broker_transport``."""
 
     Channel = Channel
+    _loop: Any = None
+    _loop_thread: int | None = None
 
     def __init__(self, client: Any, **options: Any) -> None:
         if SENTINELS in client.transport_options:  # kombu's pools make connections of kombu's own class
             self.Channel = SentinelChannel
         super().__init__(client, **options)
         self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Be served by an event loop, in the thread that it runs in."""
+        self._loop, self._loop_thread = loop, threading.get_ident()
+        super().register_with_event_loop(connection, loop)
+
+    @property
+    def loop_of_this_thread(self) -> Any:
+        """The event loop that serves this connection, for the thread that it runs in; None for any other."""
+        return self._loop if threading.get_ident() == self._loop_thread else None
 
 
 def why_unreadable(item: bytes | str) -> str:

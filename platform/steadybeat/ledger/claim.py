@@ -20,6 +20,45 @@ UNDONE = """
                  WHERE k.task = run.task AND k.key = run.idempotency_key AND k.step = '' AND k.run = run.id
                    AND k.state = 'done')"""
 
+# Most claims are of this kind: the first attempt of a run that no schedule asked for, whose key nobody has. It costs a
+# third of `CLAIM`, which is asked where this finds nothing.
+CLAIM_AT_ONCE = Prepared(
+    sql("""
+    WITH run AS MATERIALIZED (
+        SELECT id, task, idempotency_key, correlation_id, retry_count
+          FROM steadybeat.runs
+         WHERE id = :run AND state = 'enqueued' AND attempt_count = 0 AND crash_count = 0 AND schedule IS NULL
+           AND rerun_of IS NULL AND delivery_no <= :delivery_no AND cancel_requested_at IS NULL
+           AND retry_until IS NULL AND replaced_at IS NULL
+           AND (deadline IS NULL OR deadline > clock_timestamp())
+           AND (not_before IS NULL OR not_before <= clock_timestamp())
+           AND NOT EXISTS (SELECT FROM steadybeat.instances own
+                            WHERE own.id = :instance AND own.expires_at <= clock_timestamp())
+           FOR UPDATE
+    ),
+    key AS (
+        INSERT INTO steadybeat.processed_keys (task, key, run, fence, state)
+        SELECT task, idempotency_key, id, nextval('steadybeat.fences'), 'held' FROM run
+        ON CONFLICT DO NOTHING
+        RETURNING fence
+    ),
+    claimed AS (
+        UPDATE steadybeat.runs
+           SET state = 'running', reason = NULL, fence = key.fence, instance = :instance, claim_id = :claim_id,
+               lease_until = clock_timestamp() + make_interval(secs => :lease_seconds), attempt_count = 1,
+               retry_until = clock_timestamp() + make_interval(secs => :retry_for_seconds),
+               started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
+          FROM key
+         WHERE id = :run
+    ),
+    attempt AS (
+        INSERT INTO steadybeat.attempts (run, number, instance, fence)
+        SELECT :run, 1, :instance, fence FROM key
+    )
+    SELECT run.task, run.idempotency_key, run.correlation_id, run.retry_count, key.fence FROM run, key
+""")
+)
+
 CLAIM = Prepared(
     sql(f"""
     WITH run AS MATERIALIZED (
@@ -138,6 +177,19 @@ CLAIM = Prepared(
       FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
 )
+
+
+def granted(row: Any) -> Claim:
+    """Return the answer that a row of `CLAIM_AT_ONCE` is."""
+    return Claim(
+        verdict="claimed",
+        fence=row.fence,
+        attempt=1,
+        retry_count=row.retry_count,
+        task=row.task,
+        idempotency_key=row.idempotency_key,
+        correlation_id=row.correlation_id,
+    )
 
 
 def judge(row: Any) -> Claim:

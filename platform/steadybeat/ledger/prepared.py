@@ -18,7 +18,7 @@ from sqlalchemy import Engine, TextClause
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-_DIALECT = make_url("postgresql+psycopg://").get_dialect()()
+_DIALECT = make_url("postgresql+psycopg://").get_dialect()(paramstyle="numeric_dollar")
 
 
 class Prepared:
@@ -30,9 +30,14 @@ class Prepared:
 
     def __init__(self, clause: TextClause) -> None:
         self.clause = clause
-        text = re.sub(r"--[^\n]*", "", str(clause.compile(dialect=_DIALECT)))
-        # Without what is there for a reader: psycopg takes more than 4,096 characters apart again each time.
-        self.text: Any = " ".join(text.split())
+        compiled = clause.compile(dialect=_DIALECT)
+        # Numbered values: psycopg would take a text with named ones apart again each time that it is sent.
+        self.text: Any = " ".join(re.sub(r"--[^\n]*", "", str(compiled)).split())
+        self._names: list[str] = compiled.positiontup or []
+
+    def numbered(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the values in the order of their numbers."""
+        return [values[name] for name in self._names]
 
 
 class Express:
@@ -40,7 +45,7 @@ class Express:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._cursor: psycopg.Cursor[Any] | None = None
+        self._cursor: psycopg.RawCursor[Any] | None = None
 
     def run(self, engine: Engine, statement: Prepared, values: Mapping[str, Any]) -> list[Any] | None:
         """Return the rows of a statement, with columns as attributes; None where another thread has the connection.
@@ -60,7 +65,7 @@ class Express:
         try:
             if self._cursor is None:
                 self._cursor = _opened(engine)
-            return self._cursor.execute(statement.text, values, prepare=True).fetchall()
+            return self._cursor.execute(statement.text, statement.numbered(values), prepare=True).fetchall()
         except psycopg.Error as error:
             gone = self._cursor is not None and self._cursor.connection.closed
             self.close()
@@ -80,13 +85,12 @@ class Express:
             cursor.connection.close()
 
 
-def _opened(engine: Engine) -> psycopg.Cursor[Any]:
+def _opened(engine: Engine) -> psycopg.RawCursor[Any]:
     pooled = engine.raw_connection()
     connection: Any = pooled.driver_connection
     pooled.detach()
     connection.autocommit = True
-    cursor: psycopg.Cursor[Any] = connection.cursor(row_factory=namedtuple_row)
-    return cursor
+    return psycopg.RawCursor(connection, row_factory=namedtuple_row)
 
 
 def _as_raised_by(engine: Engine, statement: Prepared, error: psycopg.Error, gone: bool) -> BaseException:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from steadybeat.ledger.claim import CLAIM, judge
+from steadybeat.ledger.claim import CLAIM, CLAIM_AT_ONCE, granted, judge
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import AFTERMATH, FAILED, PART
 from steadybeat.ledger.prepared import Prepared
@@ -188,18 +188,19 @@ class Runs:
             claim_id: The same each time that one attempt asks: where the answer was lost on its way, it is given again.
             retry_for_seconds: No attempt begins later than this after the first one; None: whenever.
         """
-        rows = self._database.execute(
-            CLAIM,
-            {
-                "run": run,
-                "delivery_no": delivery_no,
-                "instance": instance,
-                "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
-                "crash_limit": crash_limit,
-                "claim_id": claim_id,
-                "retry_for_seconds": retry_for_seconds,
-            },
-        )
+        values = {
+            "run": run,
+            "delivery_no": delivery_no,
+            "instance": instance,
+            "lease_seconds": time_limit_seconds + self._settings.lease_margin_seconds,
+            "crash_limit": crash_limit,
+            "claim_id": claim_id,
+            "retry_for_seconds": retry_for_seconds,
+        }
+        rows = self._database.execute(CLAIM_AT_ONCE, values)
+        if rows:
+            return granted(rows[0])
+        rows = self._database.execute(CLAIM, values)
         return judge(rows[0]) if rows else Claim(verdict="unknown", detail="no such run is recorded")
 
     def finish(
