@@ -18,7 +18,8 @@ from sqlalchemy import Engine, TextClause
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-_DIALECT = make_url("postgresql+psycopg://").get_dialect()(paramstyle="numeric_dollar")
+_dialect_of_psycopg: Any = make_url("postgresql+psycopg://").get_dialect()
+_DIALECT = _dialect_of_psycopg(paramstyle="numeric_dollar")
 
 
 class Prepared:
