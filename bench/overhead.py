@@ -12,6 +12,9 @@ started. This program looks every 20 ms how many messages Redis still has, on th
 acknowledged; both sides acknowledge when all else of a task is over, in steadybeat the commit of its outcome. The
 clock runs from the moment when a tenth of the messages are done until the last one is: neither the start of the
 worker nor its first, slower tasks count. The ratio of a round is steadybeat's rate divided by plain Celery's.
+
+Then, with nothing else to do, the same worker is asked one by one: from before ``delay()`` until its task has put an
+answer into Redis. What steadybeat adds to that is the difference of both medians, of all rounds together.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -37,6 +41,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 WARM_UP = 0.1
+ASKED = 100
 STOP = ((signal.SIGTERM, 20.0),)
 
 
@@ -51,13 +56,15 @@ class Side:
 
     def __init__(self, name: str, redis_url: str, env: dict[str, str]) -> None:
         self.name = name
+        self.url = redis_url
         self.env = env
         self.redis = redis.Redis.from_url(redis_url)
         self.rates: list[float] = []
         self.sending_rates: list[float] = []
+        self.answer_seconds: list[float] = []
 
     def measure(self, count: int, log: Path, options: list[str]) -> None:
-        """Send messages, then let a worker work them off; append both rates, in tasks per second.
+        """Send messages, then let a worker work them off, then ask it; append both rates and the seconds of answers.
 
         Args:
             count: How many messages.
@@ -78,6 +85,8 @@ class Side:
             began, before = time.monotonic(), self._left()
             wait_until(lambda: self._left() == 0, "last task", worker, timeout_seconds=600)
             self.rates.append(before / (time.monotonic() - began))
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                self.answer_seconds += pool.apply(ask, (self.name, self.url, self.env))
         finally:
             worker.end(STOP)
 
@@ -104,6 +113,26 @@ def send(name: str, count: int, env: dict[str, str]) -> float:
     for _ in range(count - 1):
         nothing.delay()
     return time.monotonic() - began
+
+
+def ask(name: str, url: str, env: dict[str, str]) -> list[float]:
+    """Ask an idle worker one by one, in a process of its own, and return the seconds until each answer.
+
+    Args:
+        name: Of the side.
+        url: Of its Redis.
+        env: Variables to set first.
+    """
+    os.environ.update(env)
+    answer = importlib.import_module(f"bench.{name}").answer
+    client, seconds = redis.Redis.from_url(url), []
+    for number in range(ASKED + 10):
+        began = time.monotonic()
+        answer.delay(url, f"answer:{number}")
+        if client.blpop([f"answer:{number}"], timeout=60) is None:
+            raise RuntimeError("no answer within a minute")
+        seconds.append(time.monotonic() - began)
+    return seconds[10:]
 
 
 def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[str, Any]:
@@ -137,8 +166,9 @@ def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[
                 f"  ratio {steady.rates[-1] / plain.rates[-1]:.3f}"
                 f"  (sending: {plain.sending_rates[-1]:.0f}/s and {steady.sending_rates[-1]:.0f}/s)"
             )
-        check(postgres.url, rounds * runs)
+        check(postgres.url, rounds * (runs + ASKED + 10))
         ledger.database.close()
+    added = statistics.median(steady.answer_seconds) - statistics.median(plain.answer_seconds)
     ratios = spread([ours / theirs for ours, theirs in zip(steady.rates, plain.rates, strict=True)])
     return {
         "ratio": ratios["median"],
@@ -147,6 +177,9 @@ def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[
         "plain_tasks_per_second": spread(plain.rates),
         "steady_sent_per_second": spread(steady.sending_rates),
         "plain_sent_per_second": spread(plain.sending_rates),
+        "added_seconds": added,
+        "steady_answer_seconds": spread(steady.answer_seconds),
+        "plain_answer_seconds": spread(plain.answer_seconds),
         "rounds": rounds,
         "runs_per_round": runs,
         "worker_options": options,
@@ -185,6 +218,10 @@ def main() -> None:
         f"ratio {ratio['median']:.3f} (from {ratio['min']:.3f} to {ratio['max']:.3f}):"
         f" steadybeat {figures['steady_tasks_per_second']['median']:.0f} tasks/s,"
         f" plain Celery {figures['plain_tasks_per_second']['median']:.0f} tasks/s"
+    )
+    report.say(
+        f"added to one run, from delay() to its code: {1000 * figures['added_seconds']:.1f} ms at the median"
+        f" ({1000 * figures['plain_answer_seconds']['median']:.1f} ms in plain Celery)"
     )
     report.end(figures)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from celery import Celery
 
+from bench.report import client_of
+
 app = Celery("bench_plain")
 app.conf.update(
     task_acks_late=True,
@@ -21,3 +23,9 @@ app.conf.update(
 @app.task(name="bench.plain.nothing")
 def nothing() -> None:
     """Do nothing."""
+
+
+@app.task(name="bench.plain.answer")
+def answer(url: str, key: str) -> None:
+    """Answer by a list in Redis."""
+    client_of(url).lpush(key, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -23,6 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.02
 
 _PACKAGES = ("celery", "kombu", "redis", "celery-redbeat", "sqlalchemy", "psycopg")
+
+
+@functools.cache
+def client_of(url: str) -> Any:
+    """Return this process' client of a Redis."""
+    return redis.Redis.from_url(url)
 
 
 class Report:

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 import steadybeat
 from bench import payments
+from bench.report import client_of
 from steadybeat import every
 
 app = Celery("bench_steady")
@@ -25,6 +26,12 @@ signals.worker_ready.connect(payments.ready)
 @app.task(name="bench.steady.nothing")
 def nothing() -> None:
     """Do nothing."""
+
+
+@app.task(name="bench.steady.answer")
+def answer(url: str, key: str) -> None:
+    """Answer by a list in Redis."""
+    client_of(url).lpush(key, 1)
 
 
 @app.task(bind=True, name="bench.steady.pay")

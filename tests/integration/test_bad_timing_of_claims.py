@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.claim import CLAIM
+from steadybeat.ledger.claim import CLAIM_AT_ONCE
 from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.settings import Settings
@@ -49,7 +49,7 @@ def test_a_claim_on_a_connection_that_breaks_at_its_commit_is_granted_once(ledge
 
         def execute(self, *statement: Any, **options: Any) -> Any:
             execute(*statement, **options)
-            assert statement[0] == CLAIM.text
+            assert statement[0] == CLAIM_AT_ONCE.text
             ledger.database.execute(
                 sa.text("SELECT pg_terminate_backend(CAST(:pid AS integer))"),
                 {"pid": cursor.connection.info.backend_pid},
