@@ -31,7 +31,7 @@ import psycopg
 from bench.report import Report, machine, spread
 from steadybeat.dev.servers import PostgresServer, find_postgres, scratch_folder
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.claim import CLAIM
+from steadybeat.ledger.claim import CLAIM_AT_ONCE
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.runs import FINISH
 from steadybeat.settings import Settings
@@ -152,7 +152,7 @@ def script(instance: str) -> str:
     lines = [
         r"\set number :first + :client_id * :pairs + :done",
         r"\set done :done + 1",
-        f"{_with(CLAIM, claim)} \\gset",
+        f"{_with(CLAIM_AT_ONCE, claim)} \\gset",
         f"{_with(FINISH, finish)};",
     ]
     return "\n".join(lines) + "\n"
@@ -160,7 +160,8 @@ def script(instance: str) -> str:
 
 def _with(statement: Prepared, values: dict[str, str]) -> str:
     """Return a statement with what stands for its values; NULL for those that have none."""
-    return re.sub(r"%\((\w+)\)s", lambda found: values.get(found.group(1), "NULL"), statement.text)
+    named = statement.names
+    return re.sub(r"\$(\d+)", lambda found: values.get(named[int(found.group(1)) - 1], "NULL"), statement.text)
 
 
 def _pgbench() -> Path:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
 from sqlalchemy import Engine, TextClause
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -22,11 +22,18 @@ _dialect_of_psycopg: Any = make_url("postgresql+psycopg://").get_dialect()
 _DIALECT = _dialect_of_psycopg(paramstyle="numeric_dollar")
 
 
+_namedtuple: Any = namedtuple  # of names that only Postgres knows
+
+
 class Prepared:
     """One statement that returns rows and commits by itself, for `Database.execute`.
 
     Args:
         clause: The statement with typed values, as `sql` makes it; its comments end with their lines.
+
+    Attributes:
+        text: What Postgres is sent.
+        names: Of its values, in the order of their numbers.
     """
 
     def __init__(self, clause: TextClause) -> None:
@@ -34,11 +41,20 @@ class Prepared:
         compiled = clause.compile(dialect=_DIALECT)
         # Numbered values: psycopg would take a text with named ones apart again each time that it is sent.
         self.text: Any = " ".join(re.sub(r"--[^\n]*", "", str(compiled)).split())
-        self._names: list[str] = compiled.positiontup or []
+        self.names: list[str] = compiled.positiontup or []
+        self._row: Callable[[Iterable[Any]], Any] | None = None
 
     def numbered(self, values: Mapping[str, Any]) -> list[Any]:
         """Return the values in the order of their numbers."""
-        return [values[name] for name in self._names]
+        return [values[name] for name in self.names]
+
+    def rows(self, cursor: psycopg.RawCursor[Any]) -> list[Any]:
+        """Return what it answered, with columns as attributes. Their names are read once: they are always the same."""
+        found = cursor.fetchall()
+        if found and self._row is None:
+            row: Any = _namedtuple("Row", [column.name for column in cursor.description or ()])
+            self._row = row._make
+        return [self._row(row) for row in found] if self._row else []
 
 
 class Express:
@@ -66,7 +82,7 @@ class Express:
         try:
             if self._cursor is None:
                 self._cursor = _opened(engine)
-            return self._cursor.execute(statement.text, statement.numbered(values), prepare=True).fetchall()
+            return statement.rows(self._cursor.execute(statement.text, statement.numbered(values), prepare=True))
         except psycopg.Error as error:
             gone = self._cursor is not None and self._cursor.connection.closed
             self.close()
@@ -91,7 +107,7 @@ def _opened(engine: Engine) -> psycopg.RawCursor[Any]:
     connection: Any = pooled.driver_connection
     pooled.detach()
     connection.autocommit = True
-    return psycopg.RawCursor(connection, row_factory=namedtuple_row)
+    return psycopg.RawCursor(connection)
 
 
 def _as_raised_by(engine: Engine, statement: Prepared, error: psycopg.Error, gone: bool) -> BaseException:
