@@ -112,6 +112,17 @@ def test_a_channel_that_closes_gives_back_only_what_is_not_acknowledged(
     assert done.delivery_tag.encode() not in b"".join(client.lrange("parcels", 0, -1))
 
 
+def test_a_channel_closes_although_redis_does_not_take_what_is_acknowledged(
+    queue: Queue, client: redis_client.Redis, connection: Any, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection.register_with_event_loop(hub)
+    taken(queue).ack()
+    client.delete("unacked_index")
+    client.set("unacked_index", "no sorted set")
+    connection.default_channel.close()
+    assert "what is done comes again" in caplog.text
+
+
 def test_an_acknowledgement_that_redis_did_not_take_is_tried_again(
     queue: Queue, client: redis_client.Redis, connection: Any, hub: Hub
 ) -> None:

@@ -7,12 +7,16 @@ delivered again that are done, which the ledger knows.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 0.05
 
@@ -47,8 +51,12 @@ class QoS(kombu_redis.QoS):
 
     def restore_unacked_once(self, *args: Any, **options: Any) -> None:
         """Give back what is not acknowledged, once; kombu calls this when it closes the channel."""
-        if self._acknowledged:
+        try:
             self._write_alone()
+        except RedisError as error:  # the connection is lost, as a rule; kombu goes on to open another
+            lost = {"message_count": len(self._acknowledged), "error": str(error)}
+            logger.warning("acknowledgements lost: what is done comes again", extra=lost)
+            self._acknowledged.clear()
         super().restore_unacked_once(*args, **options)
 
     def _write_alone(self) -> None:
