@@ -9,7 +9,6 @@ catalogue: its commands are Celery's, so that it is imported with them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import importlib
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from steadybeat.dev.leash import Child, spawn
+from steadybeat.task.keeper import die_with_parent
 
 CELERY = (sys.executable, "-m", "celery")
 PRELOADED = (
@@ -46,7 +46,6 @@ PRELOADED = (
     "steadybeat.canvas",
     "steadybeat.channel.transport",
     "steadybeat.task.consumer",
-    "steadybeat.task.keeper",
     "steadybeat.watchdog",
 )
 PROJECTS = {"shop", "depot"}
@@ -214,9 +213,7 @@ def _become(request: Mapping[str, Any], server: int) -> None:
     """Become what was asked for: on a leash, in its own session."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() != server:
-        os.kill(os.getpid(), signal.SIGKILL)
+    die_with_parent(server)
     for number, name in ((1, "out"), (2, "err")):
         opened = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(opened, number)

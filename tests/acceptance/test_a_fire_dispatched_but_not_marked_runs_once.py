@@ -18,6 +18,7 @@ def test_a_fire_that_is_published_by_two_terms_runs_once(shop: Shop) -> None:
     sent = b"".join(shop.redis.lrange("orders", 0, -1))
     unmarked = [each for each in expected if str(each.id).encode() in sent]  # the others are built ahead
     assert unmarked
+    assert shop.redis.llen("orders") == len(unmarked)
 
     beat = shop.beat()
     assert beat.ready()

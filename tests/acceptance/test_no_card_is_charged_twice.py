@@ -76,8 +76,7 @@ class House:
         self.processes: list[tuple[str, Child]] = []
 
     def start(self, name: str, *argv: str) -> Child:
-        log = self.folder / f"{name}.log"
-        child = spawn([sys.executable, *argv], env=self.env, cwd=self.folder, log=log)
+        child = spawn([sys.executable, *argv], env=self.env, cwd=self.folder, log=self.folder / f"{name}.log")
         self.processes.append((name, child))
         return child
 

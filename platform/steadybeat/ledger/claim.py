@@ -50,10 +50,11 @@ CLAIM_AT_ONCE = Prepared(
                started_at = clock_timestamp(), not_before = NULL, next_rescue_at = NULL
           FROM key
          WHERE id = :run
+        RETURNING attempt_count
     ),
     attempt AS (
         INSERT INTO steadybeat.attempts (run, number, instance, fence)
-        SELECT :run, 1, :instance, fence FROM key
+        SELECT :run, claimed.attempt_count, :instance, key.fence FROM claimed, key
     )
     SELECT run.task, run.idempotency_key, run.correlation_id, run.retry_count, key.fence FROM run, key
 """)

@@ -143,6 +143,8 @@ class Pulse:
             logger.warning("health not shown", extra={"file": str(self._file), "error": str(error)})
         finally:
             self._writing = False
+        if self._changed:  # by a signal handler, after the last look
+            self._show()
 
     def _write(self) -> None:
         fresh = self._file.with_suffix(".new")
