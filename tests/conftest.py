@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 import sqlalchemy as sa
+import structlog
 from celery import _state
 
 import steadybeat
+from steadybeat import telemetry
 from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
@@ -42,6 +45,18 @@ def only_celerys_shared_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """`@shared_task` gives the catalogue's tasks to every app of the process; apps made by tests want none of them."""
     own = {each for each in _state._on_app_finalizers if each.__module__ == "celery.app.builtins"}
     monkeypatch.setattr(_state, "_on_app_finalizers", own)
+
+
+@pytest.fixture(autouse=True)
+def lines_as_they_were() -> Iterator[None]:
+    """A command takes over the lines of its process, and its first line ends those of others: `caplog`'s, here."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.handlers = [each for each in root.handlers if each in handlers]
+    root.setLevel(level)
+    telemetry.clear_run()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

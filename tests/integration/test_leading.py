@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from celery import Celery
 from celery.beat import Service
 from celery.schedules import schedule
 from redbeat import RedBeatSchedulerEntry
-from redbeat.schedulers import RedBeatScheduler
+from redbeat.schedulers import REDBEAT_REDIS_KEY, RedBeatScheduler
 
 import steadybeat
 from steadybeat import every
@@ -79,11 +80,25 @@ def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     scheduler = SteadyScheduler(older, lazy=True)
     try:
         eventually(lambda: tick(scheduler) and warnings())
-        scheduler._leader._learner._looked.clear()
-        scheduler.tick()
+        learner = scheduler._leader._learner
+        with redis_away(older):
+            learner._warn_of_strangers()
+        learner._warn_of_strangers()
     finally:
         scheduler.close()
     assert warnings() == ["customer-42"]
+
+
+@contextmanager
+def redis_away(app: Any) -> Iterator[None]:
+    """RedBeat's tools and the projection find no Redis; Beats hold their lock with a client of their own."""
+    known = getattr(app, REDBEAT_REDIS_KEY)
+    with redis_client.Redis(port=1) as nobody:
+        setattr(app, REDBEAT_REDIS_KEY, nobody)
+        try:
+            yield
+        finally:
+            setattr(app, REDBEAT_REDIS_KEY, known)
 
 
 def test_a_schedule_that_somebody_is_editing_keeps_the_others_from_nothing(older: Any, redis_url: str) -> None:

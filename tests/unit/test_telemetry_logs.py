@@ -39,14 +39,10 @@ class Lines(logging.Handler):
 @pytest.fixture
 def lines() -> Iterator[list[dict[str, Any]]]:
     root, handler = logging.getLogger(), Lines()
-    level, before = root.level, root.handlers
-    root.handlers = [handler]  # a command that ran in this process has left one that makes way for its own
+    root.addHandler(handler)
     root.setLevel(logging.INFO)
     yield handler.lines
-    root.handlers = before
-    root.setLevel(level)
-    telemetry.clear_run()
-    structlog.contextvars.clear_contextvars()
+    root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -157,6 +157,8 @@ class Learner:
     def _warn_of_strangers(self) -> None:
         """Say, once for each, that what is saved with RedBeat's tools is not executed."""
         strangers = self.projection.strangers()
+        if strangers is None:
+            return
         for name in sorted(strangers - self._strangers):
             logger.warning(
                 "an entry of redbeat is not executed: `schedules import --from redbeat` takes it over",

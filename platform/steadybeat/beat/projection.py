@@ -205,8 +205,8 @@ class Projection:
         if name in self._known:
             self._unwritten[name] = self._known[name]
 
-    def strangers(self) -> frozenset[str]:
-        """Return the entries that RedBeat's own tools have made, which nothing executes; none if Redis is away."""
+    def strangers(self) -> frozenset[str] | None:
+        """Return the entries that RedBeat's own tools have made, which nothing executes; None if Redis is away."""
         client = get_redis(self._app)
         prefix = self._app.redbeat_conf.key_prefix
         try:
@@ -216,7 +216,7 @@ class Projection:
             unknown = [name for name in names if name not in self._known]
             found = self._stored(unknown)
         except RedisError:
-            return frozenset()
+            return None
         return frozenset(name for name, (_, _, revision) in zip(unknown, found, strict=True) if revision is None)
 
     def _stored(self, names: Sequence[str]) -> list[tuple[str | None, str | None, str | None]]:
