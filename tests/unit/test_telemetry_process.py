@@ -96,6 +96,7 @@ class Left(NamedTuple):
 
 @pytest.fixture(scope="module")
 def left() -> Iterator[Left]:
+    Sentry.reports.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Sentry) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -113,7 +114,7 @@ def left() -> Iterator[Left]:
     assert done.returncode == 0, done.stdout
     yield Left(
         [json.loads(line) for line in done.stdout.splitlines()],
-        Sentry.reports,
+        [*Sentry.reports],
         done.stdout,
     )
 
