@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SteadybeatError,
         Transient,
     )
+    from steadybeat.fanout import FanOut, eligible, shuffled
     from steadybeat.ledger.keys import PROCESSED_KEYS_SQL, install_processed_keys
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
@@ -31,6 +32,7 @@ __all__ = [
     "PROCESSED_KEYS_SQL",
     "Cancel",
     "EditConflict",
+    "FanOut",
     "NotSent",
     "Permanent",
     "ScheduleWarning",
@@ -40,12 +42,14 @@ __all__ = [
     "Transient",
     "any_of",
     "cron",
+    "eligible",
     "every",
     "install",
     "install_processed_keys",
     "once",
     "rrule",
     "schedules",
+    "shuffled",
     "testing",
     "window",
 ]
@@ -55,6 +59,7 @@ __all__ = [
 _ROOMS = {
     "Cancel": "steadybeat.errors",
     "EditConflict": "steadybeat.errors",
+    "FanOut": "steadybeat.fanout",
     "NotSent": "steadybeat.errors",
     "PROCESSED_KEYS_SQL": "steadybeat.ledger.keys",
     "Permanent": "steadybeat.errors",
@@ -65,12 +70,14 @@ _ROOMS = {
     "Transient": "steadybeat.errors",
     "any_of": "steadybeat.schedule",
     "cron": "steadybeat.schedule",
+    "eligible": "steadybeat.fanout",
     "every": "steadybeat.schedule",
     "install": "steadybeat.app",
     "install_processed_keys": "steadybeat.ledger.keys",
     "once": "steadybeat.schedule",
     "rrule": "steadybeat.schedule",
     "schedules": "steadybeat.schedules",
+    "shuffled": "steadybeat.fanout",
     "testing": "steadybeat.testing",
     "window": "steadybeat.schedule",
 }

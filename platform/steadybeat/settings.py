@@ -66,6 +66,10 @@ class Settings:
     rescue_count: int = _setting(100, "Runs rescued in one pass at the most.", low=1)
     crash_count: int = _setting(3, "Deaths of a worker under one run that make it a dead letter.", low=1)
 
+    fan_out_count: int = _setting(
+        50, "Runs of one fan-out that are sent or at work at a time, where it says nothing else.", low=1
+    )
+
     soft_time_limit_seconds: float = _setting(
         540.0, "Soft time limit of a task that names none: the task may clean up.", low=0.1
     )

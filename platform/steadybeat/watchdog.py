@@ -1,6 +1,7 @@
 """Watchdog: keeps work moving without a Beat. Any number may run; none leads, and any may die at any point.
 
-It sends what the outbox holds when it is time, and rescues runs whose worker or whose message is lost. Each statement
+It sends what the outbox holds when it is time, rescues runs whose worker or whose message is lost, and moves fan-outs
+on. Each statement
 takes only rows that nobody else has taken, so that watchdogs and Beats do not get in each other's way.
 """
 
@@ -65,6 +66,7 @@ class Watchdog:
         try:
             self._give_sign_of_life()
             self._platform.rescue()
+            self._platform.fan_outs()
             self._platform.relay()
             pause = self._platform.relay.pause(pause)
         except (LedgerUnavailable, BrokerUnavailable) as error:

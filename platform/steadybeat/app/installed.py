@@ -21,6 +21,8 @@ from steadybeat.settings import Settings
 if TYPE_CHECKING:
     from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Relay, Rescuer
+    from steadybeat.fanout import FanOuts
+    from steadybeat.fanout.eligibility import Tenants
     from steadybeat.ledger import Ledger
     from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.pulse import Pulse
@@ -34,6 +36,7 @@ class Steadybeat:
         instance: Id of this process, and of the pool processes that it forks.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        tenants: Which tenants there are, for policies that are told no others.
         ending: Whether this worker ends; None in another process.
         unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
     """
@@ -44,6 +47,7 @@ class Steadybeat:
         self.settings = settings
         self.instance = str(uuid.uuid4())
         self.classify: Classifier | None = None
+        self.tenants: Tenants | None = None
         self.pulse: Pulse | None = None
         self.ending: Any = None
         self.unrecorded: deque[Callable[[], None]] = deque()
@@ -76,6 +80,13 @@ class Steadybeat:
         from steadybeat.canvas import Following
 
         return Following(self._app)
+
+    @functools.cached_property
+    def fan_outs(self) -> FanOuts:
+        """Writes fan-outs, and moves them on when called."""
+        from steadybeat.fanout import FanOuts
+
+        return FanOuts(self._app)
 
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.

@@ -16,12 +16,13 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.fanout.eligibility import Tenants
     from steadybeat.task.classifying import Classifier
 
 _SENT_BY_CANVAS = ("celery.accumulate", "celery.map", "celery.starmap")
 
 
-def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
+def install(app: Celery, *, classify: Classifier | None = None, tenants: Tenants | None = None) -> Steadybeat:
     """Make every task of `app` a SteadyTask, and every fire accounted for.
 
     It stands after ``config_from_object`` and before tasks are used. It sets safe defaults and leaves alone what the
@@ -32,6 +33,8 @@ def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
         classify: What the errors of its tasks mean: called with an error, it answers with `Transient`, `Permanent`,
             `Snooze` or `Cancel`, as a class or an instance, or with None where it has no opinion. It must be quick. A
             task's own ``classify=`` is asked first.
+        tenants: Which tenants there are, for `eligible(…)` that is told no others: ids to loop over, or a function that
+            returns them, which is called for each fan-out.
 
     Returns:
         What is then ``app.steadybeat``.
@@ -40,7 +43,7 @@ def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
         ConfigurationError: A setting is wrong; or the app was used before.
     """
     try:
-        return _install(app, classify)
+        return _install(app, classify, tenants)
     except ConfigurationError as error:
         if click.get_current_context(silent=True) is None:
             raise
@@ -48,7 +51,7 @@ def install(app: Celery, *, classify: Classifier | None = None) -> Steadybeat:
         raise SystemExit(error.exit_code) from None
 
 
-def _install(app: Any, classify: Classifier | None) -> Steadybeat:
+def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> Steadybeat:
     if app.finalized:
         raise ConfigurationError(
             "install(app) comes too late: its tasks were used before. Move it up, after the config."
@@ -56,6 +59,7 @@ def _install(app: Any, classify: Classifier | None) -> Steadybeat:
     settings = Settings.read(app.conf)
     steadybeat = Steadybeat(app, settings)
     steadybeat.classify = _checked(classify)
+    steadybeat.tenants = _countable(tenants)
     app.steadybeat = steadybeat
     set_redbeat(app, set_defaults(app, settings))
     _adopt_task_class(app)
@@ -78,6 +82,14 @@ def _checked(classify: Classifier | None) -> Classifier | None:
         if not can_be_asked(classify):
             raise ConfigurationError(f"classify={classify!r}: must be a function of one argument, the error.")
     return classify
+
+
+def _countable(tenants: Tenants | None) -> Tenants | None:
+    if tenants is not None:
+        from steadybeat.fanout import FanOut
+
+        FanOut(tenants)  # which refuses what is none
+    return tenants
 
 
 def _adopt_task_class(app: Any) -> None:

@@ -112,9 +112,10 @@ class SteadyScheduler(RedBeatScheduler):
         return pause.total_seconds()
 
     def _relay(self, pause: timedelta) -> timedelta:
-        """Relay the outbox until the pause is over, so that no fire is late for it, and return what is left of it."""
+        """Move fan-outs on and relay the outbox until the pause is over, and return what is left of it."""
         until = time.monotonic() + pause.total_seconds()
-        self._platform.relay(pause)
+        self._platform.fan_outs(pause / 2)
+        self._platform.relay(timedelta(seconds=max(0.0, until - time.monotonic())))
         return self._platform.relay.pause(timedelta(seconds=max(0.0, until - time.monotonic())))
 
     def close(self) -> None:

@@ -64,6 +64,25 @@ class Following:
             + [self._attempted(self._settle, each) for each in due.runs]
         )
 
+    def after(
+        self, result: Any, *, callbacks: Iterable[Any] | None, chain: list[Any] | None, lineage: Mapping[str, str]
+    ) -> list[NewRun]:
+        """Return what follows a run that has succeeded: its callbacks, and the rest of its chain.
+
+        Args:
+            result: What it gave back.
+            callbacks: Signatures, as its message has them.
+            chain: The rest of its chain, the next step last.
+            lineage: ``parent_id`` and ``root_id`` of what follows.
+        """
+        with self._app.amqp.diverting() as runs:
+            for callback in callbacks or ():
+                maybe_signature(callback, app=self._app).apply_async((result,), **lineage)
+            if chain:
+                maybe_signature(chain[-1], app=self._app).apply_async((result,), chain=chain[:-1], **lineage)
+        started: list[NewRun] = runs
+        return started
+
     def part_succeeded(self, group_id: str) -> None:
         """Start the body of a chord if this was the last of its parts; if that fails now, it is done later."""
         self._at_once(self._join, group_id)

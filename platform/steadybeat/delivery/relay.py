@@ -69,6 +69,21 @@ class Relay:
             return longest
         return min(longest, max(self._next_due, _SHORTEST_PAUSE))
 
+    def send(self, envelopes: Sequence[Envelope]) -> list[str]:
+        """Send messages that the outbox does not hold; return the runs whose queue cannot be written to now.
+
+        A message that can never be sent makes a dead letter.
+
+        Raises:
+            OperationalError: Redis does not answer.
+            LedgerUnavailable: A dead letter could not be made.
+        """
+        unsendable = dict[str, tuple[Envelope, Exception]]()
+        by_number = [each._replace(outbox_id=number) for number, each in enumerate(envelopes)]
+        left = self._send(by_number, unsendable)
+        self._bury(unsendable)
+        return [run for run in (envelopes[number].run for number in left) if run not in unsendable]
+
     def _send_batch(self) -> tuple[int, bool]:
         ledger, unsendable = Ledger.of(self._app), dict[str, tuple[Envelope, Exception]]()
 
@@ -79,11 +94,16 @@ class Relay:
             sent, more = ledger.outbox.relay(send, BATCH)
         except OperationalError as error:
             raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+        self._bury(unsendable)
+        return sent, more
+
+    def _bury(self, unsendable: dict[str, tuple[Envelope, Exception]]) -> None:
+        """Make dead letters of runs whose messages can never be sent."""
         for envelope, why in unsendable.values():
             reason = storable(f"its message cannot be sent: {type(why).__name__}: {why}")
             logger.error("message cannot be sent", extra={"run_id": envelope.run, "error": reason})
-            ledger.runs.end_unstarted(envelope.run, delivery_no=envelope.delivery_no, state="dead", reason=reason)
-        return sent, more
+            ending: dict[str, Any] = {"delivery_no": envelope.delivery_no, "state": "dead", "reason": reason}
+            Ledger.of(self._app).runs.end_unstarted(envelope.run, **ending)
 
     def _send(self, envelopes: Sequence[Envelope], unsendable: dict[str, tuple[Envelope, Exception]]) -> list[int]:
         """Send messages, and return those that could not be; which of them never can goes into `unsendable`."""

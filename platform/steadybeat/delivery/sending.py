@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 SCHEDULE = "steadybeat_schedule"
 SCHEDULED_FOR = "steadybeat_scheduled_for"
+TENANT = "steadybeat_tenant"
 
 
 @dataclass(slots=True)
@@ -229,6 +230,7 @@ def describe(app: Any, name: str, message: Any, options: dict[str, Any]) -> NewR
         correlation_id=headers.get(telemetry.correlation.HEADER),
         group_id=headers.get("group") if part else None,
         group_index=headers.get("group_index") if part else None,
+        tenant=headers.get(TENANT),
     )
 
 

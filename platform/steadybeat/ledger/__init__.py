@@ -16,6 +16,9 @@ runs            recorded, claimed, finished
 failing         what a run that ends badly means for others
 chords          what follows runs that belong together
 replacing       runs that go on as the last step of a canvas
+fan_outs        runs that became one run per tenant
+admitting       which of those may begin, and when all have ended
+tenants         who is to have one, and who is not
 results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
 claim           who may work on a run
@@ -39,11 +42,13 @@ from typing import Any
 from sqlalchemy import text
 
 from steadybeat.ledger import schema
+from steadybeat.ledger.admitting import Admitting
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.duplicates import Duplicates
+from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.history import History
@@ -91,6 +96,8 @@ class Ledger:
         self.progress = Progress(self.database, settings)
         self.chords = Chords(self.database, self.runs)
         self.replacing = Replacing(self.database)
+        self.fan_outs = FanOuts(self.database)
+        self.admitting = Admitting(self.database)
         self.results = Results(self.database)
         self.outbox = Outbox(self.database)
         self.rescue = Rescue(self.database, settings)

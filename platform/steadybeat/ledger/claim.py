@@ -25,7 +25,7 @@ UNDONE = """
 CLAIM_AT_ONCE = Prepared(
     sql("""
     WITH run AS MATERIALIZED (
-        SELECT id, task, idempotency_key, correlation_id, retry_count
+        SELECT id, task, idempotency_key, correlation_id, retry_count, tenant, fan_out
           FROM steadybeat.runs
          WHERE id = :run AND state = 'enqueued' AND attempt_count = 0 AND crash_count = 0 AND schedule IS NULL
            AND rerun_of IS NULL AND delivery_no <= :delivery_no AND cancel_requested_at IS NULL
@@ -56,7 +56,9 @@ CLAIM_AT_ONCE = Prepared(
         INSERT INTO steadybeat.attempts (run, number, instance, fence)
         SELECT :run, claimed.attempt_count, :instance, key.fence FROM claimed, key
     )
-    SELECT run.task, run.idempotency_key, run.correlation_id, run.retry_count, key.fence FROM run, key
+    SELECT run.task, run.idempotency_key, run.correlation_id, run.retry_count, run.tenant, run.fan_out, key.fence,
+           whole.schedule AS whole_schedule, whole.scheduled_for AS whole_scheduled_for
+      FROM run CROSS JOIN key LEFT JOIN steadybeat.runs whole ON whole.id = run.fan_out
 """)
 )
 
@@ -174,8 +176,11 @@ CLAIM = Prepared(
            key.fence, key.effect_done, claimed.attempt_count,
            CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
            j.fence AS fence_before, j.attempt_count AS attempts_before,
-           before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at
-      FROM judged j LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
+           before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at,
+           j.tenant, j.fan_out, whole.schedule AS whole_schedule, whole.scheduled_for AS whole_scheduled_for
+      FROM judged j
+      LEFT JOIN steadybeat.runs whole ON whole.id = j.fan_out
+      LEFT JOIN key ON true LEFT JOIN claimed ON true LEFT JOIN before ON true LEFT JOIN turn ON true
 """)
 )
 
@@ -190,6 +195,7 @@ def granted(row: Any) -> Claim:
         task=row.task,
         idempotency_key=row.idempotency_key,
         correlation_id=row.correlation_id,
+        **_share(row),
     )
 
 
@@ -209,6 +215,7 @@ def judge(row: Any) -> Claim:
         effect_result=row.effect_result,
         overlap=row.overlap,
         started_before=row.attempts_before > 0,
+        **_share(row),
     )
     if row.verdict == "mine":
         done = row.key_run == row.run and row.key_state == "done"
@@ -241,3 +248,11 @@ def judge(row: Any) -> Claim:
         "poisonous": f"{row.crash_count} workers died under it",
     }.get(row.verdict, "")
     return replace(claim, detail=detail)
+
+
+def _share(row: Any) -> dict[str, Any]:
+    """Return what a claim says of a run that is a tenant's, or a share of a fan-out."""
+    if row.tenant is None and row.fan_out is None:
+        return {}
+    fire = (row.whole_schedule, row.whole_scheduled_for) if row.whole_schedule else None
+    return {"tenant": row.tenant, "fan_out": row.fan_out and str(row.fan_out), "fire_of": fire}

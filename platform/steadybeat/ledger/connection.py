@@ -43,11 +43,15 @@ _GAVE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("run", "instance", "claim_id", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
     **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
-    **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes"), BigInteger()),
+    **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes", "total_count", "abort_count"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
+    **dict.fromkeys(("places", "priority"), Integer()),
     **dict.fromkeys(
-        ("not_before", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
+        ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
     ),
+    "abort_share": Double(),
+    **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
+    "delays": ARRAY(Double()),
     "through_outbox": Boolean(),
     "names": ARRAY(Text()),
     "queues": ARRAY(Text()),

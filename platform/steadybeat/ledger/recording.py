@@ -15,7 +15,8 @@ from steadybeat.ledger.rows import NewRun
 _NEW_RUN_COLUMNS = """
     id uuid, task text, service text, queue text, priority smallint, idempotency_key text, schedule text,
     scheduled_for timestamptz, parent_id uuid, rerun_of uuid, message jsonb, body text, not_before timestamptz,
-    deadline timestamptz, correlation_id text, enqueued_at timestamptz, group_id text, group_index integer"""
+    deadline timestamptz, correlation_id text, enqueued_at timestamptz, group_id text, group_index integer,
+    tenant text"""
 
 _FIELDS = tuple(spec.name for spec in fields(NewRun))
 _NAMES = ", ".join(part.split()[0] for part in _NEW_RUN_COLUMNS.split(","))

@@ -41,6 +41,7 @@ class NewRun:
     enqueued_at: datetime | None = None
     group_id: str | None = None
     group_index: int | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,9 @@ class Claim:
         started_before: Some attempt worked on it.
         rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
+        tenant: For whom it does its share.
+        fan_out: Of which run it is a share.
+        fire_of: Schedule and nominal time of the fire that a share is for, through its fan-out.
     """
 
     verdict: str
@@ -81,6 +85,9 @@ class Claim:
     rerun: bool = False
     started_before: bool = False
     overlap: str | None = None
+    tenant: str | None = None
+    fan_out: str | None = None
+    fire_of: tuple[str, datetime] | None = None
 
 
 DEFINED = ("task", "service", "spec", "policies", "args", "kwargs", "options")

@@ -29,7 +29,7 @@ _END = f"""
            SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
                finished_at = clock_timestamp(), lease_until = NULL, instance = NULL
          WHERE {MINE}
-        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason, group_id
+        RETURNING id, task, idempotency_key, attempt_count, schedule, state, reason, group_id, fan_out
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
@@ -75,10 +75,11 @@ TRY_AGAIN = sql(f"""
                                      clock_timestamp() + make_interval(secs => :delay_seconds)),
                delivery_no = delivery_no + 1, retry_count = :retry_count, lease_until = NULL, instance = NULL,
                crash_count = crash_count + :crashes,
+               in_line = fan_out IS NOT NULL,
                queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
          WHERE {MINE}
-        RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state
+        RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state, in_line
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
@@ -88,7 +89,7 @@ TRY_AGAIN = sql(f"""
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT not_before, id, delivery_no, 'retry' FROM run WHERE state = 'waiting'
+        SELECT not_before, id, delivery_no, 'retry' FROM run WHERE state = 'waiting' AND NOT in_line
     ),
     key AS (
         DELETE FROM steadybeat.processed_keys k USING run
@@ -225,7 +226,7 @@ class Runs:
             part: It is a part of a chord, which then waits for one less.
             peak_memory_bytes: Of the attempt.
         """
-        values: dict[str, Any] = _ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
+        values: dict[str, Any] = ending(run, "succeeded", fence=fence, outcome="succeeded", result=result)
         values |= {"key_ttl_seconds": key_ttl_seconds, "peak_memory_bytes": peak_memory_bytes}
         if not next_runs and not part:
             return bool(self._database.execute(FINISH, values))
@@ -248,7 +249,7 @@ class Runs:
 
         Either `fence` (inside the attempt) or `instance` with `delivery_no` (its parent process) says who asks.
         """
-        values = _ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
+        values = ending(run, state, fence=fence, instance=instance, outcome=outcome, reason=reason, error=error)
         values["peak_memory_bytes"] = peak_memory_bytes
         values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
@@ -336,6 +337,7 @@ class Runs:
         self._database.execute(SEND_THROUGH_OUTBOX, {"run_ids": list(runs), "reason": reason})
 
 
-def _ending(run: str, state: str, **values: Any) -> dict[str, Any]:
+def ending(run: str, state: str, **values: Any) -> dict[str, Any]:
+    """Return the values of a statement by which an attempt ends its run."""
     unsaid = dict.fromkeys(("fence", "instance", "delivery_no", "reason", "result", "error", "peak_memory_bytes"))
     return {"run": run, "state": state, **unsaid, **values}

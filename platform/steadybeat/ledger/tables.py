@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -32,6 +33,9 @@ RUN_STATES = ("enqueued", "running", "waiting", "succeeded", "dead", "cancelled"
 OPEN_STATES = ("enqueued", "running", "waiting")
 KEY_STATES = ("held", "done", "pending", "sent", "unknown", "confirmed")
 OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted", "snoozed")
+
+SKIP_CAUSES = ("paused", "excluded", "rollout")
+RULE_KINDS = ("enabled", "paused", "excluded")
 
 metadata = MetaData(schema=SCHEMA)
 _INSTANT = DateTime(timezone=True)
@@ -164,6 +168,15 @@ runs = Table(
     Column("group_id", Text, comment="the chord that it is a part of"),
     Column("group_index", Integer),
     Column("replaced_at", _INSTANT, comment="a canvas took its place, whose last step goes on as this run"),
+    Column("fan_out", Uuid, comment="the run that fanned out into this one and others"),
+    Column("tenant", Text, comment="the account for which it does its share"),
+    Column(
+        "in_line",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="it waits until its fan-out has room for it",
+    ),
     Column("result", JSONB),
     Column("error", Text),
     Column("correlation_id", Text),
@@ -185,6 +198,24 @@ Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("st
 Index("runs_of_group", runs.c.group_id, postgresql_where=text("group_id IS NOT NULL"))
 Index("runs_of_parent", runs.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
+Index("runs_of_fan_out", runs.c.fan_out, runs.c.state, postgresql_where=text("fan_out IS NOT NULL"))
+Index(
+    "runs_at_work",
+    runs.c.fan_out,
+    postgresql_where=text("fan_out IS NOT NULL AND finished_at IS NULL AND NOT in_line"),
+)
+Index(
+    "runs_in_line",
+    runs.c.fan_out,
+    runs.c.id,
+    postgresql_where=text("in_line AND finished_at IS NULL AND attempt_count = 0"),
+)
+Index(
+    "runs_in_line_again",
+    runs.c.fan_out,
+    runs.c.not_before,
+    postgresql_where=text("in_line AND finished_at IS NULL AND attempt_count > 0"),
+)
 
 attempts = Table(
     "attempts",
@@ -251,6 +282,79 @@ chords = Table(
     Column("joined_at", _INSTANT, comment="when the body was put into the outbox, or can never be"),
 )
 Index("chords_ready", chords.c.created_at, postgresql_where=text("joined_at IS NULL AND pending <= 0"))
+
+fan_outs = Table(
+    "fan_outs",
+    metadata,
+    Column("run", Uuid, primary_key=True),
+    Column("task", Text, nullable=False, comment="what runs for each tenant"),
+    Column("policy", Text),
+    Column("seed", Text, nullable=False, comment="the order of tenants follows from it"),
+    Column("concurrency", Integer, nullable=False, comment="so many of its runs are sent or at work at a time"),
+    Column("spread_seconds", Double, nullable=False, server_default="0"),
+    Column("abort_count", BigInteger),
+    Column("abort_share", Double),
+    Column("on_complete", JSONB, comment="Celery's signature of what is told the counts"),
+    Column("begun_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("written_at", _INSTANT, comment="all of its runs are on record, and may begin"),
+    Column("total_count", BigInteger, comment="how many runs those are"),
+    Column(
+        "forgiven_count",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="dead runs of before somebody had it go on",
+    ),
+    Column("aborted_at", _INSTANT),
+    Column("abort_reason", Text),
+    Column("ended_at", _INSTANT, comment="none of its runs is open, and its own run says so"),
+    CheckConstraint("aborted_at IS NULL OR abort_reason IS NOT NULL", name="an_abort_has_a_reason"),
+)
+Index("fan_outs_open", fan_outs.c.begun_at, postgresql_where=text("ended_at IS NULL"))
+
+skipped_tenants = Table(
+    "skipped_tenants",
+    metadata,
+    Column("run", Uuid, primary_key=True, comment="of the fan-out"),
+    Column("tenant", Text, primary_key=True),
+    Column("cause", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _one_of("cause", SKIP_CAUSES),
+)
+
+tenant_policies = Table(
+    "tenant_policies",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column(
+        "rollout_percent",
+        Double,
+        nullable=False,
+        server_default="100",
+        comment="share of the tenants that are in, always the same ones; more come in as it grows",
+    ),
+    Column("paused_at", _INSTANT),
+    Column("paused_by", Text),
+    Column("paused_reason", Text),
+    Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
+    CheckConstraint("rollout_percent BETWEEN 0 AND 100", name="rollout_is_a_share"),
+    CheckConstraint(
+        "paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL", name="a_pause_has_a_reason"
+    ),
+)
+
+tenant_rules = Table(
+    "tenant_rules",
+    metadata,
+    Column("policy", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("kind", Text, nullable=False, comment="enabled: in, whatever the roll-out"),
+    Column("who", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", _INSTANT, nullable=False, server_default=_NOW),
+    Column("expires_at", _INSTANT),
+    _one_of("kind", RULE_KINDS),
+)
 
 aftermaths = Table(
     "aftermaths",

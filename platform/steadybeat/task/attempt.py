@@ -11,7 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject
 
 from steadybeat import telemetry
-from steadybeat.errors import EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.errors import ConfigurationError, EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import memory, unrecorded
@@ -142,14 +142,16 @@ class Attempt(Turns, Failing):
         )
 
     def _bind(self, claim: Claim) -> None:
+        schedule, scheduled_for = claim.fire_of or (claim.schedule, claim.scheduled_for)
         self._binding = telemetry.bind_run(
             task=self._task.name,
             service=self._app.steadybeat.service(self._task.name),
             run_id=self.run,
-            schedule=claim.schedule,
-            scheduled_for=claim.scheduled_for,
+            schedule=schedule,
+            scheduled_for=scheduled_for,
             attempt=claim.attempt,
             correlation_id=claim.correlation_id,
+            tenant=claim.tenant,
         )
 
     @contextmanager
@@ -204,6 +206,35 @@ class Attempt(Turns, Failing):
                 f"{said} for the second time in one run, which would do nothing; give each effect and each step a name"
                 f" of its own, such as {example!r}."
             )
+
+    def begin_fan_out(self) -> None:
+        """Refuse to fan out where that could not be made up for, or has been done.
+
+        Raises:
+            EffectRefused: The last effect has been made.
+            ConfigurationError: This attempt has fanned out before.
+        """
+        if self._is_last_done:
+            raise EffectRefused(
+                "fan_out() after exactly_once(), which is the last effect of a run: a run that is tried again from"
+                " there ends at once. Give that one a step= of its own."
+            )
+        if self.is_fanning_out:
+            raise ConfigurationError(
+                "fan_out(): a run fans out once; let it start a run for each of several fan-outs, or pass the tenants"
+                " of all of them together."
+            )
+        self.is_fanning_out = True
+        self.progress.begin(None, has_checkpoints=False)
+
+    def fanned_out_to(self, count: int) -> None:
+        """Note that so many tenants are dealt with.
+
+        Raises:
+            Stop: The run was cancelled, or its worker ends.
+            StaleAttempt: Another attempt holds the run by now.
+        """
+        self.progress.moved(count, None, None)
 
     def step_found(self, step: str) -> Found:
         """Return what is on record of a step."""

@@ -29,9 +29,20 @@ class Facts:
 
     @property
     def scheduled_for(self) -> datetime | None:
-        """The nominal time of the fire that this run is for, aware and in UTC; None for any other run."""
+        """The nominal time of the fire that this run is for, aware and in UTC; None for any other run.
+
+        A tenant's run is for the fire of the run that fanned out.
+        """
         attempt = self._attempt
-        return attempt.claimed.scheduled_for if attempt else None
+        if attempt is None:
+            return None
+        return attempt.claimed.fire_of[1] if attempt.claimed.fire_of else attempt.claimed.scheduled_for
+
+    @property
+    def tenant(self) -> str | None:
+        """For whom this run of a fan-out does its share, as text; None for any other run."""
+        attempt = self._attempt
+        return attempt.claimed.tenant if attempt else None
 
     @property
     def previous_fire(self) -> datetime | None:

@@ -16,8 +16,8 @@ SEVERITIES = ("info", "warning", "error", "critical")
 ON_LOCKED = ("wait", "skip")
 OPTIONS = frozenset({
     "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "classify", "retry_for",
-    "lock", "concurrency", "concurrency_key", "on_locked", "memory_limit", "recorded", "schedule", "schedules",
-    *POLICIES,
+    "for_each", "lock", "concurrency", "concurrency_key", "on_locked", "memory_limit", "recorded",
+    "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def check(task: Any, settings: Settings) -> None:
     _check_keys(task)
     _check_turns(task)
     _check_templates(task)
+    _check_for_each(task)
     limit = task.memory_limit
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise _wrong(task, "memory_limit", limit, "a whole number of bytes, such as 256 * 2**20")
@@ -126,6 +127,19 @@ def _check_templates(task: Any) -> None:
         wrong = why_unfillable(task, template) if isinstance(template, str) else ""
         if wrong:
             raise _wrong(task, option, template, wrong)
+
+
+def _check_for_each(task: Any) -> None:
+    """Refuse a fan-out that could never be, and make a plan of tenants alone."""
+    given = inspect.getattr_static(task, "for_each")  # a function is no method of the task
+    if given is None:
+        return
+    if not task.recorded:
+        raise _wrong(task, "recorded", False, "left out beside for_each=: who is done, the ledger says")
+    try:
+        task.for_each = task.app.steadybeat.fan_outs.planned(given)
+    except ConfigurationError as error:
+        raise type(error)(f"{task.name}: for_each: {error}", **error.facts) from None
 
 
 def _limit(task: Any, settings: Settings) -> None:

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 from billiard.common import terminate_handler_fired
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery.app.task import get_actual_ignore_result
-from celery.canvas import maybe_signature
 from celery.exceptions import Ignore, WorkerShutdown, WorkerTerminate
 
 from steadybeat import telemetry
-from steadybeat.errors import LedgerUnavailable, LockLost, StaleAttempt
+from steadybeat.errors import LedgerUnavailable, LockLost, Permanent, StaleAttempt
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.rows import Claim, NewRun
+from steadybeat.ledger.rows import Claim, Envelope, NewRun
 from steadybeat.task import memory
 from steadybeat.task.ending import Ending, Stop
 from steadybeat.task.progress import Progress
@@ -36,6 +35,9 @@ class Outcomes:
         task: The task, whose request it is.
         request: Celery's request context.
     """
+
+    is_fanning_out = False
+    has_fanned_out = False
 
     def __init__(self, task: Any, request: Any) -> None:
         self._task = task
@@ -66,6 +68,8 @@ class Outcomes:
         if diverted:
             self._continue(diverted[-1], "it sent itself again", outcome="retried")
             raise Ignore("another attempt follows")
+        if self.is_fanning_out:
+            self._wait_for_tenants()
         next_runs = self._next_runs(result)
         group_id = self._request.group if self._request.chord else None
         ignored = group_id is None and get_actual_ignore_result(self._task, self._request)
@@ -77,23 +81,56 @@ class Outcomes:
             "part": group_id is not None,
             "peak_memory_bytes": self._peak_bytes(),
         }
-        self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
+        self._finish(facts)
         self._request.callbacks = self._request.chain = None
         self._log("succeeded")
         if group_id is not None:
             self._app.steadybeat.following.part_succeeded(group_id)
+
+    def _finish(self, facts: dict[str, Any]) -> None:
+        if self.claimed.fan_out is None or facts["next_runs"] or facts["part"]:
+            self._write(lambda: self._ledger.runs.finish(self.run, self.claimed.fence, **facts))
+            return
+        following: list[Envelope | None] = []
+
+        def finish() -> bool:
+            done = self._ledger.admitting.finish(
+                self.run,
+                self.claimed.fence,
+                result=facts["result"],
+                key_ttl_seconds=facts["key_ttl_seconds"],
+                peak_memory_bytes=facts["peak_memory_bytes"],
+            )
+            following.append(done.next)
+            return done.landed
+
+        self._write(finish, hands_on=True)
+        self._app.steadybeat.fan_outs.handed_on(self.claimed.fan_out, following[-1])
+
+    def _wait_for_tenants(self) -> None:
+        """Let the runs of tenants begin, all of which are on record; this run ends with the last of them.
+
+        Raises:
+            Ignore: Always, but for:
+            Permanent: The task has gone on although its fan-out raised an error.
+        """
+        if not self.has_fanned_out:
+            raise Permanent("the task went on after fan_out() had raised an error; let that pass")
+        reason = "waits for {count} tenants"
+        facts: dict[str, Any] = {"reason": reason, "peak_memory_bytes": self._peak_bytes()}
+        self._write(lambda: self._ledger.fan_outs.release(self.run, self.claimed.fence, **facts))
+        self._log("fanned out")
+        self._app.steadybeat.fan_outs.advance(self.run)
+        raise Ignore("it waits for its tenants")
 
     def _next_runs(self, result: Any) -> list[NewRun]:
         request = self._request
         if not request.callbacks and not request.chain:
             return []
         lineage = {"parent_id": self.run, "root_id": request.root_id or self.run}
-        with self._app.amqp.diverting() as runs:
-            for callback in request.callbacks or ():
-                maybe_signature(callback, app=self._app).apply_async((result,), **lineage)
-            if request.chain:
-                following = maybe_signature(request.chain[-1], app=self._app)
-                following.apply_async((result,), chain=request.chain[:-1], **lineage)
+        runs: list[NewRun] = self._app.steadybeat.following.after(
+            result, callbacks=request.callbacks, chain=request.chain, lineage=lineage
+        )
         return runs
 
     def replaced_by(self, canvas: Any, runs: list[NewRun]) -> None:
@@ -226,8 +263,12 @@ class Outcomes:
             request.errbacks = None  # a result backend of the app's own would send them as well
             self._app.steadybeat.following.ended_badly(self.run)
 
-    def _write(self, statement: Callable[[], bool]) -> None:
+    def _write(self, statement: Callable[[], bool], *, hands_on: bool = False) -> None:
         """Write an outcome until it lands or is refused.
+
+        Args:
+            statement: Writes it, and returns whether it landed.
+            hands_on: Whether it hands the place in a fan-out on by itself.
 
         Raises:
             Ignore: The fence has moved on: another attempt holds the run.
@@ -240,6 +281,8 @@ class Outcomes:
         if not landed:
             self._log("stale", reason="another attempt holds the run by now")
             raise Ignore("another attempt holds the run by now")
+        if self.claimed.fan_out is not None and not hands_on:
+            self._app.steadybeat.fan_outs.advance(self.claimed.fan_out)
 
     def _insist(self, ask: Callable[[], _Answer], *, shielded: bool = True) -> _Answer:
         """Ask the ledger until it answers. Waiting for it never counts as an attempt.

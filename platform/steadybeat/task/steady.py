@@ -17,6 +17,7 @@ from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
 from steadybeat.task.effects import Effects
 from steadybeat.task.ending import Stop
+from steadybeat.task.fanning import Fanning
 from steadybeat.task.iterating import Iterating
 from steadybeat.task.options import OPTIONS, check
 from steadybeat.task.replacing import Replacing
@@ -26,7 +27,7 @@ ERROR_CALLBACK = "steadybeat_failed"
 """Header of a message: its task is an error callback."""
 
 
-class SteadyTask(Iterating, Effects, Replacing, Task):
+class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
     """A Celery task whose every run has at most one effect.
 
     Celery's own options keep Celery's meaning; those below come beside them.
@@ -45,6 +46,9 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
             the ledger remembers it by default.
         on_conflict: What becomes of a run whose key another run has: ``"skip"`` (the default): it is cancelled, with
             that as its reason; ``"return_result"``: it waits for the other one, and then succeeds with its result.
+        for_each: It runs once for each tenant, its first argument: `eligible(…)`, ids to loop over, or a function that
+            returns them; with options, a `FanOut` of those. A run without arguments, as a fire's is, becomes one run
+            for each.
         lock: No two attempts that hold the same lock work at a time, of this task or of another: a name over the names
             of its arguments, ``"account:{account_id}"``; True: one of its own.
         concurrency: So many attempts of the task work at a time, over all workers.
@@ -82,6 +86,7 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
     key_template: str | None = None
     classify: Classifier | None = None
     retry_for: timedelta | None = None
+    for_each: Any = None
     key_ttl: timedelta | None = None
     on_conflict: str = "skip"
     lock: str | bool | None = None
@@ -154,6 +159,8 @@ class SteadyTask(Iterating, Effects, Replacing, Task):
 
     def _work(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task's own code, through the `__call__` of a base class that an app has brought along."""
+        if self.for_each is not None and not args and not kwargs:
+            return self._fan_out(self, self.for_each)
         call = super().__call__
         if self.request.get(ERROR_CALLBACK):
             args = self.app.steadybeat.following.arguments(self, args, kwargs)

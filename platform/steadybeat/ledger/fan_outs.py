@@ -1,0 +1,276 @@
+"""Fan-outs: runs that became one run per tenant.
+
+They are written in batches, in line, and released together when all are there: an attempt that dies before has begun
+nothing, and the next one writes what is missing. Who is let in then, `admitting` says. The ids of a fan-out's runs are
+in the order in which they begin.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.prepared import Prepared
+from steadybeat.ledger.rows import NewRun
+from steadybeat.ledger.runs import MINE
+from steadybeat.ledger.tenants import JUDGED
+
+_BEGIN = sql("""
+    WITH forgotten AS (DELETE FROM steadybeat.skipped_tenants WHERE run = :run)
+    INSERT INTO steadybeat.fan_outs AS f
+           (run, task, policy, seed, concurrency, spread_seconds, abort_count, abort_share, on_complete)
+    VALUES (:run, :task, :policy, :seed, :places, :spread_seconds, :abort_count, :abort_share,
+            CAST(:on_complete AS jsonb))
+    ON CONFLICT (run) DO UPDATE
+       SET task = excluded.task, policy = excluded.policy, concurrency = excluded.concurrency,
+           spread_seconds = excluded.spread_seconds, abort_count = excluded.abort_count,
+           abort_share = excluded.abort_share, on_complete = excluded.on_complete, written_at = NULL,
+           aborted_at = NULL, abort_reason = NULL, ended_at = NULL,
+           forgiven_count = (SELECT count(*) FROM steadybeat.runs r WHERE r.fan_out = f.run AND r.state = 'dead')
+    RETURNING seed, begun_at
+""")
+
+# What an earlier attempt has written stays. Nobody asked for the end of what an abort has cancelled: it is in line
+# again.
+_WRITE = Prepared(
+    sql(f"""
+    WITH given AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:names AS text[]), CAST(:bodies AS text[]),
+                             CAST(:shown AS text[]), CAST(:delays AS double precision[]))
+                   AS given (id, tenant, body, shown, delay_seconds)
+    ),
+    judged AS MATERIALIZED ({JUDGED}),
+    skipped AS (
+        INSERT INTO steadybeat.skipped_tenants (run, tenant, cause, reason)
+        SELECT :run, tenant, cause, reason FROM judged
+         WHERE cause IS NOT NULL AND NOT EXISTS (SELECT FROM steadybeat.runs r WHERE r.id = judged.id)
+        ON CONFLICT DO NOTHING
+        RETURNING tenant
+    ),
+    new AS (
+        INSERT INTO steadybeat.runs AS r
+               (id, task, service, queue, priority, idempotency_key, parent_id, fan_out, tenant, in_line, state,
+                message, body, not_before, deadline, correlation_id)
+        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, :run, tenant, true,
+               'waiting',
+               jsonb_build_object(
+                   'headers', CAST(:headers AS jsonb) || jsonb_build_object(
+                       'id', id, 'argsrepr', shown, 'steadybeat_tenant', tenant),
+                   'properties', CAST(:properties AS jsonb) || jsonb_build_object('correlation_id', id)),
+               body,
+               CASE WHEN delay_seconds IS NULL THEN :not_before
+                    ELSE coalesce(:not_before, :instant) + make_interval(secs => delay_seconds) END,
+               :deadline, :correlation_id
+          FROM judged WHERE cause IS NULL ORDER BY id
+        ON CONFLICT (id) DO UPDATE
+           SET state = 'waiting', in_line = true, reason = NULL, finished_at = NULL, message = excluded.message,
+               body = excluded.body, queue = excluded.queue, priority = excluded.priority,
+               not_before = excluded.not_before, deadline = excluded.deadline
+         WHERE r.state = 'cancelled' AND r.attempt_count = 0 AND r.cancel_requested_at IS NULL
+        RETURNING id
+    )
+    SELECT (SELECT count(*) FROM new) AS written_count, (SELECT count(*) FROM skipped) AS skipped_count
+""")
+)
+_COUNT = sql("SELECT count(*) AS total_count FROM steadybeat.runs WHERE fan_out = :run")
+_RELEASE = sql(f"""
+    WITH run AS (
+        UPDATE steadybeat.runs
+           SET state = 'waiting', reason = :reason, error = NULL, lease_until = NULL, instance = NULL,
+               delivery_no = delivery_no + 1
+         WHERE {MINE}
+        RETURNING id, attempt_count
+    ),
+    attempt AS (
+        UPDATE steadybeat.attempts a
+           SET finished_at = clock_timestamp(), outcome = 'succeeded', peak_memory_bytes = :peak_memory_bytes
+          FROM run WHERE a.run = run.id AND a.number = run.attempt_count
+    )
+    UPDATE steadybeat.fan_outs f SET written_at = clock_timestamp(), total_count = :total_count
+      FROM run WHERE f.run = run.id
+    RETURNING f.run AS id
+""")
+
+_COUNTS = sql("""
+    SELECT count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
+           count(*) FILTER (WHERE state = 'dead') AS failed,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           count(*) FILTER (WHERE state = 'running') AS running,
+           count(*) FILTER (WHERE state IN ('enqueued', 'waiting')) AS waiting,
+           (SELECT count(*) FROM steadybeat.skipped_tenants s WHERE s.run = :run) AS skipped
+      FROM steadybeat.runs WHERE fan_out = :run
+""")
+_WHOLE = sql("""
+    SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
+           f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
+      FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs r ON r.id = f.run
+     WHERE f.run = :run
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewFanOut:
+    """What a fan-out is told.
+
+    Attributes:
+        task: What runs for each tenant.
+        policy: Whose tenants are in; None: all are.
+        seed: The order of tenants follows from it.
+        concurrency: So many of its runs are at work at a time.
+        spread_seconds: Their beginnings are spread over this.
+        abort_count: So many dead runs end it.
+        abort_share: So many dead runs, as a share of all, end it.
+        on_complete: Celery's signature, as JSON, of what is told the counts.
+    """
+
+    task: str
+    policy: str | None
+    seed: str
+    concurrency: int
+    spread_seconds: float = 0.0
+    abort_count: int | None = None
+    abort_share: float | None = None
+    on_complete: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One tenant's run, where it differs from the others'.
+
+    Attributes:
+        run: Its id.
+        tenant: Whose it is.
+        body: Of its message.
+        shown: Its arguments, for people.
+        delay_seconds: When it may begin, from the fan-out's own beginning; None: at once.
+    """
+
+    run: str
+    tenant: str
+    body: str
+    shown: str
+    delay_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many tenants of a fan-out are how far.
+
+    Attributes:
+        waiting: In line, sent, or waiting for another attempt.
+        skipped: The policy says that they are out.
+        cancelled: Nothing more becomes of them: somebody cancelled them, or an abort did.
+    """
+
+    succeeded: int
+    failed: int
+    cancelled: int
+    running: int
+    waiting: int
+    skipped: int
+
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return self.succeeded + self.failed + self.cancelled
+
+    @property
+    def total(self) -> int:
+        """How many have a run."""
+        return self.ended + self.running + self.waiting
+
+
+class FanOuts:
+    """Writes fan-outs, and tells of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, run: str, told: NewFanOut) -> tuple[str, datetime]:
+        """Write that a run fans out, or does so again; return its seed and when it did so first.
+
+        What an earlier attempt has written stays, and so does its seed. A fan-out that was over goes on.
+        """
+        values = {
+            "run": run,
+            "task": told.task,
+            "policy": told.policy,
+            "seed": told.seed,
+            "places": told.concurrency,
+            "spread_seconds": told.spread_seconds,
+            "abort_count": told.abort_count,
+            "abort_share": told.abort_share,
+            "on_complete": told.on_complete,
+        }
+        row = self._database.execute(_BEGIN, values)[0]
+        return row.seed, row.begun_at
+
+    def write(
+        self, run: str, template: NewRun, shares: Sequence[Share], *, policy: str | None, key: str, begun_at: datetime
+    ) -> tuple[int, int]:
+        """Write runs that are not there yet, in line, and who is left out; no tenant may come twice.
+
+        Args:
+            run: Whose fan-out it is.
+            template: What they have in common.
+            shares: What they have not.
+            policy: Whose tenants are in.
+            key: Of the run; with a tenant's name it makes the key of that tenant's run.
+            begun_at: When the fan-out began.
+
+        Returns:
+            How many runs are new, and how many tenants are left out.
+        """
+        values = {
+            "run": run,
+            "policy": policy,
+            "key": key,
+            "instant": begun_at,
+            "run_ids": [each.run for each in shares],
+            "names": [each.tenant for each in shares],
+            "bodies": [each.body for each in shares],
+            "shown": [each.shown for each in shares],
+            "delays": [each.delay_seconds for each in shares],
+            "task": template.task,
+            "service": template.service,
+            "queue": template.queue,
+            "priority": template.priority,
+            "headers": json.dumps(template.message["headers"]),
+            "properties": json.dumps(template.message["properties"]),
+            "not_before": template.not_before,
+            "deadline": template.deadline,
+            "correlation_id": template.correlation_id,
+        }
+        row = self._database.execute(_WRITE, values)[0]
+        return row.written_count, row.skipped_count
+
+    def release(self, run: str, fence: int, *, reason: str, peak_memory_bytes: int | None) -> bool:
+        """End the attempt that has written all runs, and let these begin; the run waits for them.
+
+        Args:
+            run: Whose fan-out it is.
+            fence: Of the attempt.
+            reason: What it waits for, in words; `{count}` stands for how many there are.
+            peak_memory_bytes: Of the attempt.
+
+        Returns:
+            Whether the fence still matched.
+        """
+        total = self._database.execute(_COUNT, {"run": run})[0].total_count
+        values = {"run": run, "fence": fence, "instance": None, "delivery_no": None, "total_count": total}
+        values |= {"reason": reason.format(count=total), "peak_memory_bytes": peak_memory_bytes}
+        return bool(self._database.execute(_RELEASE, values))
+
+    def counts(self, run: str) -> Counts:
+        """Return how many tenants of a fan-out are how far."""
+        (row,) = self._database.execute(_COUNTS, {"run": run})
+        return Counts(**row._mapping)
+
+    def whole(self, run: str) -> Any:
+        """Return a fan-out with its run, or None where there is none."""
+        rows = self._database.execute(_WHOLE, {"run": run})
+        return rows[0] if rows else None
