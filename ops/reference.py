@@ -29,7 +29,7 @@ import click
 from celery import Celery
 
 import steadybeat
-from steadybeat import errors, schedule, schedules
+from steadybeat import errors, fanout, schedule, schedules
 from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
 from steadybeat.commands.usage import EXAMPLE
@@ -243,6 +243,8 @@ def tasks_page() -> str:
         "## What a run can ask",
         "Inside a task with `bind=True`:",
         *(_member(name) for name in _run_members()),
+        "## Tenants",
+        *_fan_outs(),
         "## Rules of time",
         *_rules(),
         f"## Schedules at run time\n\n{_AT_RUN_TIME}",
@@ -276,7 +278,19 @@ def _member(name: str) -> str:
     member = inspect.getattr_static(SteadyTask, name)
     if isinstance(member, property):
         return f"### self.{name}\n\n{_documented(member.fget)}"
-    return f"### self.{name}({_parameters(member)})\n\n{_documented(member)}"
+    heading = f"### self.{name}({_parameters(member)})"
+    if len(heading) > WIDTH:
+        given = _parameters(member, ",\n    ")
+        heading = f"### self.{name}()\n\n```text\nself.{name}(\n    {given},\n)\n```"
+    return f"{heading}\n\n{_documented(member)}"
+
+
+def _fan_outs() -> Iterator[str]:
+    for name in fanout.__all__:
+        member = getattr(fanout, name)
+        if name in steadybeat.__all__:
+            given = _parameters(member, ",\n    ")
+            yield f"### {name}()\n\n```text\n{name}(\n    {given},\n)\n```\n\n{_documented(member)}"
 
 
 def _rules() -> Iterator[str]:

@@ -16,7 +16,7 @@ from steadybeat.errors import ConfigurationError, LedgerUnavailable, SchemaTooOl
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import Envelope, NewRun
-from steadybeat.ledger.tables import metadata
+from steadybeat.ledger.tenant_tables import metadata
 from steadybeat.settings import Settings
 from tests.integration.records import alive, claim, new_run, recorded, relayed
 

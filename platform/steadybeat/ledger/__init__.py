@@ -18,6 +18,7 @@ chords          what follows runs that belong together
 replacing       runs that go on as the last step of a canvas
 fan_outs        runs that became one run per tenant
 admitting       which of those may begin, and when all have ended
+reopening       fan-outs that go on, because a person asks for it
 tenants         who is to have one, and who is not
 results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
@@ -58,6 +59,7 @@ from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.reopening import Reopening
 from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
@@ -67,6 +69,7 @@ from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
+from steadybeat.ledger.tenants import Tenants
 from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
 
@@ -97,6 +100,7 @@ class Ledger:
         self.chords = Chords(self.database, self.runs)
         self.replacing = Replacing(self.database)
         self.fan_outs = FanOuts(self.database)
+        self.tenants = Tenants(self.database)
         self.admitting = Admitting(self.database)
         self.results = Results(self.database)
         self.outbox = Outbox(self.database)
@@ -104,7 +108,8 @@ class Ledger:
         self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
         self.foreign = ForeignMessages(self.database)
-        self.dead = Dead(self.database)
+        self.reopening = Reopening(self.database)
+        self.dead = Dead(self.database, self.reopening)
         self.story = Story(self.database)
         self.history = History(self.database)
 

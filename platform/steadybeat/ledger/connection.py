@@ -49,7 +49,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(
         ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
     ),
-    "abort_share": Double(),
+    **dict.fromkeys(("abort_share", "percent"), Double()),
     **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
     "delays": ARRAY(Double()),
     "through_outbox": Boolean(),

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.reopening import REOPENED, WAITS_AGAIN, Reopening
 
 CAUSES = ("failed", "timed_out", "lost", "unstarted", "foreign")
 """Why something is dead: how the last attempt of a run ended; no attempt of it began; or it is no run."""
@@ -88,15 +89,26 @@ _REQUEUE = sql(f"""
     run AS (
         UPDATE steadybeat.runs r
            SET state = 'waiting', reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
-               finished_at = NULL, not_before = NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
+               finished_at = NULL, not_before = CASE WHEN r.fan_out IS NOT NULL THEN clock_timestamp() END,
+               in_line = r.fan_out IS NOT NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
                retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
                cancel_requested_at = NULL, instance = NULL, lease_until = NULL, replaced_at = NULL
           FROM former WHERE r.id = former.id
-        RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former
+        RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former,
+                  r.fan_out, r.in_line
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
-        SELECT clock_timestamp(), id, delivery_no, 'rerun' FROM run
+        SELECT clock_timestamp(), id, delivery_no, 'rerun' FROM run WHERE NOT in_line
+    ),
+    reopened AS (
+        UPDATE steadybeat.fan_outs f {REOPENED} WHERE f.run IN (SELECT fan_out FROM run)
+        RETURNING f.run
+    ),
+    whole AS (
+        UPDATE steadybeat.runs whole {WAITS_AGAIN}
+          FROM reopened WHERE whole.id = reopened.run AND whole.finished_at IS NOT NULL
+                          AND whole.id <> ALL(CAST(:run_ids AS uuid[]))
     ),
     fire AS (
         UPDATE steadybeat.fires f SET asked = coalesce(f.asked, 'trigger'), due_at = clock_timestamp()
@@ -161,8 +173,9 @@ class Which:
 class Dead:
     """What waits for a person."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, reopening: Reopening) -> None:
         self._database = database
+        self._reopening = reopening
 
     def find(self, which: Which, *, limit: int, oldest_first: bool = False) -> list[dict[str, Any]]:
         """Return dead letters, those that died last first.
@@ -206,12 +219,17 @@ class Dead:
     def requeue(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
         """Have dead runs tried again, each under its own id and key; their attempts stay on record.
 
-        Retries and deaths of workers count anew, and no deadline holds any more. Each is noted in `operations`.
+        Retries and deaths of workers count anew, and no deadline holds any more. A run that has fanned out goes on
+        with the tenants that have not succeeded. Each is noted in `operations`.
 
         Returns:
             Those that are; the others were not dead any more.
         """
-        return self._change(_REQUEUE, "dead requeue", runs, who, reason)
+        whole = self._reopening.released(runs)
+        noted = {"who": who, "what": "dead requeue", "reason": reason}
+        gone_on = [run for run in whole if self._reopening.reopen(run, ("dead", "cancelled"), **noted)]
+        others = [run for run in runs if run not in whole]
+        return gone_on + self._change(_REQUEUE, "dead requeue", others, who, reason)
 
     def discard(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
         """End dead runs for good: they are cancelled, with the reason. Each is noted in `operations`.

@@ -1,7 +1,8 @@
 """The ledger's tables, as SQLAlchemy sees them.
 
 Schema ``steadybeat``; instants are ``timestamptz`` taken from Postgres' ``clock_timestamp()``. The migrations make
-these tables; a test compares the two. Where a column's meaning is not its name, it is said here.
+these tables; a test compares the two. Where a column's meaning is not its name, it is said here. Those of fan-outs and
+of tenants stand in `tenant_tables`.
 """
 
 from __future__ import annotations
@@ -34,15 +35,13 @@ OPEN_STATES = ("enqueued", "running", "waiting")
 KEY_STATES = ("held", "done", "pending", "sent", "unknown", "confirmed")
 OUTCOMES = ("succeeded", "failed", "retried", "timed_out", "lost", "cancelled", "interrupted", "snoozed")
 
-SKIP_CAUSES = ("paused", "excluded", "rollout")
-RULE_KINDS = ("enabled", "paused", "excluded")
-
 metadata = MetaData(schema=SCHEMA)
 _INSTANT = DateTime(timezone=True)
 _NOW = text("clock_timestamp()")
 
 
-def _one_of(column: str, words: tuple[str, ...]) -> CheckConstraint:
+def one_of(column: str, words: tuple[str, ...]) -> CheckConstraint:
+    """Return the constraint that a column holds one of some words."""
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_is_known")
 
@@ -100,7 +99,7 @@ schedules = Table(
     ),
     Column("created_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
-    _one_of("source", ("code", "operator")),
+    one_of("source", ("code", "operator")),
     CheckConstraint(
         "paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL", name="a_pause_has_a_reason"
     ),
@@ -121,8 +120,8 @@ fires = Table(
     Column("dispatched_at", _INSTANT),
     Column("cause", Text, comment="the reason as one of few words, for counting"),
     Column("asked", Text, comment="trigger, backfill or resume, where a person asked for it"),
-    _one_of("state", FIRE_STATES),
-    _one_of("asked", ("trigger", "backfill", "resume")),
+    one_of("state", FIRE_STATES),
+    one_of("asked", ("trigger", "backfill", "resume")),
     CheckConstraint("state IN ('expected', 'dispatched') OR reason IS NOT NULL", name="a_reason_is_given"),
 )
 Index("fires_due", fires.c.due_at, postgresql_where=text("state = 'expected'"))
@@ -183,7 +182,7 @@ runs = Table(
     Column("enqueued_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("started_at", _INSTANT),
     Column("finished_at", _INSTANT),
-    _one_of("state", RUN_STATES),
+    one_of("state", RUN_STATES),
     CheckConstraint("state NOT IN ('dead', 'cancelled') OR reason IS NOT NULL", name="a_reason_is_given"),
 )
 Index("runs_open", runs.c.state, runs.c.enqueued_at, postgresql_where=text("finished_at IS NULL"))
@@ -230,7 +229,7 @@ attempts = Table(
     Column("reason", Text, comment="of the outcome: what follows, and who says so"),
     Column("error", Text, comment="the exception with its stack"),
     Column("peak_memory_bytes", BigInteger, comment="of its process, since that began to work on it"),
-    _one_of("outcome", OUTCOMES),
+    one_of("outcome", OUTCOMES),
 )
 
 processed_keys = Table(
@@ -250,7 +249,7 @@ processed_keys = Table(
     Column("result", JSONB, comment="what the effect gave back, for the attempts that find it done"),
     Column("changed_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("expires_at", _INSTANT),
-    _one_of("state", KEY_STATES),
+    one_of("state", KEY_STATES),
 )
 
 duplicates = Table(
@@ -282,79 +281,6 @@ chords = Table(
     Column("joined_at", _INSTANT, comment="when the body was put into the outbox, or can never be"),
 )
 Index("chords_ready", chords.c.created_at, postgresql_where=text("joined_at IS NULL AND pending <= 0"))
-
-fan_outs = Table(
-    "fan_outs",
-    metadata,
-    Column("run", Uuid, primary_key=True),
-    Column("task", Text, nullable=False, comment="what runs for each tenant"),
-    Column("policy", Text),
-    Column("seed", Text, nullable=False, comment="the order of tenants follows from it"),
-    Column("concurrency", Integer, nullable=False, comment="so many of its runs are sent or at work at a time"),
-    Column("spread_seconds", Double, nullable=False, server_default="0"),
-    Column("abort_count", BigInteger),
-    Column("abort_share", Double),
-    Column("on_complete", JSONB, comment="Celery's signature of what is told the counts"),
-    Column("begun_at", _INSTANT, nullable=False, server_default=_NOW),
-    Column("written_at", _INSTANT, comment="all of its runs are on record, and may begin"),
-    Column("total_count", BigInteger, comment="how many runs those are"),
-    Column(
-        "forgiven_count",
-        BigInteger,
-        nullable=False,
-        server_default="0",
-        comment="dead runs of before somebody had it go on",
-    ),
-    Column("aborted_at", _INSTANT),
-    Column("abort_reason", Text),
-    Column("ended_at", _INSTANT, comment="none of its runs is open, and its own run says so"),
-    CheckConstraint("aborted_at IS NULL OR abort_reason IS NOT NULL", name="an_abort_has_a_reason"),
-)
-Index("fan_outs_open", fan_outs.c.begun_at, postgresql_where=text("ended_at IS NULL"))
-
-skipped_tenants = Table(
-    "skipped_tenants",
-    metadata,
-    Column("run", Uuid, primary_key=True, comment="of the fan-out"),
-    Column("tenant", Text, primary_key=True),
-    Column("cause", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    _one_of("cause", SKIP_CAUSES),
-)
-
-tenant_policies = Table(
-    "tenant_policies",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column(
-        "rollout_percent",
-        Double,
-        nullable=False,
-        server_default="100",
-        comment="share of the tenants that are in, always the same ones; more come in as it grows",
-    ),
-    Column("paused_at", _INSTANT),
-    Column("paused_by", Text),
-    Column("paused_reason", Text),
-    Column("updated_at", _INSTANT, nullable=False, server_default=_NOW),
-    CheckConstraint("rollout_percent BETWEEN 0 AND 100", name="rollout_is_a_share"),
-    CheckConstraint(
-        "paused_at IS NULL OR paused_reason IS NOT NULL AND paused_by IS NOT NULL", name="a_pause_has_a_reason"
-    ),
-)
-
-tenant_rules = Table(
-    "tenant_rules",
-    metadata,
-    Column("policy", Text, primary_key=True),
-    Column("tenant", Text, primary_key=True),
-    Column("kind", Text, nullable=False, comment="enabled: in, whatever the roll-out"),
-    Column("who", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("since", _INSTANT, nullable=False, server_default=_NOW),
-    Column("expires_at", _INSTANT),
-    _one_of("kind", RULE_KINDS),
-)
 
 aftermaths = Table(
     "aftermaths",
@@ -392,7 +318,7 @@ outbox = Table(
     Column("delivery_no", Integer, nullable=False),
     Column("reason", Text, nullable=False),
     Column("waits_for", Text, comment="kind and name of the lock that the run waits for"),
-    _one_of("reason", ("retry", "rescue", "delayed", "rerun", "transactional", "callback", "lock")),
+    one_of("reason", ("retry", "rescue", "delayed", "rerun", "transactional", "callback", "lock")),
     UniqueConstraint("run", "delivery_no", name="outbox_delivery"),
 )
 Index("outbox_publish_at", outbox.c.publish_at)

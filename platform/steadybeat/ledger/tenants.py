@@ -7,6 +7,16 @@ the policy's name comes first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from steadybeat.ledger.connection import Database, sql
+
+WITHDRAW_COUNT = 1_000
+"""Runs in line that are looked at in one statement."""
+
 # Needs `given` with tenant and whatever else is wanted, and the value `policy`, which may be NULL: everybody is in.
 JUDGED = """
     SELECT given.*,
@@ -27,3 +37,195 @@ JUDGED = """
       LEFT JOIN steadybeat.tenant_rules rule
              ON rule.policy = :policy AND rule.tenant = given.tenant
             AND (rule.expires_at IS NULL OR rule.expires_at > clock_timestamp())"""
+
+
+_JUDGE = sql(f"""
+    WITH given AS (SELECT tenant FROM unnest(:names) AS given (tenant))
+    SELECT tenant, cause, CASE WHEN cause IS NOT NULL THEN reason END AS reason FROM ({JUDGED}) judged
+""")
+_POLICIES = sql("""
+    SELECT name, coalesce(p.rollout_percent, 100) AS rollout_percent, p.paused_at, p.paused_by, p.paused_reason,
+           count(r.tenant) FILTER (WHERE r.kind = 'enabled') AS enabled_count,
+           count(r.tenant) FILTER (WHERE r.kind = 'paused') AS paused_count,
+           count(r.tenant) FILTER (WHERE r.kind = 'excluded') AS excluded_count,
+           (SELECT max(f.begun_at) FROM steadybeat.fan_outs f WHERE f.policy = name) AS used_at
+      FROM (SELECT name FROM steadybeat.tenant_policies
+            UNION SELECT policy FROM steadybeat.tenant_rules
+            UNION SELECT policy FROM steadybeat.fan_outs WHERE policy IS NOT NULL) known (name)
+      LEFT JOIN steadybeat.tenant_policies p USING (name)
+      LEFT JOIN steadybeat.tenant_rules r
+             ON r.policy = name AND (r.expires_at IS NULL OR r.expires_at > clock_timestamp())
+     GROUP BY name, p.rollout_percent, p.paused_at, p.paused_by, p.paused_reason
+     ORDER BY name
+""")
+_RULES = sql("""
+    SELECT policy, tenant, kind, who, reason, since, expires_at FROM steadybeat.tenant_rules
+     WHERE policy = :policy AND (expires_at IS NULL OR expires_at > clock_timestamp())
+     ORDER BY kind, tenant LIMIT CAST(:row_count AS integer)
+""")
+_PAUSE = sql("""
+    INSERT INTO steadybeat.tenant_policies AS p (name, paused_at, paused_by, paused_reason)
+    VALUES (:policy, clock_timestamp(), :who, :reason)
+    ON CONFLICT (name) DO UPDATE
+       SET paused_at = coalesce(p.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
+           paused_reason = excluded.paused_reason, updated_at = clock_timestamp()
+""")
+_RESUME = sql("""
+    UPDATE steadybeat.tenant_policies
+       SET paused_at = NULL, paused_by = NULL, paused_reason = NULL, updated_at = clock_timestamp()
+     WHERE name = :policy
+""")
+_ROLL_OUT = sql("""
+    INSERT INTO steadybeat.tenant_policies (name, rollout_percent) VALUES (:policy, :percent)
+    ON CONFLICT (name) DO UPDATE SET rollout_percent = excluded.rollout_percent, updated_at = clock_timestamp()
+""")
+_RULE = sql("""
+    INSERT INTO steadybeat.tenant_rules (policy, tenant, kind, who, reason, expires_at)
+    SELECT :policy, tenant, :kind, :who, :reason, :until FROM unnest(:names) AS given (tenant)
+    ON CONFLICT (policy, tenant) DO UPDATE
+       SET kind = excluded.kind, who = excluded.who, reason = excluded.reason, since = clock_timestamp(),
+           expires_at = excluded.expires_at
+""")
+_CLEAR = sql("""
+    DELETE FROM steadybeat.tenant_rules WHERE policy = :policy AND tenant = ANY(:names) RETURNING tenant
+""")
+_OPEN = sql("SELECT run FROM steadybeat.fan_outs WHERE policy = :policy AND ended_at IS NULL")
+# Whoever was in when a fan-out was written, and is out by now, before his turn has come.
+_WITHDRAW = sql(f"""
+    WITH given AS MATERIALIZED (
+        SELECT id, tenant FROM steadybeat.runs
+         WHERE fan_out = :run AND in_line AND finished_at IS NULL AND attempt_count = 0
+           AND id > coalesce(:after, CAST('00000000-0000-0000-0000-000000000000' AS uuid))
+         ORDER BY id LIMIT CAST(:row_count AS integer) FOR UPDATE SKIP LOCKED
+    ),
+    judged AS MATERIALIZED ({JUDGED}),
+    gone AS (
+        UPDATE steadybeat.runs r
+           SET state = 'cancelled', reason = judged.reason, finished_at = clock_timestamp(),
+               cancel_requested_at = clock_timestamp(), cancel_reason = judged.reason
+          FROM judged WHERE r.id = judged.id AND judged.cause IS NOT NULL
+        RETURNING r.id
+    )
+    SELECT (SELECT count(*) FROM gone) AS gone_count,
+           (SELECT CAST(id AS text) FROM given ORDER BY given.id DESC LIMIT 1) AS last
+""")
+_NOTE = sql("""
+    INSERT INTO steadybeat.operations (who, what, target, reason, details)
+    VALUES (:who, :what, :policy, :reason, jsonb_build_object('tenants', CAST(:names AS text[])))
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A policy, and how many rules it has.
+
+    Attributes:
+        rollout_percent: Share of the tenants that are in.
+        used_at: When a fan-out asked it last.
+    """
+
+    name: str
+    rollout_percent: float
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    enabled_count: int
+    paused_count: int
+    excluded_count: int
+    used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What holds for one tenant under a policy.
+
+    Attributes:
+        kind: ``enabled``: in, whatever the roll-out; ``paused`` and ``excluded``: out.
+        expires_at: Until when; None: until somebody says otherwise.
+    """
+
+    policy: str
+    tenant: str
+    kind: str
+    who: str
+    reason: str
+    since: datetime
+    expires_at: datetime | None
+
+
+class Tenants:
+    """Keeps the policies. Whatever changes one is noted in `operations`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def policies(self) -> list[Policy]:
+        """Return the policies that anybody has used or told anything, by name."""
+        return [Policy(**row._mapping) for row in self._database.execute(_POLICIES)]
+
+    def rules(self, policy: str, limit: int) -> list[Rule]:
+        """Return the rules of a policy that hold now, by kind and tenant."""
+        values = {"policy": policy, "row_count": limit}
+        return [Rule(**row._mapping) for row in self._database.execute(_RULES, values)]
+
+    def judge(self, policy: str, tenants: Sequence[str]) -> dict[str, tuple[str, str] | None]:
+        """Return of each tenant why it is out, as cause and reason; None where it is in."""
+        rows = self._database.execute(_JUDGE, {"policy": policy, "names": list(tenants)})
+        return {row.tenant: (row.cause, row.reason) if row.cause else None for row in rows}
+
+    def pause(self, policy: str, *, who: str, reason: str) -> None:
+        """Have everybody out until it is resumed."""
+        self._change(_PAUSE, "tenants pause", policy, who, reason)
+
+    def resume(self, policy: str, *, who: str, reason: str) -> None:
+        """Undo a pause; roll-out and rules hold again."""
+        self._change(_RESUME, "tenants enable", policy, who, reason)
+
+    def roll_out(self, policy: str, percent: float, *, who: str, reason: str) -> None:
+        """Have a share of the tenants in, always the same ones; more come in as it grows."""
+        self._change(_ROLL_OUT, f"tenants rollout {percent:g}", policy, who, reason, percent=percent)
+
+    def rule(
+        self, policy: str, tenants: Sequence[str], kind: str, *, who: str, reason: str, until: datetime | None
+    ) -> None:
+        """Say of tenants that they are ``enabled``, ``paused`` or ``excluded``; what was said of them before goes."""
+        what = {"enabled": "enable", "paused": "pause", "excluded": "exclude"}[kind]
+        self._change(_RULE, f"tenants {what}", policy, who, reason, tenants, kind=kind, until=until)
+
+    def clear(self, policy: str, tenants: Sequence[str], *, who: str, reason: str) -> list[str]:
+        """Forget what was said of tenants; return those of whom something was."""
+        rows = self._change(_CLEAR, "tenants clear", policy, who, reason, tenants)
+        return [row.tenant for row in rows]
+
+    def withdraw(self, policy: str) -> int:
+        """Cancel the runs in line of tenants that are out by now; return how many."""
+        count = 0
+        for (run,) in self._database.execute(_OPEN, {"policy": policy}):
+            after: str | None = None
+            while True:
+                values = {"run": str(run), "policy": policy, "after": after, "row_count": WITHDRAW_COUNT}
+                row = self._database.execute(_WITHDRAW, values)[0]
+                count += row.gone_count
+                after = row.last
+                if after is None:
+                    break
+        return count
+
+    def _change(
+        self,
+        statement: Any,
+        what: str,
+        policy: str,
+        who: str,
+        reason: str,
+        tenants: Sequence[str] | None = None,
+        **values: Any,
+    ) -> list[Any]:
+        names = None if tenants is None else list(tenants)
+        told = {"policy": policy, "who": who, "reason": reason, "names": names, **values}
+        wanted = {name: told[name] for name in statement._bindparams}
+        with self._database.transaction() as connection:
+            result = connection.execute(statement, wanted)
+            rows = list(result) if result.returns_rows else []
+            connection.execute(_NOTE, {"who": who, "what": what, "policy": policy, "reason": reason, "names": names})
+        return rows
