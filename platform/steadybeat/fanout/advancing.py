@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
 
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.fanout import leaving
 from steadybeat.fanout.plan import FanOut
 from steadybeat.fanout.writing import Whole, Writer, named
 from steadybeat.ledger import Ledger
@@ -175,6 +176,14 @@ class FanOuts:
         if under_way:
             reason = f"the fan-out was given up: {standing.whole_reason}"
             self._ledger.cancelling.request(under_way, reason)
+
+    def tell_left(self, queues: Collection[str]) -> None:
+        """Log which tenants are not done, of those whose runs go to some queues; their worker ends.
+
+        Raises:
+            LedgerUnavailable: They are on record all the same.
+        """
+        leaving.tell_left(self._ledger, queues)
 
     # The end
 
