@@ -95,7 +95,7 @@ _RELEASE = sql(f"""
     RETURNING f.run AS id
 """)
 
-_COUNTS = sql("""
+COUNTS = sql("""
     SELECT count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'dead') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
@@ -104,9 +104,9 @@ _COUNTS = sql("""
            (SELECT count(*) FROM steadybeat.skipped_tenants s WHERE s.run = :run) AS skipped
       FROM steadybeat.runs WHERE fan_out = :run
 """)
-_WHOLE = sql("""
+WHOLE = sql("""
     SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
-           f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
+           f.seed, f.policy, f.concurrency, f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
       FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs r ON r.id = f.run
      WHERE f.run = :run
 """)
@@ -279,7 +279,7 @@ class FanOuts:
 
     def counts(self, run: str) -> Counts:
         """Return how many tenants of a fan-out are how far."""
-        (row,) = self._database.execute(_COUNTS, {"run": run})
+        (row,) = self._database.execute(COUNTS, {"run": run})
         return Counts(**row._mapping)
 
     def left(self, queues: Sequence[str]) -> list[Any]:
@@ -302,5 +302,5 @@ class FanOuts:
 
     def whole(self, run: str) -> Any:
         """Return a fan-out with its run, or None where there is none."""
-        rows = self._database.execute(_WHOLE, {"run": run})
+        rows = self._database.execute(WHOLE, {"run": run})
         return rows[0] if rows else None
