@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from celery import chain
 
-from steadybeat import FanOut, Permanent, Transient, shuffled
+from steadybeat import FanOut, Permanent, Transient, shuffled, telemetry
+from steadybeat.errors import ConfigurationError
+from steadybeat.telemetry.facts import instant
 from tests.integration.records import all_at_once, relayed
-from tests.integration.working import Work, working
-
-TENANTS = [f"t{number}" for number in range(40)]
-
-
-class Shop:
-    """Tasks of a service that mails: what they do for whom is in each test.
-
-    Attributes:
-        work: Its worker.
-        told: What `report` was told.
-        errors: What `send` raises, by tenant.
-        options: Of the fan-out that `everybody` makes.
-        tenants: Whom it is for.
-    """
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.told: list[Any] = []
-        self.errors: dict[str, Exception] = {}
-        self.options: dict[str, Any] = {"concurrency": 5}
-        self.tenants: Any = TENANTS
-        app = work.app
-
-        @app.task(name="shop.mail.send", bind=True, max_retries=2, retry_backoff=60, shared=False)
-        def send(task: Any, tenant: str, **_: Any) -> str | None:
-            if tenant in self.errors:
-                raise self.errors[tenant]
-            work.done.append(tenant)
-            return task.tenant
-
-        @app.task(name="shop.report.report", shared=False)
-        def report(counts: Any) -> None:
-            self.told.append(counts)
-
-        @app.task(name="shop.main.everybody", bind=True, max_retries=3, retry_backoff=1, shared=False)
-        def everybody(task: Any) -> Any:
-            return task.fan_out(send, self.tenants, **self.options)
-
-        self.send, self.report, self.everybody = send, report, everybody
-
-    def fanned_out(self) -> str:
-        """Have `everybody` fan out, and return its run."""
-        run = self.everybody.delay().id
-        self.work.work("main")
-        return run
-
-    def finish(self, run: str) -> Any:
-        """Have everybody's turn come, and return the run as it is then."""
-        self.work.work("mail")
-        return self.work.run(run)
+from tests.integration.shop_of_tenants import TENANTS, Shop, counts
+from tests.integration.working import working
 
 
 @pytest.fixture
 def shop(ledger_url: str, redis_url: str) -> Iterator[Shop]:
     with working(ledger_url, redis_url) as work:
         yield Shop(work)
-
-
-def counts(succeeded: int = 0, failed: int = 0, cancelled: int = 0, skipped: int = 0) -> dict[str, int]:
-    return {"succeeded": succeeded, "failed": failed, "cancelled": cancelled, "skipped": skipped}
 
 
 def test_each_tenant_has_a_run_of_its_own_in_the_order_of_the_seed(shop: Shop) -> None:
@@ -326,3 +276,120 @@ def test_a_message_that_redis_did_not_take_is_sent_by_the_relay(shop: Shop, monk
     shop.work.app.steadybeat.relay()
     assert shop.work.on("mail") == 5
     assert shop.finish(run)["result"] == counts(succeeded=40)
+
+
+def test_a_tenants_run_is_for_the_fire_of_its_fan_out_and_every_line_says_for_whom(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[Any] = []
+
+    @shop.work.app.task(name="shop.fire.send", bind=True, shared=False)
+    def send(self: Any, tenant: str) -> None:
+        seen.append((self.tenant, self.scheduled_for, {**telemetry.bound()}))
+
+    @shop.work.app.task(name="shop.main.fire", bind=True, shared=False)
+    def fire(self: Any) -> Any:
+        assert self.tenant is None
+        return self.fan_out(send, ["acme"])
+
+    at = datetime(2026, 11, 22, 6, tzinfo=UTC)
+    headers = {"steadybeat_schedule": "nightly", "steadybeat_scheduled_for": at.isoformat()}
+    fire.apply_async(headers=headers, idempotency_key="nightly@6")
+    shop.work.work("main")
+    shop.work.work("fire")
+    ((tenant, scheduled_for, facts),) = seen
+    assert (tenant, scheduled_for) == ("acme", at)
+    assert (facts["tenant"], facts["schedule"], facts["scheduled_for"]) == ("acme", "nightly", instant(at))
+
+
+def test_of_two_fan_outs_on_one_queue_neither_waits_for_the_other(shop: Shop) -> None:
+    shop.options["concurrency"] = 2
+    first, second = shop.fanned_out(), shop.fanned_out()
+    whose = {row.tenant: [] for row in shop.work.rows(first)}
+    order = []
+    while (message := shop.work.take("mail")) is not None:
+        shop.work.perform(message)
+        order.append(message.headers["parent_id"])
+    assert len(whose) == 40
+    for start in range(4, 76, 4):
+        assert sorted(order[start : start + 4]) == sorted([first, second] * 2)
+
+
+def test_a_fan_out_twice_in_one_run_is_refused(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.main.twice", bind=True, shared=False)
+    def twice(self: Any) -> Any:
+        self.fan_out(shop.send, ["a"])
+        return self.fan_out(shop.send, ["b"])
+
+    run = twice.delay().id
+    shop.work.work("main")
+    ended = shop.work.run(run)
+    assert ended["state"] == "dead"
+    assert "a run fans out once" in ended["reason"]
+    shop.work.app.steadybeat.fan_outs()
+    assert shop.work.tenants(run) == {"a": "cancelled"}
+
+
+def test_a_task_that_goes_on_although_its_fan_out_failed_is_dead(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.main.careless", bind=True, shared=False)
+    def careless(self: Any) -> str:
+        with suppress(ConfigurationError):
+            self.fan_out(shop.send, ["a", None])
+        return "well done"
+
+    run = careless.delay().id
+    shop.work.work("main")
+    ended = shop.work.run(run)
+    assert (ended["state"], "let that pass" in ended["reason"]) == ("dead", True)
+
+
+def test_a_fan_out_after_the_last_effect_of_a_run_is_refused(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.main.after", bind=True, shared=False)
+    def after(self: Any) -> Any:
+        with self.exactly_once():
+            pass
+        return self.fan_out(shop.send, ["a"])
+
+    run = after.delay().id
+    shop.work.work("main")
+    assert "fan_out() after exactly_once()" in shop.work.run(run)["reason"]
+
+
+def test_a_task_whose_runs_are_not_recorded_cannot_run_for_each(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.loose.send", recorded=False, shared=False)
+    def loose(tenant: str) -> None: ...
+
+    @shop.work.app.task(name="shop.main.loose", bind=True, shared=False)
+    def everybody(self: Any) -> Any:
+        return self.fan_out(loose, ["a"])
+
+    run = everybody.delay().id
+    shop.work.work("main")
+    assert "leave recorded=False out" in shop.work.run(run)["reason"]
+
+
+def test_a_task_that_takes_no_tenant_is_refused(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.other.send", shared=False)
+    def other(*, period: str) -> None: ...
+
+    @shop.work.app.task(name="shop.main.other", bind=True, shared=False)
+    def everybody(self: Any) -> Any:
+        return self.fan_out(other, ["a"], kwargs={"period": "2026-11"})
+
+    run = everybody.delay().id
+    shop.work.work("main")
+    assert "cannot be called with a tenant" in shop.work.run(run)["reason"]
+
+
+def test_a_task_of_another_program_is_named(shop: Shop) -> None:
+    @shop.work.app.task(name="shop.main.named", bind=True, shared=False)
+    def everybody(self: Any) -> Any:
+        return self.fan_out("elsewhere.mail.send", ["acme", 7])
+
+    shop.work.app.conf.task_create_missing_queues = True
+    run = everybody.delay().id
+    shop.work.work("main")
+    assert {row.tenant: (row.task, row.queue) for row in shop.work.rows(run)} == {
+        "acme": ("elsewhere.mail.send", "mail"),
+        "7": ("elsewhere.mail.send", "mail"),
+    }

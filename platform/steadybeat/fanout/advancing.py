@@ -56,7 +56,7 @@ class FanOuts:
         """Return a plan: `given` itself, or one for those tenants.
 
         Raises:
-            ConfigurationError: Names the option, its value and the way out.
+            FanOutRefused: Names the option, its value and the way out.
         """
         return given if isinstance(given, FanOut) and not options else FanOut(given, **options)
 
@@ -69,7 +69,7 @@ class FanOuts:
             **whole: Of the run that fans out, as `Whole` has it.
 
         Raises:
-            ConfigurationError: A tenant is none, or the task cannot be called with one.
+            FanOutRefused: A tenant is none, or the task cannot be called with one.
         """
         Writer(self._app, Whole(**whole), task, plan)()
 
