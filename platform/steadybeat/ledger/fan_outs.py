@@ -53,9 +53,9 @@ _WRITE = Prepared(
     ),
     new AS (
         INSERT INTO steadybeat.runs AS r
-               (id, task, service, queue, priority, idempotency_key, parent_id, fan_out, tenant, in_line, state,
-                message, body, not_before, deadline, correlation_id)
-        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, :run, tenant, true,
+               (id, task, service, queue, priority, idempotency_key, fan_out, tenant, in_line, state, message, body,
+                not_before, deadline, correlation_id)
+        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, tenant, true,
                'waiting',
                jsonb_build_object(
                    'headers', CAST(:headers AS jsonb) || jsonb_build_object(
