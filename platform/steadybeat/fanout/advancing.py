@@ -210,6 +210,7 @@ class FanOuts:
             runs=runs,
             told=following,
         )
+        self._app.steadybeat.reach("before_end", whole.task)
         facts = {"fan_out": run, "task": whole.task, "state": state, "reason": failed, **result}
         logger.log(logging.ERROR if failed else logging.INFO, "fan-out ended", extra=facts)
         return whole.group_id if ended and state == "succeeded" else None
