@@ -1,7 +1,7 @@
 """What one run for every tenant costs: to write them all, in time and in memory, and to work them off.
 
     python bench/fanout.py [--rounds 3] [--counts 1000 10000 100000] [--plain 10000] [--memory 1000000]
-                           [--work 100000] [--concurrency 100] [--processes 2] [--json]
+                           [--work 100000] [--ends 20] [--concurrency 100] [--processes 2] [--json]
 
 A stock worker and a watchdog run. A run fans out to tasks of a queue that nobody reads, so that nothing but the writing
 is measured: from the beginning of its attempt until all tenants are on record and may begin, as the ledger has it. In
@@ -12,7 +12,7 @@ Then a million tenants are written from a generator, and the attempt's peak memo
 
 At last tenants are worked off, with a task that does nothing: the rate of the whole, of its first and its last tenth,
 the most memory of the worker with its processes and of the watchdog, and how long after the end of the last tenant the
-fan-out itself ends. That is also taken of fan-outs of 200 tenants, twenty times.
+fan-out itself ends. That is also taken of fan-outs of 200 tenants.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 UNREAD, READ = "bench.unread.share", "bench.steady.share"
-SMALL_COUNT, SMALL_ROUNDS = 200, 20
+SMALL_COUNT = 200
 
 _WRITTEN = """
     SELECT extract(epoch FROM f.written_at - a.started_at), a.peak_memory_bytes, f.total_count
@@ -257,7 +257,7 @@ def remembered(bench: Bench, given: argparse.Namespace, report: Report) -> dict[
 
 def worked(bench: Bench, given: argparse.Namespace, report: Report) -> dict[str, Any]:
     """Return how fast tenants are worked off, and how soon after the last their fan-out ends."""
-    late = [bench.worked_off(SMALL_COUNT, given.concurrency, 60)[1] for _ in range(SMALL_ROUNDS)]
+    late = [bench.worked_off(SMALL_COUNT, given.concurrency, 60)[1] for _ in range(given.ends)]
     figures: dict[str, Any] = {"end_after_last_seconds": spread(late)}
     report.say(f"end of {SMALL_COUNT} tenants: {statistics.median(late):.3f} s after the last, {max(late):.3f} at most")
     if given.work:
@@ -283,6 +283,7 @@ def main() -> None:
     parser.add_argument("--plain", type=int, default=10_000, help="messages of plain Celery in each round (10000)")
     parser.add_argument("--memory", type=int, default=1_000_000, help="tenants for peak memory; 0: none (1000000)")
     parser.add_argument("--work", type=int, default=100_000, help="tenants to be worked off; 0: none (100000)")
+    parser.add_argument("--ends", type=int, default=20, help="fan-outs of 200 tenants, for their ends (20)")
     parser.add_argument("--concurrency", type=int, default=100, help="of those (100)")
     parser.add_argument("--processes", type=int, default=2, help="of the worker (2)")
     parser.add_argument("--json", action="store_true", help="end with one JSON object")

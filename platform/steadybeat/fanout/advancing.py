@@ -70,6 +70,7 @@ class FanOuts:
 
         Raises:
             ConfigurationError: A tenant is none, or the task cannot be called with one.
+            StaleAttempt: Another attempt holds the run by now.
         """
         Writer(self._app, Whole(**whole), task, plan)()
 

@@ -48,6 +48,7 @@ class Fanning(Facts):
 
         Raises:
             ConfigurationError: An option cannot be, a tenant is none, or this run has fanned out before.
+            StaleAttempt: Another attempt holds the run by now.
             EffectRefused: The run's last effect has been made: it would not come this far again.
         """
         fan_outs = self.app.steadybeat.fan_outs
@@ -69,6 +70,7 @@ class Fanning(Facts):
         attempt.begin_fan_out()
         facts = {
             "run": attempt.run,
+            "fence": attempt.claimed.fence,
             "key": attempt.claimed.idempotency_key,
             "root": self.request.root_id or attempt.run,
         }
