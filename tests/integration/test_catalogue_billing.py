@@ -59,6 +59,14 @@ def test_an_invoice_is_the_sum_of_what_was_paid_in_its_month_and_the_tax_on_it(
     assert (row.net_cents, row.tax_cents) == (3_003, 601)  # 600.6: half a cent and more goes up
 
 
+def test_a_connection_bills_as_many_accounts_as_it_likes(market_engine: sa.Engine, account: int) -> None:
+    ids = [account, *(add_account(market_engine, f"{number}@x.example") for number in range(20))]
+    for each in ids:
+        buy(market_engine, each, 1_000, BEGIN)
+
+    assert [issue(market_engine, each) for each in ids] == ["issued"] * 21  # prepared statements from the sixth on
+
+
 def test_an_account_is_billed_once_for_a_month_whoever_asks(market_engine: sa.Engine, account: int) -> None:
     buy(market_engine, account, 1_000, BEGIN)
 
