@@ -57,7 +57,7 @@ class House:
             "STEADYBEAT_REDIS_URL": redis_url,
             "STEADYBEAT_RETRY_BACKOFF_SECONDS": "0.1",
             "SMTP_URL": server.url,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         (folder / "quick.py").write_text(QUICK)
         self.workers: list[Child] = []

@@ -23,7 +23,6 @@ from steadybeat.dev.leash import Child, spawn
 from tasks import billing, trial_notice
 from tasks.fill import fill
 from tasks.sample import Sample
-from tests.acceptance.installation import SHORT_TIMES
 from tests.eventually import eventually
 from tests.integration.mailserver import MailServer, mail_server
 from tests.integration.marketplace import marketplace
@@ -53,7 +52,8 @@ class House:
     ) -> None:
         self.folder, self.db_engine, self.server = folder, db_engine, server
         self.env = {
-            **SHORT_TIMES,
+            "STEADYBEAT_RETRY_BACKOFF_SECONDS": "0.2",
+            "STEADYBEAT_GRACE_SECONDS": "2",
             "STEADYBEAT_DATABASE_URL": database_url,
             "STEADYBEAT_REDIS_URL": redis_url,
             "STEADYBEAT_HEALTH_FOLDER": str(folder / "health"),
@@ -154,9 +154,9 @@ def test_of_5000_accounts_each_is_billed_and_reminded_once_but_for_those_who_lac
     house.start("watchdog")
     house.caller.send_task(BILL, kwargs={"month": month})
     house.caller.send_task(REMIND)
-    eventually(lambda: house.succeeded_count() > 500)
+    eventually(lambda: house.succeeded_count() > 500, seconds=120)
     psutil.Process(workers[0].pid).children()[0].send_signal(signal.SIGKILL)  # whatever it is at
-    eventually(lambda: house.unfinished_count() == 0, seconds=120)
+    eventually(lambda: house.unfinished_count() == 0, seconds=300)
 
     for task, tenants, lacking, said in (
         (BILL, everybody, untaxed - left_out, "has no tax rate"),
