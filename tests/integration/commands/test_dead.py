@@ -45,7 +45,7 @@ def test_a_list_of_dead_letters_has_runs_and_messages_the_last_that_died_first(
     assert [letter["cause"] for letter in letters] == ["failed", "foreign", "failed"]
     assert letters[0]["error"].endswith("OSError: the bank is away")
     lines = run("dead", "list").stdout.splitlines()
-    assert lines[0].split() == ["RUN", "TASK", "CAUSE", "DIED", "ATTEMPTS", "FIRE", "REASON"]
+    assert lines[0].split() == ["RUN", "TASK", "CAUSE", "DIED", "TENANT", "ATTEMPTS", "FIRE", "REASON"]
     assert lines[2].split()[:4] == [message, "queue", "billing", "foreign"]
     assert [each["id"] for each in said(run("dead", "list", "--limit", "1", "--json"))] == [last]
 
