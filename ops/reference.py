@@ -15,6 +15,7 @@ import inspect
 import json
 import os
 import re
+import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,10 @@ from typing import Any
 import click
 from celery import Celery
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 import steadybeat
+from ops.docstrings import WIDTH, called, code, documented, listed, parameters, sections, wrapped
 from steadybeat import errors, fanout, schedule, schedules
 from steadybeat.beat.definitions import _ENTRY_KEYS
 from steadybeat.commands.output import length
@@ -40,9 +44,7 @@ from steadybeat.task import SteadyTask, options
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
-WIDTH = 118
 GENERATED = "<!-- Written by `make docs` from the code. Do not edit this page. -->\n\n"
-SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 DAY = 86400
 
 _SETTINGS = f"""\
@@ -95,7 +97,7 @@ def settings_page() -> str:
         _INSTALLED,
         _celery_defaults(),
     ]
-    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    return "\n\n".join(wrapped(part) for part in parts) + "\n"
 
 
 def _setting(spec: Field[Any]) -> str:
@@ -181,7 +183,7 @@ def commands() -> dict[str, click.Command]:
 def commands_page() -> str:
     """Return the page of all commands."""
     parts = [f"{GENERATED}# Commands", _COMMANDS, _EXIT_CODES, *_commands("", commands(), 2)]
-    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    return "\n\n".join(wrapped(part) for part in parts) + "\n"
 
 
 def _commands(path: str, group: Mapping[str, click.Command], level: int) -> Iterator[str]:
@@ -239,7 +241,7 @@ def tasks_page() -> str:
         "## Options of a task",
         *_task_options(),
         "## Options of a beat_schedule entry",
-        f"{_listed(_ENTRY_KEYS)}; the policies mean what they mean on a task. Any other key is refused.",
+        f"{listed(_ENTRY_KEYS)}; the policies mean what they mean on a task. Any other key is refused.",
         "## What a run can ask",
         "Inside a task with `bind=True`:",
         *(_member(name) for name in _run_members()),
@@ -252,17 +254,17 @@ def tasks_page() -> str:
         "## Errors",
         f"```text\n{inspect.cleandoc(errors.__doc__ or '').split(chr(10) * 2)[1]}\n```",
     ]
-    return "\n\n".join(_wrapped(part) for part in parts) + "\n"
+    return "\n\n".join(wrapped(part) for part in parts) + "\n"
 
 
 def _task_options() -> Iterator[str]:
     allowed = {"severity": options.SEVERITIES, "catch_up": CATCH_UP, "overlap": OVERLAP}
-    texts = dict(_sections(SteadyTask)["Attributes"])
+    texts = dict(sections(SteadyTask)["Attributes"])
     for name in sorted(options.OPTIONS, key=list(texts).index):
         value = getattr(SteadyTask, name)
-        words = [f"One of {_listed(allowed[name])}."] if name in allowed else []
+        words = [f"One of {listed(allowed[name])}."] if name in allowed else []
         words += [f"Default `{value!r}`."] if value not in (None, (), {}) else []
-        yield f"### {name}\n\n{_code(texts[name])}" + (f"\n\n{' '.join(words)}" if words else "")
+        yield f"### {name}\n\n{code(texts[name])}" + (f"\n\n{' '.join(words)}" if words else "")
     yield _LIMITS
 
 
@@ -277,20 +279,16 @@ def _run_members() -> list[str]:
 def _member(name: str) -> str:
     member = inspect.getattr_static(SteadyTask, name)
     if isinstance(member, property):
-        return f"### self.{name}\n\n{_documented(member.fget)}"
-    heading = f"### self.{name}({_parameters(member)})"
-    if len(heading) > WIDTH:
-        given = _parameters(member, ",\n    ")
-        heading = f"### self.{name}()\n\n```text\nself.{name}(\n    {given},\n)\n```"
-    return f"{heading}\n\n{_documented(member)}"
+        return f"### self.{name}\n\n{documented(member.fget)}"
+    heading = f"### self.{name}({parameters(member)})"
+    return called(f"self.{name}", member) if len(heading) > WIDTH else f"{heading}\n\n{documented(member)}"
 
 
 def _fan_outs() -> Iterator[str]:
     for name in fanout.__all__:
         member = getattr(fanout, name)
         if name in steadybeat.__all__:
-            given = _parameters(member, ",\n    ")
-            yield f"### {name}()\n\n```text\n{name}(\n    {given},\n)\n```\n\n{_documented(member)}"
+            yield called(name, member)
 
 
 def _rules() -> Iterator[str]:
@@ -299,101 +297,18 @@ def _rules() -> Iterator[str]:
     for name in steadybeat.__all__:
         member = getattr(steadybeat, name)
         if inspect.isfunction(member) and member.__module__.startswith("steadybeat.schedule"):
-            yield f"### {name}()\n\n```text\n{name}({_parameters(member)})\n```\n\n{_documented(member)}"
+            yield f"### {name}()\n\n```text\n{name}({parameters(member)})\n```\n\n{documented(member)}"
     yield f"### What every rule can be told and asked\n\n{_NARROWED}"
     for name, member in vars(schedule.Rule).items():
         if not name.startswith("_") and inspect.isfunction(member) and not getattr(member, "__isabstractmethod__", 0):
-            yield f"#### {name}({_parameters(member)})\n\n{_documented(member)}"
+            yield f"#### {name}({parameters(member)})\n\n{documented(member)}"
     yield f"### Other forms\n\n{_OTHER_RULES}"
 
 
 def _functions() -> Iterator[str]:
     for name, member in inspect.getmembers(schedules, inspect.isfunction):
         if name in schedules.__all__:
-            given = _parameters(member, ",\n    ")
-            yield f"### schedules.{name}()\n\n```text\n{name}(\n    {given},\n)\n```\n\n{_documented(member)}"
-
-
-def _parameters(function: Any, between: str = ", ") -> str:
-    """Return the parameters of a function or method as they are written, `self` left out."""
-    parts, starred = [], False
-    for name, each in inspect.signature(function).parameters.items():
-        if each.kind is each.KEYWORD_ONLY and not starred:
-            parts.append("*")
-        starred = starred or each.kind in (each.KEYWORD_ONLY, each.VAR_POSITIONAL)
-        star = "*" * ((each.kind is each.VAR_POSITIONAL) + 2 * (each.kind is each.VAR_KEYWORD))
-        shown = f"{star}{name}" if each.annotation is each.empty else f"{star}{name}: {each.annotation}"
-        parts.append(shown if each.default is each.empty else f"{shown} = {each.default!r}")
-    return between.join(part for part in parts if part != "self")
-
-
-# Docstrings
-
-
-def _documented(function: Any) -> str:
-    """Return a docstring in Google's form as Markdown."""
-    parts = []
-    for title, content in _sections(function).items():
-        if not title:
-            parts += [_code(" ".join(each.split())) for each in content]
-            continue
-        lines = [f"- `{name}`: {_code(text)}" if name else _code(text) for name, text in content]
-        parts.append("\n".join([f"{title}:", "", *lines]) if lines[0].startswith("-") else f"{title}: {lines[0]}")
-    return "\n\n".join(parts)
-
-
-def _sections(documented: Any) -> dict[str, Any]:
-    """Return the parts of a docstring: paragraphs under "", (name, text) pairs under the title of each section."""
-    found: dict[str, Any] = {"": []}
-    for block in inspect.cleandoc(documented.__doc__ or "").split("\n\n"):
-        title, _, rest = block.partition(":\n")
-        if title in SECTIONS:
-            found[title] = list(_entries(textwrap.dedent(rest)))
-        else:
-            found[""].append(block)
-    return found
-
-
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the entries of a section: a line that is not indented begins one."""
-    for entry in re.split(r"\n(?=\S)", text):
-        name, colon, rest = entry.partition(": ")
-        if colon and re.fullmatch(r"\**\w+", name):
-            yield name.strip("*"), " ".join(rest.split())
-        else:
-            yield "", " ".join(text.split())
-            return
-
-
-def _code(text: str) -> str:
-    return text.replace("``", "`")
-
-
-def _listed(words: Any) -> str:
-    return ", ".join(f"`{word}`" for word in words)
-
-
-def _wrapped(part: str) -> str:
-    """Return a part of a page with its paragraphs and list entries wrapped; code is left as it is."""
-    if part.startswith(("<!--", "```")):
-        return part
-    lines = []
-    for paragraph in part.split("\n\n"):
-        if paragraph.startswith(("#", "```")):
-            lines.append(paragraph)
-            continue
-        entries = [
-            textwrap.fill(
-                each,
-                WIDTH,
-                subsequent_indent="  " if each.startswith("- ") else "",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for each in re.split(r"\n(?=- )", paragraph)
-        ]
-        lines.append("\n".join(entries))
-    return "\n\n".join(lines)
+            yield called(f"schedules.{name}", member)
 
 
 def main() -> None:

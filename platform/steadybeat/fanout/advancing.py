@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.json import loads
 
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.fanout import leaving
 from steadybeat.fanout.plan import FanOut
 from steadybeat.fanout.writing import Whole, Writer, named
 from steadybeat.ledger import Ledger
@@ -55,7 +56,7 @@ class FanOuts:
         """Return a plan: `given` itself, or one for those tenants.
 
         Raises:
-            ConfigurationError: Names the option, its value and the way out.
+            FanOutRefused: Names the option, its value and the way out.
         """
         return given if isinstance(given, FanOut) and not options else FanOut(given, **options)
 
@@ -68,7 +69,7 @@ class FanOuts:
             **whole: Of the run that fans out, as `Whole` has it.
 
         Raises:
-            ConfigurationError: A tenant is none, or the task cannot be called with one.
+            FanOutRefused: A tenant is none, or the task cannot be called with one.
         """
         Writer(self._app, Whole(**whole), task, plan)()
 
@@ -176,13 +177,22 @@ class FanOuts:
             reason = f"the fan-out was given up: {standing.whole_reason}"
             self._ledger.cancelling.request(under_way, reason)
 
+    def tell_left(self, queues: Collection[str]) -> None:
+        """Log which tenants are not done, of those whose runs go to some queues; their worker ends.
+
+        Raises:
+            LedgerUnavailable: They are on record all the same.
+        """
+        leaving.tell_left(self._ledger, queues)
+
     # The end
 
     def _end(self, held: Held) -> str | None:
         """Write that all have ended, and what follows; return the chord that the fan-out's run was a part of."""
         run = held.standing.run
-        whole, counts = self._ledger.fan_outs.whole(run), self._ledger.fan_outs.counts(run)
-        failed = whole.abort_reason or (f"all {counts.failed} tenants failed" if _all_failed(counts) else None)
+        whole, counts = held.whole(), held.counts()
+        all_failed = f"all {counts.failed} tenants failed" if counts.failed and not counts.succeeded else None
+        failed = held.standing.abort_reason or all_failed
         state = "cancelled" if not held.standing.is_wanted else "dead" if failed else "succeeded"
         result = told(counts)
         headers = json.loads(whole.message)["headers"] if whole.message else {}
@@ -260,7 +270,3 @@ def _why_to_abort(standing: Standing) -> str | None:
     if standing.abort_share is not None and failed > 0 and failed >= standing.abort_share * (total or 0):
         return f"{failed} of {total} tenants failed (abort_when={standing.abort_share:g})"
     return None
-
-
-def _all_failed(counts: Counts) -> bool:
-    return counts.failed > 0 and counts.succeeded == 0

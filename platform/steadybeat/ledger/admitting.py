@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import FAILED, PART
+from steadybeat.ledger.fan_outs import COUNTS, WHOLE, Counts
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.recording import RECORD, RECORDING, recorded
 from steadybeat.ledger.rows import Envelope, NewRun
@@ -214,6 +215,8 @@ class Standing:
 class Held:
     """A fan-out that nobody else changes meanwhile: what happens to it here happens together.
 
+    Whoever holds one asks for no other connection: those who wait for it may have all that there are.
+
     Attributes:
         standing: How it stands.
     """
@@ -227,6 +230,14 @@ class Held:
         """Learn how it stands now."""
         # A statement of its own: only one that begins after the lock sees what its last holder has done.
         self.standing = Standing(**self._connection.execute(_OF_ONE, {"run": self._run}).one()._mapping)
+
+    def whole(self) -> Any:
+        """Return the fan-out with its run."""
+        return self._connection.execute(WHOLE, {"run": self._run}).one()
+
+    def counts(self) -> Counts:
+        """Return how many tenants are how far."""
+        return Counts(**self._connection.execute(COUNTS, {"run": self._run}).one()._mapping)
 
     def let_in(self, count: int) -> list[Envelope]:
         """Let runs in that are due; return their messages, which are to be sent once this is committed."""

@@ -95,7 +95,7 @@ _RELEASE = sql(f"""
     RETURNING f.run AS id
 """)
 
-_COUNTS = sql("""
+COUNTS = sql("""
     SELECT count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'dead') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
@@ -104,11 +104,23 @@ _COUNTS = sql("""
            (SELECT count(*) FROM steadybeat.skipped_tenants s WHERE s.run = :run) AS skipped
       FROM steadybeat.runs WHERE fan_out = :run
 """)
-_WHOLE = sql("""
+WHOLE = sql("""
     SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
-           f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
+           f.seed, f.policy, f.concurrency, f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
       FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs r ON r.id = f.run
      WHERE f.run = :run
+""")
+_LEFT = sql("""
+    SELECT CAST(f.run AS text) AS run, f.task, count(r.id) AS count
+      FROM steadybeat.fan_outs f
+      JOIN steadybeat.runs r ON r.fan_out = f.run AND r.finished_at IS NULL AND r.queue = ANY(:queues)
+     WHERE f.ended_at IS NULL AND f.written_at IS NOT NULL
+     GROUP BY f.run, f.task ORDER BY f.run
+""")
+_TENANTS_LEFT = sql("""
+    SELECT CAST(id AS text) AS run, tenant FROM steadybeat.runs
+     WHERE fan_out = :run AND finished_at IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
+     ORDER BY id LIMIT CAST(:row_count AS integer)
 """)
 
 
@@ -267,10 +279,28 @@ class FanOuts:
 
     def counts(self, run: str) -> Counts:
         """Return how many tenants of a fan-out are how far."""
-        (row,) = self._database.execute(_COUNTS, {"run": run})
+        (row,) = self._database.execute(COUNTS, {"run": run})
         return Counts(**row._mapping)
+
+    def left(self, queues: Sequence[str]) -> list[Any]:
+        """Return the fan-outs whose tenants have not all ended: ``run``, ``task``, and the ``count`` of those.
+
+        Args:
+            queues: Only runs that go to one of these count.
+        """
+        return self._database.execute(_LEFT, {"queues": list(queues)})
+
+    def tenants_left(self, run: str, *, after: str | None, limit: int) -> list[Any]:
+        """Return some of the tenants that have not ended, in the order of their turn: ``run`` and ``tenant``.
+
+        Args:
+            run: Whose fan-out it is.
+            after: They come after this run.
+            limit: So many at the most.
+        """
+        return self._database.execute(_TENANTS_LEFT, {"run": run, "after": after, "row_count": limit})
 
     def whole(self, run: str) -> Any:
         """Return a fan-out with its run, or None where there is none."""
-        rows = self._database.execute(_WHOLE, {"run": run})
+        rows = self._database.execute(WHOLE, {"run": run})
         return rows[0] if rows else None
