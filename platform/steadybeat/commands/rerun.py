@@ -93,7 +93,7 @@ def _done(book: Ledger, at: datetime, run: str) -> Standing:
     text = f"Nothing to do: the effect happened at {moment(at)} in run {run}."
     failed = book.fan_outs.counts(run).failed
     if failed:
-        text += f" {count(failed, 'tenant')} of it failed: --only failed has it go on with {'that' if failed == 1 else 'those'}."
+        text += f" {count(failed, 'tenant')} of it failed, though: --only failed has it go on with these."
     return Standing("done", text, at, run)
 
 

@@ -278,7 +278,7 @@ def cancel(
         return
     answer = asking.cancel(book, wanted, reason, terminate=terminate)
     wound = asking.wind_down(app, book, answer.ended, terminate=terminate)
-    text = " ".join(filter(None, (answer.text(terminate=terminate), wound and wound.text())))
+    text = answer.text(terminate=terminate) + ("" if wound is None else f" {wound.text()}")
     if as_json:
         tenants = None if wound is None else wound.counts()
         done = {"cancelled": answer.ended, "asked": answer.asked, "ended_before": answer.over}

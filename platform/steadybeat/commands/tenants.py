@@ -83,7 +83,7 @@ def list_(ctx: click.Context, policy: str | None, limit: int, as_json: bool) -> 
 @for_option
 @json_option
 @click.pass_context
-def enable(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def enable(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
     """Let tenants in, or resume a policy.
 
     Each TENANT is in, whatever the roll-out of POLICY says. Without one the policy itself goes on after a pause;
@@ -104,7 +104,7 @@ def enable(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str
 @for_option
 @json_option
 @click.pass_context
-def pause(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def pause(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
     """Leave tenants out for a while, or all of them.
 
     Each TENANT is out until `tenants enable` or `tenants clear` of POLICY, or for the time that is given; without one
@@ -125,7 +125,7 @@ def pause(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str,
 @for_option
 @json_option
 @click.pass_context
-def exclude(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def exclude(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
     """Leave tenants out.
 
     Each TENANT is out until `tenants enable` or `tenants clear` of POLICY, or for the time that is given. Runs of

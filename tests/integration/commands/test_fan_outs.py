@@ -176,7 +176,7 @@ def test_a_rerun_of_the_whole_points_to_the_tenants_that_failed(app: Any, run: R
     ended(app, instance, one, ["t1"])
     text = run("runs", "rerun", one, "--reason", "x").stdout
     assert text.startswith("Nothing to do: the effect happened at ")
-    assert text.endswith(" 1 tenant of it failed: --only failed has it go on with that.\n")
+    assert text.endswith(" 1 tenant of it failed, though: --only failed has it go on with these.\n")
 
 
 # runs cancel
