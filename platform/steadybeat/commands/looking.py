@@ -62,14 +62,15 @@ def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
 
 def _show(out: Output, found: dict[str, Any], shown: Any, fan_out: dict[str, Any] | None) -> None:
     from steadybeat.commands.fanned import facts_of_fan_out
+    from steadybeat.commands.progress import bar
     from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
 
     facts = facts_of(found, shown)
     if fan_out is not None:
         facts += facts_of_fan_out(fan_out, datetime.now(UTC))
     out.facts(facts)
-    if fan_out is not None:
-        out.bar(fan_out["counts"]["ended"], fan_out["counts"]["total"])
+    if fan_out is not None and out.console is not None:
+        out.console.print(bar(fan_out["counts"]["ended"], fan_out["counts"]["total"]))
     if found["attempts"]:
         out.say("")
         out.table(ATTEMPT_COLUMNS, found["attempts"])

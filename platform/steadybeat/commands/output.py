@@ -111,13 +111,6 @@ class Output:
         self._console.print(f"\n{title}", style="bold")
         self._console.print(Padding("\n".join(lines), (0, 0, 0, 2), expand=False), style="dim")
 
-    def bar(self, done: int, total: int) -> None:
-        """Print how far something is as a bar, on a terminal; what says so in words stands beside it."""
-        if self._console is not None and total:
-            from rich.progress_bar import ProgressBar
-
-            self._console.print(ProgressBar(total=total, completed=done, width=min(60, self._console.width)))
-
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Print names and values, one pair a line; pairs without a value are left out."""
         pairs = [(name, one_line(value)) for name, value in facts if value]
@@ -267,5 +260,5 @@ def one_line(text: str, *, strip: bool = True) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with its word: ``1 fire``, ``2 fires``."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    """Return a number with its word: ``1 fire``, ``2,000 fires``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

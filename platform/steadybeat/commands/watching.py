@@ -11,7 +11,8 @@ from typing import Any
 
 from steadybeat.commands.asked import run_of
 from steadybeat.commands.fanned import counted, fan_out_of, is_over, pace_of, progress_of
-from steadybeat.commands.output import Output
+from steadybeat.commands.output import STYLES, Output
+from steadybeat.commands.progress import bar
 from steadybeat.ledger import Ledger
 
 LOOK = timedelta(seconds=1)
@@ -46,12 +47,12 @@ def watch(out: Output | None, book: Ledger, run: str) -> None:
         book: The ledger.
         run: Its id.
     """
-    with closing(_Screen(out)) as screen:
+    with closing(Screen(out)) as screen:
         for found in looks(book, run):
             screen.show(*found)
 
 
-class _Screen:
+class Screen:
     """What a person sees while waiting.
 
     Args:
@@ -61,22 +62,18 @@ class _Screen:
     def __init__(self, out: Output | None) -> None:
         self._out = out
         self._said = ""
-        self._bar: Any = None
+        self._live: Any = None
         if out is not None and out.console is not None:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.live import Live
 
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-            self._bar = Progress(*columns, console=out.console, transient=True)
-            self._task = self._bar.add_task("", total=None)
-            self._bar.start()
+            self._live = Live(console=out.console, auto_refresh=False, transient=True)
+            self._live.start()
 
     def show(self, run: dict[str, Any], fan_out: dict[str, Any] | None) -> None:
         """Show how it stands."""
-        pace = fan_out and pace_of(fan_out, datetime.now(UTC))
-        if self._bar is not None:
-            counts = fan_out["counts"] if fan_out is not None else {"ended": 0, "total": 0}
-            words = run["state"] if fan_out is None else f"{counted(counts)}{f'; {pace}' if pace else ''}"
-            self._bar.update(self._task, completed=counts["ended"], total=counts["total"] or None, description=words)
+        pace = pace_of(fan_out, datetime.now(UTC)) if fan_out is not None else ""
+        if self._live is not None:
+            self._live.update(_drawn(run, fan_out, pace), refresh=True)
             return
         words = run["state"] if fan_out is None else f"{run['state']}: {progress_of(fan_out)}"
         if self._out is not None and words != self._said:
@@ -84,6 +81,18 @@ class _Screen:
             self._said = words
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Take it away; what follows says how the run ended."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def _drawn(run: dict[str, Any], fan_out: dict[str, Any] | None, pace: str) -> Any:
+    """Return what a terminal shows: the state, or a bar with the counts below it."""
+    from rich.console import Group
+    from rich.text import Text
+
+    if fan_out is None:
+        return Text(run["state"], STYLES.get(run["state"], ""))
+    counts = fan_out["counts"]
+    lines = [Text(counted(counts)), Text(pace, "dim")]
+    return Group(bar(counts["ended"], counts["total"]), *(line for line in lines if line.plain))
