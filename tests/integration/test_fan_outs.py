@@ -29,15 +29,17 @@ def test_each_tenant_has_a_run_of_its_own_in_the_order_of_the_seed(shop: Shop) -
     run = shop.fanned_out()
     rows = shop.work.rows(run)
     assert [row.tenant for row in rows] == shuffled(TENANTS, "7")
-    assert {(str(row.parent_id), row.queue, row.service) for row in rows} == {(run, "mail", "mail")}
+    assert {(str(row.fan_out), row.queue, row.service) for row in rows} == {(run, "mail", "mail")}
     assert {row.idempotency_key for row in rows} == {f"{run}:{tenant}" for tenant in TENANTS}
     waits = shop.work.run(run)
     assert (waits["state"], waits["reason"]) == ("waiting", "waits for 40 tenants")
+    assert shop.everybody.AsyncResult(run).state == "STARTED"
 
     ended = shop.finish(run)
     assert shop.work.done == shuffled(TENANTS, "7")
     assert (ended["state"], ended["result"]) == ("succeeded", counts(succeeded=40))
     assert {row.result for row in shop.work.rows(run)} == set(TENANTS)
+    assert shop.everybody.AsyncResult(run).get() == counts(succeeded=40)
 
 
 def test_another_run_has_another_order(shop: Shop) -> None:

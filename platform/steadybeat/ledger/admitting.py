@@ -221,7 +221,8 @@ class Held:
         standing: How it stands.
     """
 
-    def __init__(self, connection: Connection, run: str) -> None:
+    def __init__(self, database: Database, connection: Connection, run: str) -> None:
+        self._database = database
         self._connection = connection
         self._run = run
         self.look()
@@ -237,7 +238,7 @@ class Held:
 
     def counts(self) -> Counts:
         """Return how many tenants are how far."""
-        return Counts(**self._connection.execute(COUNTS, {"run": self._run}).one()._mapping)
+        return Counts(**self._database.count(COUNTS, {"run": self._run}, self._connection)._mapping)
 
     def let_in(self, count: int) -> list[Envelope]:
         """Let runs in that are due; return their messages, which are to be sent once this is committed."""
@@ -336,7 +337,7 @@ class Admitting:
         with self._database.transaction() as connection:
             lock = _LOCK_OPEN if waiting else _LOCK_IF_FREE
             row = connection.execute(lock, {"run": run}).first()
-            yield None if row is None else Held(connection, run)
+            yield None if row is None else Held(self._database, connection, run)
 
     def at_work(self, run: str) -> list[str]:
         """Return the runs of a fan-out that are at work and were not asked to end."""

@@ -53,9 +53,9 @@ _WRITE = Prepared(
     ),
     new AS (
         INSERT INTO steadybeat.runs AS r
-               (id, task, service, queue, priority, idempotency_key, parent_id, fan_out, tenant, in_line, state,
-                message, body, not_before, deadline, correlation_id)
-        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, :run, tenant, true,
+               (id, task, service, queue, priority, idempotency_key, fan_out, tenant, in_line, state, message, body,
+                not_before, deadline, correlation_id)
+        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, tenant, true,
                'waiting',
                jsonb_build_object(
                    'headers', CAST(:headers AS jsonb) || jsonb_build_object(
@@ -272,15 +272,14 @@ class FanOuts:
         Returns:
             Whether the fence still matched.
         """
-        total = self._database.execute(_COUNT, {"run": run})[0].total_count
+        total = self._database.count(_COUNT, {"run": run}).total_count
         values = {"run": run, "fence": fence, "instance": None, "delivery_no": None, "total_count": total}
         values |= {"reason": reason.format(count=total), "peak_memory_bytes": peak_memory_bytes}
         return bool(self._database.execute(_RELEASE, values))
 
     def counts(self, run: str) -> Counts:
         """Return how many tenants of a fan-out are how far."""
-        (row,) = self._database.execute(COUNTS, {"run": run})
-        return Counts(**row._mapping)
+        return Counts(**self._database.count(COUNTS, {"run": run})._mapping)
 
     def left(self, queues: Sequence[str]) -> list[Any]:
         """Return the fan-outs whose tenants have not all ended: ``run``, ``task``, and the ``count`` of those.
