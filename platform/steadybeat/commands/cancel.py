@@ -13,6 +13,7 @@ from steadybeat.commands.output import count
 from steadybeat.commands.rerun import who
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.reopening import GIVEN_UP
 
 TIME_TO_STOP = timedelta(seconds=2)
 """How long work that is to be terminated has to stop by itself."""
@@ -119,13 +120,14 @@ def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -
     return answer
 
 
-def wind_down(app: Any, book: Ledger, runs: Sequence[str], *, terminate: bool) -> Wound | None:
+def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -> Wound | None:
     """Cancel the tenants of fan-outs whose own runs were cancelled, as many as there is time for; tell the others.
 
     Args:
         app: The Celery app.
         book: The ledger.
         runs: What was cancelled; those that have not fanned out are left alone.
+        reason: Why.
         terminate: Also end work that does not stop by itself.
 
     Returns:
@@ -138,10 +140,10 @@ def wind_down(app: Any, book: Ledger, runs: Sequence[str], *, terminate: bool) -
     before = [book.fan_outs.counts(run) for run in open_ones]
     until = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds()
     for run in open_ones:
-        _ask(book, run, terminate=terminate)
+        _ask(book, run, reason, terminate=terminate)
         while book.overview.has_line(run) and time.monotonic() < until:
             app.steadybeat.fan_outs.advance(run)
-        _ask(book, run, terminate=terminate)
+        _ask(book, run, reason, terminate=terminate)
         app.steadybeat.fan_outs.advance(run)
     after = [book.fan_outs.counts(run) for run in open_ones]
     return Wound(
@@ -151,13 +153,13 @@ def wind_down(app: Any, book: Ledger, runs: Sequence[str], *, terminate: bool) -
     )
 
 
-def _ask(book: Ledger, run: str, *, terminate: bool) -> None:
+def _ask(book: Ledger, run: str, reason: str, *, terminate: bool) -> None:
     """Ask those at work to end, where nobody has yet."""
     at_work = book.admitting.at_work(run)
     if at_work:
         terminate_after = TIME_TO_STOP if terminate else None
-        book.cancelling.request(at_work, "the fan-out was cancelled", terminate_after=terminate_after)
+        book.cancelling.request(at_work, f"{GIVEN_UP}: {reason} ({who()})", terminate_after=terminate_after)
 
 
 def _runs(ids: Sequence[str]) -> str:
-    return f"Run {ids[0]}" if len(ids) == 1 else f"{len(ids)} runs"
+    return f"Run {ids[0]}" if len(ids) == 1 else f"{len(ids):,} runs"

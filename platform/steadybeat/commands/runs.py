@@ -277,7 +277,7 @@ def cancel(
             out.say(text)
         return
     answer = asking.cancel(book, wanted, reason, terminate=terminate)
-    wound = asking.wind_down(app, book, answer.ended, terminate=terminate)
+    wound = asking.wind_down(app, book, answer.ended, reason, terminate=terminate)
     text = answer.text(terminate=terminate) + ("" if wound is None else f" {wound.text()}")
     if as_json:
         tenants = None if wound is None else wound.counts()

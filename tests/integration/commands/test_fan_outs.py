@@ -200,16 +200,26 @@ def test_cancelling_a_fan_out_cancels_who_waits_and_asks_who_works(
     assert (shown["state"], shown["fan_out"]["counts"]["cancelled"]) == ("cancelled", 10)
 
 
-def test_a_fan_out_that_was_cancelled_can_go_on(app: Any, book: Ledger, run: Run, instance: str) -> None:
+def test_a_fan_out_that_was_cancelled_goes_on_with_everybody_but_whom_a_person_has_cancelled(
+    app: Any, book: Ledger, run: Run, instance: str
+) -> None:
     one = fanned_out(app, instance, TENANTS, concurrency=3)
-    first = next(iter(runs_of(book, one, "enqueued")))
-    run("runs", "cancel", runs_of(book, one)[first], "--reason", "not this one")
-    assert said(run("runs", "cancel", one, "--reason", "x", "--json"))["tenants"]["left_count"] == 0
+    (first, lone), (second, working), _ = runs_of(book, one, "enqueued").items()
+    claim = book.runs.claim(working, delivery_no=1, instance=instance, time_limit_seconds=60, crash_limit=3)
+    run("runs", "cancel", lone, "--reason", "not this one")
+    assert said(run("runs", "cancel", one, "--reason", "x", "--terminate", "--json"))["tenants"]["left_count"] == 0
+    assert book.runs.give_up(working, fence=claim.fence, reason="it was cancelled", error="x", state="cancelled")
     answer = said(run("runs", "rerun", one, "--only", "failed", "--only", "cancelled", "--reason", "sorry", "--json"))
-    assert answer["tenant_count"] == 7
+    assert answer["tenant_count"] == 9
     app.steadybeat.fan_outs()
-    assert len(runs_of(book, one, "enqueued")) == 3
     assert said(run("runs", "show", one, "--json"))["state"] == "waiting"
+    [left] = runs_of(book, one, "cancelled")
+    assert left == first
+    assert second in runs_of(book, one, "enqueued")
+    again = book.runs.claim(working, delivery_no=2, instance=instance, time_limit_seconds=60, crash_limit=3)
+    assert (again.verdict, again.attempt) == ("claimed", 2)
+    assert book.progress.ask(working, again.fence).cancelled is None
+    assert book.cancelling.overdue(instance) == []
 
 
 def test_what_has_no_tenants_is_cancelled_as_before(app: Any, run: Run) -> None:
