@@ -26,6 +26,7 @@ POINTS = {
     "after_effect": "an effect has happened, and the task's code does not know yet",
     "before_finish": "the task's code has ended, and its outcome is not written",
     "before_ack": "the outcome is written, and the message is not acknowledged",
+    "before_end": "the last tenant of a fan-out has ended, and the end of the fan-out's own run is not written",
 }
 """Every point, in the order in which a run comes by, and what lies on either side of it."""
 

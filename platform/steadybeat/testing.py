@@ -29,8 +29,8 @@ from steadybeat.errors import ConfigurationError
 
 __all__ = ["CRASH_POINTS", "Crashed", "crash"]
 
-CRASH_POINTS = tuple(name for name in POINTS if name != "after_record")
-"""The points that a run comes by once its caller has sent it, in their order."""
+CRASH_POINTS = tuple(name for name in POINTS if name not in ("after_record", "before_end"))
+"""The points that a run comes by once its caller has sent it, in their order; a fan-out's comes by `before_end` too."""
 
 SHORT_TIMES = {
     "STEADYBEAT_LEASE_SECONDS": "2",
@@ -82,7 +82,7 @@ def crash(
 
     Args:
         signature: What to run, such as ``pay_royalty.s(7)``; it is sent by this process.
-        at: One of `CRASH_POINTS`, or several.
+        at: One of `CRASH_POINTS`, or several; ``before_end`` is the fan-out's.
         times: How often each ends a process.
         app: What stands behind ``celery -A``; the name of the signature's app unless given.
         pool: ``prefork``: the process that runs the task is killed, at ``before_ack`` the worker with it. ``solo``:
@@ -96,8 +96,9 @@ def crash(
         ConfigurationError: There is no such point.
     """
     points = [CrashPoint.read(f"{name}:{signature.task}:{times}") for name in ([at] if isinstance(at, str) else at)]
-    if any(point.name not in CRASH_POINTS for point in points):
-        raise ConfigurationError(f"at={at!r}: must be of {', '.join(CRASH_POINTS)}; this process sends the run.", at=at)
+    if any(point.name == "after_record" for point in points):
+        known = ", ".join((*CRASH_POINTS, "before_end"))
+        raise ConfigurationError(f"at={at!r}: must be of {known}; this process sends the run.", at=at)
     settings = signature.app.steadybeat.settings
     with tempfile.TemporaryDirectory(prefix="steadybeat-crash-") as name:
         armed = {

@@ -39,7 +39,7 @@ from tests.eventually import eventually
 N = TypeVar("N", bound=LocalNode)
 
 PROJECT = Path(__file__).with_name("project")
-SERVICES = ("orders", "billing", "canvas")
+SERVICES = ("orders", "billing", "canvas", "mail")
 
 # Short times, so that a test need not wait long; the lock of the leader keeps its default.
 SHORT_TIMES = {

@@ -71,6 +71,7 @@ class FanOuts:
 
         Raises:
             FanOutRefused: A tenant is none, or the task cannot be called with one.
+            StaleAttempt: Another attempt holds the run by now.
         """
         Writer(self._app, Whole(**whole), task, plan)()
 
@@ -212,6 +213,7 @@ class FanOuts:
             runs=runs,
             told=following,
         )
+        self._app.steadybeat.reach("before_end", whole.task)
         facts = {"fan_out": run, "task": whole.task, "state": state, "reason": failed, **result}
         logger.log(logging.ERROR if failed else logging.INFO, "fan-out ended", extra=facts)
         return whole.group_id if ended and state == "succeeded" else None

@@ -19,11 +19,11 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from steadybeat.errors import FanOutRefused
+from steadybeat.errors import FanOutRefused, StaleAttempt
 from steadybeat.fanout.order import fraction_of, id_of, place_of, seed_of
 from steadybeat.fanout.plan import FanOut
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.fan_outs import NewFanOut, Share
+from steadybeat.ledger.fan_outs import FanOuts, NewFanOut, Share
 from steadybeat.ledger.rows import NewRun
 from steadybeat.schedule import new_run_id
 
@@ -37,6 +37,7 @@ class Whole:
 
     Attributes:
         run: Its id.
+        fence: Of its attempt.
         key: Its idempotency key.
         root: The run that it came of first.
         moved: Is told how many tenants are dealt with; what it raises ends the writing.
@@ -44,6 +45,7 @@ class Whole:
     """
 
     run: str
+    fence: int
     key: str
     root: str
     moved: Callable[[int], None]
@@ -75,10 +77,11 @@ class Writer:
 
         Raises:
             FanOutRefused: A tenant is none, or the task cannot be called with one.
+            StaleAttempt: Another attempt holds the run by now.
         """
         self._template = self._made_by_celery()
         told = self._told()
-        self._seed, self._begun_at = self.whole.insist(lambda ledger: ledger.fan_outs.begin(self.whole.run, told))
+        self._seed, self._begun_at = self._insist(lambda book, held: book.begin(*held, told))
         source = self.plan.source(self.app.steadybeat.tenants)
         closes = closing(source) if hasattr(source, "close") else nullcontext(source)  # type: ignore[type-var]
         with ThreadPoolExecutor(1, "steadybeat-fan-out") as pool, closes:
@@ -155,8 +158,20 @@ class Writer:
 
     def _write(self, shares: list[Share]) -> int:
         how: dict[str, Any] = {"policy": self.plan.policy, "key": self.whole.key, "begun_at": self._begun_at}
-        self.whole.insist(lambda ledger: ledger.fan_outs.write(self.whole.run, self._template, shares, **how))
+        self._insist(lambda book, held: book.write(*held, self._template, shares, **how))
         return len(shares)
+
+    def _insist(self, ask: Callable[[FanOuts, tuple[str, int]], Any]) -> Any:
+        """Ask the ledger until it answers.
+
+        Raises:
+            StaleAttempt: Another attempt holds the run by now.
+        """
+        run, fence = self.whole.run, self.whole.fence
+        answer = self.whole.insist(lambda ledger: ask(ledger.fan_outs, (run, fence)))
+        if answer is None:
+            raise StaleAttempt(run=run, fence=fence)
+        return answer
 
 
 def _batches(source: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

@@ -19,12 +19,19 @@ from steadybeat.ledger.rows import NewRun
 from steadybeat.ledger.runs import MINE
 from steadybeat.ledger.tenants import JUDGED
 
-_BEGIN = sql("""
-    WITH forgotten AS (DELETE FROM steadybeat.skipped_tenants WHERE run = :run)
+# No other attempt gets the run while it writes: one that has been taken over, and goes on, writes nothing.
+_HELD = """
+    held AS MATERIALIZED (
+        SELECT id FROM steadybeat.runs WHERE id = :run AND state = 'running' AND fence = :fence FOR SHARE
+    )"""
+_BEGIN = sql(f"""
+    WITH {_HELD},
+    forgotten AS (DELETE FROM steadybeat.skipped_tenants s USING held WHERE s.run = held.id)
     INSERT INTO steadybeat.fan_outs AS f
            (run, task, policy, seed, concurrency, spread_seconds, abort_count, abort_share, on_complete)
-    VALUES (:run, :task, :policy, :seed, :places, :spread_seconds, :abort_count, :abort_share,
-            CAST(:on_complete AS jsonb))
+    SELECT id, :task, :policy, :seed, :places, :spread_seconds, :abort_count, :abort_share,
+           CAST(:on_complete AS jsonb)
+      FROM held
     ON CONFLICT (run) DO UPDATE
        SET task = excluded.task, policy = excluded.policy, concurrency = excluded.concurrency,
            spread_seconds = excluded.spread_seconds, abort_count = excluded.abort_count,
@@ -38,8 +45,9 @@ _BEGIN = sql("""
 # again.
 _WRITE = Prepared(
     sql(f"""
-    WITH given AS MATERIALIZED (
-        SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:names AS text[]), CAST(:bodies AS text[]),
+    WITH {_HELD},
+    given AS MATERIALIZED (
+        SELECT given.* FROM held, unnest(CAST(:run_ids AS uuid[]), CAST(:names AS text[]), CAST(:bodies AS text[]),
                              CAST(:shown AS text[]), CAST(:delays AS double precision[]))
                    AS given (id, tenant, body, shown, delay_seconds)
     ),
@@ -73,7 +81,7 @@ _WRITE = Prepared(
          WHERE r.state = 'cancelled' AND r.attempt_count = 0 AND r.cancel_requested_at IS NULL
         RETURNING id
     )
-    SELECT (SELECT count(*) FROM new) AS written_count, (SELECT count(*) FROM skipped) AS skipped_count
+    SELECT (SELECT count(*) FROM new) AS written_count, (SELECT count(*) FROM skipped) AS skipped_count FROM held
 """)
 )
 _COUNT = sql("SELECT count(*) AS total_count FROM steadybeat.runs WHERE fan_out = :run")
@@ -202,13 +210,22 @@ class FanOuts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, run: str, told: NewFanOut) -> tuple[str, datetime]:
-        """Write that a run fans out, or does so again; return its seed and when it did so first.
+    def begin(self, run: str, fence: int, told: NewFanOut) -> tuple[str, datetime] | None:
+        """Write that a run fans out, or does so again.
 
         What an earlier attempt has written stays, and so does its seed. A fan-out that was over goes on.
+
+        Args:
+            run: Whose fan-out it is.
+            fence: Of the attempt.
+            told: What it is told.
+
+        Returns:
+            Its seed and when it fanned out first; None where the fence no longer matches: nothing was written.
         """
         values = {
             "run": run,
+            "fence": fence,
             "task": told.task,
             "policy": told.policy,
             "seed": told.seed,
@@ -218,16 +235,25 @@ class FanOuts:
             "abort_share": told.abort_share,
             "on_complete": told.on_complete,
         }
-        row = self._database.execute(_BEGIN, values)[0]
-        return row.seed, row.begun_at
+        rows = self._database.execute(_BEGIN, values)
+        return (rows[0].seed, rows[0].begun_at) if rows else None
 
     def write(
-        self, run: str, template: NewRun, shares: Sequence[Share], *, policy: str | None, key: str, begun_at: datetime
-    ) -> tuple[int, int]:
+        self,
+        run: str,
+        fence: int,
+        template: NewRun,
+        shares: Sequence[Share],
+        *,
+        policy: str | None,
+        key: str,
+        begun_at: datetime,
+    ) -> tuple[int, int] | None:
         """Write runs that are not there yet, in line, and who is left out; no tenant may come twice.
 
         Args:
             run: Whose fan-out it is.
+            fence: Of the attempt.
             template: What they have in common.
             shares: What they have not.
             policy: Whose tenants are in.
@@ -235,10 +261,11 @@ class FanOuts:
             begun_at: When the fan-out began.
 
         Returns:
-            How many runs are new, and how many tenants are left out.
+            How many runs are new, and how many tenants are left out; None where the fence no longer matches.
         """
         values = {
             "run": run,
+            "fence": fence,
             "policy": policy,
             "key": key,
             "instant": begun_at,
@@ -257,8 +284,8 @@ class FanOuts:
             "deadline": template.deadline,
             "correlation_id": template.correlation_id,
         }
-        row = self._database.execute(_WRITE, values)[0]
-        return row.written_count, row.skipped_count
+        rows = self._database.execute(_WRITE, values)
+        return (rows[0].written_count, rows[0].skipped_count) if rows else None
 
     def release(self, run: str, fence: int, *, reason: str, peak_memory_bytes: int | None) -> bool:
         """End the attempt that has written all runs, and let these begin; the run waits for them.

@@ -49,6 +49,7 @@ class Fanning(Facts):
         Raises:
             FanOutRefused: An option cannot be, a tenant is none, this run has fanned out before, or its last effect has
                 been made, after which no attempt would come this far again.
+            StaleAttempt: Another attempt holds the run by now.
         """
         fan_outs = self.app.steadybeat.fan_outs
         plan = fan_outs.planned(
@@ -69,6 +70,7 @@ class Fanning(Facts):
         attempt.begin_fan_out()
         facts = {
             "run": attempt.run,
+            "fence": attempt.claimed.fence,
             "key": attempt.claimed.idempotency_key,
             "root": self.request.root_id or attempt.run,
         }

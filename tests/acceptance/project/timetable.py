@@ -29,6 +29,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "audit:often": {"task": "shop.billing.audit", "schedule": TICK, "catch_up": "all", "overlap": "allow"},
     "count": packing("count", AUDIT),
     "count:often": packing("count", TICK),
+    "round": {"task": "shop.mail.round_robin", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
     "stock": packing("stock", CHARGE),
     **{overlap: packing(overlap, CHARGE, overlap, gate="shelf") for overlap in OVERLAPS},
 }

@@ -8,6 +8,7 @@ from celery import Celery
 from timetable import release
 
 import steadybeat
+from steadybeat.fanout import writing
 
 app = Celery("shop")
 app.conf.imports = (
@@ -17,6 +18,7 @@ app.conf.imports = (
     "shop.money",
     "shop.canvas",
     "shop.tills",
+    "shop.mail",
 )
 # A release is told by the schedules that its code has.
 app.conf.beat_schedule = release(os.environ.get("SHOP_SCHEDULES", "").split())
@@ -31,5 +33,7 @@ if "SHOP_SENTINEL_PASSWORD" in os.environ:
 if "SHOP_SOFT_SHUTDOWN_SECONDS" in os.environ:
     app.conf.worker_soft_shutdown_timeout = float(os.environ["SHOP_SOFT_SHUTDOWN_SECONDS"])
 steadybeat.install(app)
+if "SHOP_BATCH_COUNT" in os.environ:
+    writing.BATCH = int(os.environ["SHOP_BATCH_COUNT"])
 if "SHOP_STUCK" in os.environ:
     app.steps["consumer"].add("shop.faults:StuckEventLoop")
