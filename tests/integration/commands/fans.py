@@ -18,7 +18,7 @@ def fanned_out(
     book = Ledger.of(app)
     run: str = app.send_task("shop.mail.digest").id
     claim = book.runs.claim(run, delivery_no=1, instance=instance, time_limit_seconds=60, crash_limit=3)
-    whole: dict[str, Any] = {"run": run, "key": claim.idempotency_key, "root": run}
+    whole: dict[str, Any] = {"run": run, "fence": claim.fence, "key": claim.idempotency_key, "root": run}
     fan_outs = app.steadybeat.fan_outs
     plan = FanOut(tenants, **options)
     fan_outs.write("shop.billing.charge", plan, **whole, moved=lambda _: None, insist=lambda ask: ask(book))
