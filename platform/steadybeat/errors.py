@@ -19,7 +19,8 @@
         ├── Transient             try again
         │   └── NotSent           an external effect that has certainly not been asked for
         ├── Permanent             do not try again
-        │   └── EffectRefused     effects are asked for in a way in which they could not happen once
+        │   ├── EffectRefused     effects are asked for in a way in which they could not happen once
+        │   └── FanOutRefused     a fan-out is asked for in a way in which it could not be
         ├── Snooze                not now: later, and this was no attempt
         └── Cancel                there is nothing to do any more
     ScheduleWarning               a UserWarning: a rule of time that may surprise
@@ -154,6 +155,10 @@ class NotSent(Transient):
 
 class EffectRefused(ConfigurationError, Permanent):
     """An effect cannot be made once in this way."""
+
+
+class FanOutRefused(ConfigurationError, Permanent):
+    """A fan-out cannot be made in this way."""
 
 
 class Snooze(TaskError):

@@ -291,7 +291,7 @@ def _state(row: Any) -> str:
     """Return Celery's word for the state of a run."""
     if row.state in _ENDED:
         return _ENDED[row.state]
-    if row.state == "running" or row.replaced:
+    if row.state == "running" or row.goes_on:
         return str(states.STARTED)
     return str(states.RETRY if row.state == "waiting" and row.attempt_count else states.PENDING)
 

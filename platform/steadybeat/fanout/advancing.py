@@ -56,7 +56,7 @@ class FanOuts:
         """Return a plan: `given` itself, or one for those tenants.
 
         Raises:
-            ConfigurationError: Names the option, its value and the way out.
+            FanOutRefused: Names the option, its value and the way out.
         """
         return given if isinstance(given, FanOut) and not options else FanOut(given, **options)
 
@@ -69,7 +69,7 @@ class FanOuts:
             **whole: Of the run that fans out, as `Whole` has it.
 
         Raises:
-            ConfigurationError: A tenant is none, or the task cannot be called with one.
+            FanOutRefused: A tenant is none, or the task cannot be called with one.
             StaleAttempt: Another attempt holds the run by now.
         """
         Writer(self._app, Whole(**whole), task, plan)()
@@ -196,8 +196,9 @@ class FanOuts:
     def _end(self, held: Held) -> str | None:
         """Write that all have ended, and what follows; return the chord that the fan-out's run was a part of."""
         run = held.standing.run
-        whole, counts = self._ledger.fan_outs.whole(run), self._ledger.fan_outs.counts(run)
-        failed = whole.abort_reason or (f"all {counts.failed} tenants failed" if _all_failed(counts) else None)
+        whole, counts = held.whole(), held.counts()
+        all_failed = f"all {counts.failed} tenants failed" if counts.failed and not counts.succeeded else None
+        failed = held.standing.abort_reason or all_failed
         state = "cancelled" if not held.standing.is_wanted else "dead" if failed else "succeeded"
         result = told(counts)
         headers = json.loads(whole.message)["headers"] if whole.message else {}
@@ -276,7 +277,3 @@ def _why_to_abort(standing: Standing) -> str | None:
     if standing.abort_share is not None and failed > 0 and failed >= standing.abort_share * (total or 0):
         return f"{failed} of {total} tenants failed (abort_when={standing.abort_share:g})"
     return None
-
-
-def _all_failed(counts: Counts) -> bool:
-    return counts.failed > 0 and counts.succeeded == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from steadybeat.errors import ConfigurationError
+from steadybeat.errors import FanOutRefused
 
 Tenants = Iterable[Any] | Callable[[], Iterable[Any]]
 """Ids of tenants: texts, whole numbers or UUIDs; or rows of one column that hold one."""
@@ -26,7 +26,7 @@ class Eligible:
 
     def __post_init__(self) -> None:
         if not isinstance(self.policy, str) or not self.policy or self.policy.split() != [self.policy]:
-            raise ConfigurationError(
+            raise FanOutRefused(
                 f"eligible({self.policy!r}): must be the name of a policy, one word such as 'weekly-digest'.",
                 policy=self.policy,
             )
@@ -44,6 +44,6 @@ def eligible(policy: str, of: Tenants | None = None) -> Eligible:
             ``install(app, tenants=…)`` was told, unless given.
 
     Raises:
-        ConfigurationError: The policy's name is none.
+        FanOutRefused: The policy's name is none.
     """
     return Eligible(policy, of)

@@ -12,7 +12,7 @@ from celery.canvas import Signature
 from celery.local import Proxy
 from kombu.utils.json import dumps
 
-from steadybeat.errors import LONGEST_PAUSE, ConfigurationError
+from steadybeat.errors import LONGEST_PAUSE, FanOutRefused
 from steadybeat.fanout.eligibility import Eligible, Tenants
 
 
@@ -31,7 +31,7 @@ class FanOut:
         kwargs: Named arguments that each run has besides its tenant.
 
     Raises:
-        ConfigurationError: Names the option, its value and the way out.
+        FanOutRefused: Names the option, its value and the way out.
     """
 
     tenants: Tenants | Eligible
@@ -93,12 +93,12 @@ class FanOut:
             known: What the app was told of its tenants.
 
         Raises:
-            ConfigurationError: Nobody says which tenants there are.
+            FanOutRefused: Nobody says which tenants there are.
         """
         own: Any = self.tenants.of if isinstance(self.tenants, Eligible) else self.tenants
         found: Any = known if own is None else own
         if found is None:
-            raise ConfigurationError(
+            raise FanOutRefused(
                 f"eligible({self.policy!r}): nobody says which tenants there are; pass them, eligible({self.policy!r},"
                 " of=…), or tell the app: steadybeat.install(app, tenants=…)."
             )
@@ -122,7 +122,7 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _wrong(option: str, value: Any, way_out: str) -> ConfigurationError:
+def _wrong(option: str, value: Any, way_out: str) -> FanOutRefused:
     shown = repr(value)
     shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
-    return ConfigurationError(f"fan-out: {option}={shown}: must be {way_out}.", option=option)
+    return FanOutRefused(f"fan-out: {option}={shown}: must be {way_out}.", option=option)

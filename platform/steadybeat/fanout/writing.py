@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from steadybeat.errors import ConfigurationError, StaleAttempt
+from steadybeat.errors import FanOutRefused, StaleAttempt
 from steadybeat.fanout.order import fraction_of, id_of, place_of, seed_of
 from steadybeat.fanout.plan import FanOut
 from steadybeat.ledger import Ledger
@@ -76,7 +76,7 @@ class Writer:
         """Write a run for each tenant that is in, and who is left out.
 
         Raises:
-            ConfigurationError: A tenant is none, or the task cannot be called with one.
+            FanOutRefused: A tenant is none, or the task cannot be called with one.
             StaleAttempt: Another attempt holds the run by now.
         """
         self._template = self._made_by_celery()
@@ -114,7 +114,7 @@ class Writer:
         """Return the run of a tenant called 0, as `apply_async` would record it.
 
         Raises:
-            ConfigurationError: The runs of the task are not in the ledger, or it does not take a tenant.
+            FanOutRefused: The runs of the task are not in the ledger, or it does not take a tenant.
         """
         options: dict[str, Any] = {
             "task_id": new_run_id(datetime.now(UTC), os.urandom(10)),
@@ -126,7 +126,7 @@ class Writer:
         name = self.task if isinstance(self.task, str) else self.task.name
         task = self.app.tasks.get(name)
         if not getattr(task, "recorded", True):
-            raise ConfigurationError(
+            raise FanOutRefused(
                 f"{name}: its runs are not in the ledger (recorded=False), so that nobody would know which tenants are"
                 " done; leave recorded=False out.",
                 task=name,
@@ -138,7 +138,7 @@ class Writer:
                 else:
                     task.apply_async((0,), dict(self.plan.kwargs), **options)
             except TypeError as error:
-                raise ConfigurationError(
+                raise FanOutRefused(
                     f"{name}: cannot be called with a tenant as its only positional argument: {error}.", task=name
                 ) from error
         (template,) = made
@@ -185,7 +185,7 @@ def named(source: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     """Yield the name of each tenant, and the argument that says it.
 
     Raises:
-        ConfigurationError: One is neither a text nor a whole number nor a UUID, nor a row of one.
+        FanOutRefused: One is neither a text nor a whole number nor a UUID, nor a row of one.
     """
     return map(_named, source)
 
@@ -201,7 +201,7 @@ def _named(tenant: Any) -> tuple[str, Any]:
     if isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable():
         return value, value
     shown = repr(tenant)[:_LONGEST_NAME]
-    raise ConfigurationError(
+    raise FanOutRefused(
         f"fan-out: tenant {shown}: must be a printable text of at most {_LONGEST_NAME} characters, a whole number or a"
         " UUID; or a row of one column that holds one.",
         tenant=shown,

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import FAILED, PART
+from steadybeat.ledger.fan_outs import COUNTS, WHOLE, Counts
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.recording import RECORD, RECORDING, recorded
 from steadybeat.ledger.rows import Envelope, NewRun
@@ -214,11 +215,14 @@ class Standing:
 class Held:
     """A fan-out that nobody else changes meanwhile: what happens to it here happens together.
 
+    Whoever holds one asks for no other connection: those who wait for it may have all that there are.
+
     Attributes:
         standing: How it stands.
     """
 
-    def __init__(self, connection: Connection, run: str) -> None:
+    def __init__(self, database: Database, connection: Connection, run: str) -> None:
+        self._database = database
         self._connection = connection
         self._run = run
         self.look()
@@ -227,6 +231,14 @@ class Held:
         """Learn how it stands now."""
         # A statement of its own: only one that begins after the lock sees what its last holder has done.
         self.standing = Standing(**self._connection.execute(_OF_ONE.clause, {"run": self._run}).one()._mapping)
+
+    def whole(self) -> Any:
+        """Return the fan-out with its run."""
+        return self._connection.execute(WHOLE, {"run": self._run}).one()
+
+    def counts(self) -> Counts:
+        """Return how many tenants are how far."""
+        return Counts(**self._database.count(COUNTS, {"run": self._run}, self._connection)._mapping)
 
     def let_in(self, count: int) -> list[Envelope]:
         """Let runs in that are due; return their messages, which are to be sent once this is committed."""
@@ -330,7 +342,7 @@ class Admitting:
         with self._database.transaction() as connection:
             lock = _LOCK_OPEN if waiting else _LOCK_IF_FREE
             row = connection.execute(lock, {"run": run}).first()
-            yield None if row is None else Held(connection, run)
+            yield None if row is None else Held(self._database, connection, run)
 
     def at_work(self, run: str) -> list[str]:
         """Return the runs of a fan-out that are at work and were not asked to end."""

@@ -62,6 +62,9 @@ _TYPES: dict[str, Any] = {
 }
 
 
+_PATIENTLY = text("SET LOCAL statement_timeout = '60s'")
+
+
 def sql(statement: str) -> TextClause:
     """Return a statement whose ``:name`` values have the types that their names say."""
     clause = text(statement)
@@ -163,6 +166,20 @@ class Database:
         """Yield a connection whose statements are committed together when the block ends well."""
         with self.answering(), self.engine.begin() as connection:
             yield connection
+
+    def count(self, statement: Executable, values: Mapping[str, Any], connection: Connection | None = None) -> Any:
+        """Return the row of a statement that counts; of a million rows that may take longer than others may.
+
+        Args:
+            statement: It returns one row.
+            values: By name.
+            connection: Of the caller's transaction, if it is to be part of one.
+        """
+        if connection is None:
+            with self.transaction() as own:
+                return self.count(statement, values, own)
+        connection.execute(_PATIENTLY)
+        return connection.execute(statement, values).one()
 
     def execute(
         self, statement: Executable | Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None

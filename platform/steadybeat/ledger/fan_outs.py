@@ -61,9 +61,9 @@ _WRITE = Prepared(
     ),
     new AS (
         INSERT INTO steadybeat.runs AS r
-               (id, task, service, queue, priority, idempotency_key, parent_id, fan_out, tenant, in_line, state,
-                message, body, not_before, deadline, correlation_id)
-        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, :run, tenant, true,
+               (id, task, service, queue, priority, idempotency_key, fan_out, tenant, in_line, state, message, body,
+                not_before, deadline, correlation_id)
+        SELECT id, :task, :service, :queue, :priority, CAST(:key AS text) || ':' || tenant, :run, tenant, true,
                'waiting',
                jsonb_build_object(
                    'headers', CAST(:headers AS jsonb) || jsonb_build_object(
@@ -103,7 +103,7 @@ _RELEASE = sql(f"""
     RETURNING f.run AS id
 """)
 
-_COUNTS = sql("""
+COUNTS = sql("""
     SELECT count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'dead') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
@@ -112,9 +112,9 @@ _COUNTS = sql("""
            (SELECT count(*) FROM steadybeat.skipped_tenants s WHERE s.run = :run) AS skipped
       FROM steadybeat.runs WHERE fan_out = :run
 """)
-_WHOLE = sql("""
+WHOLE = sql("""
     SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
-           f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
+           f.seed, f.policy, f.concurrency, f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
       FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs r ON r.id = f.run
      WHERE f.run = :run
 """)
@@ -299,15 +299,14 @@ class FanOuts:
         Returns:
             Whether the fence still matched.
         """
-        total = self._database.execute(_COUNT, {"run": run})[0].total_count
+        total = self._database.count(_COUNT, {"run": run}).total_count
         values = {"run": run, "fence": fence, "instance": None, "delivery_no": None, "total_count": total}
         values |= {"reason": reason.format(count=total), "peak_memory_bytes": peak_memory_bytes}
         return bool(self._database.execute(_RELEASE, values))
 
     def counts(self, run: str) -> Counts:
         """Return how many tenants of a fan-out are how far."""
-        (row,) = self._database.execute(_COUNTS, {"run": run})
-        return Counts(**row._mapping)
+        return Counts(**self._database.count(COUNTS, {"run": run})._mapping)
 
     def left(self, queues: Sequence[str]) -> list[Any]:
         """Return the fan-outs whose tenants have not all ended: ``run``, ``task``, and the ``count`` of those.
@@ -329,5 +328,5 @@ class FanOuts:
 
     def whole(self, run: str) -> Any:
         """Return a fan-out with its run, or None where there is none."""
-        rows = self._database.execute(_WHOLE, {"run": run})
+        rows = self._database.execute(WHOLE, {"run": run})
         return rows[0] if rows else None

@@ -27,6 +27,7 @@ _FIRE_IS_OVERTAKEN = _OVERTAKEN.format(table="fires", which=f"later.scheduled_fo
 _IS_OVER = """(joined_at IS NOT NULL OR NOT EXISTS (
     SELECT FROM steadybeat.runs part
      WHERE part.group_id = chords.group_id AND (part.finished_at IS NULL OR part.state = 'dead')))"""
+_HAS_NO_RUNS = """NOT EXISTS (SELECT FROM steadybeat.runs r WHERE r.fan_out = f.run OR r.id = f.run)"""
 # What has happened for a run that is not over, or for a dead letter that a person may requeue, is asked for again.
 _MAY_GO_ON = """EXISTS (
     SELECT FROM steadybeat.runs r
@@ -59,6 +60,18 @@ _STATEMENTS = {
         f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD} AND {_FIRE_IS_OVERTAKEN}",
     ),
     "chords": _delete("chords", "group_id", f"coalesce(joined_at, failed_at, created_at) < {_OLD} AND {_IS_OVER}"),
+    "skipped_tenants": _delete(
+        "skipped_tenants",
+        "run, tenant",
+        f"run IN (SELECT f.run FROM steadybeat.fan_outs f WHERE f.ended_at < {_OLD} AND {_HAS_NO_RUNS})",
+    ),
+    "fan_outs": _delete(
+        "fan_outs",
+        "run",
+        f"ended_at < {_OLD} AND {_HAS_NO_RUNS.replace('f.run', 'fan_outs.run')}"
+        " AND NOT EXISTS (SELECT FROM steadybeat.skipped_tenants s WHERE s.run = fan_outs.run)",
+    ),
+    "tenant_rules": _delete("tenant_rules", "policy, tenant", f"expires_at < {_OLD}"),
     "results": _delete("results", "id", f"changed_at < {_OLD}"),
     "groups": _delete("groups", "id", f"created_at < {_OLD}"),
     # An attempt that finds no row of its lock commits nothing, so a row that goes too early does no harm.

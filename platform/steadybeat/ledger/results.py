@@ -11,7 +11,9 @@ from steadybeat.ledger.connection import Database, sql
 # What a task says of itself counts while it is worked on; what the end of another decided, until it has a run.
 _STANDING = sql("""
     SELECT wanted.id, r.task, r.state, r.reason, r.error, CAST(r.result AS text) AS result, r.attempt_count,
-           r.retry_count, r.queue, r.parent_id, r.group_id, r.finished_at, r.replaced_at IS NOT NULL AS replaced,
+           r.retry_count, r.queue, coalesce(r.parent_id, r.fan_out) AS parent_id, r.group_id, r.finished_at,
+           r.replaced_at IS NOT NULL OR r.state = 'waiting' AND EXISTS (
+               SELECT FROM steadybeat.fan_outs f WHERE f.run = r.id AND f.written_at IS NOT NULL) AS goes_on,
            i.host, i.pid,
            said.state AS said, CAST(said.result AS text) AS said_result, said.traceback AS said_traceback,
            said.changed_at AS said_at,

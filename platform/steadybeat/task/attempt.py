@@ -11,7 +11,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from celery.exceptions import Ignore, Reject
 
 from steadybeat import telemetry
-from steadybeat.errors import ConfigurationError, EffectRefused, LedgerUnavailable, Permanent, StaleAttempt
+from steadybeat.errors import EffectRefused, FanOutRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
 from steadybeat.task import memory, unrecorded
@@ -211,16 +211,15 @@ class Attempt(Turns, Failing):
         """Refuse to fan out where that could not be made up for, or has been done.
 
         Raises:
-            EffectRefused: The last effect has been made.
-            ConfigurationError: This attempt has fanned out before.
+            FanOutRefused: The last effect has been made, or this attempt has fanned out before.
         """
         if self._is_last_done:
-            raise EffectRefused(
+            raise FanOutRefused(
                 "fan_out() after exactly_once(), which is the last effect of a run: a run that is tried again from"
                 " there ends at once. Give that one a step= of its own."
             )
         if self.is_fanning_out:
-            raise ConfigurationError(
+            raise FanOutRefused(
                 "fan_out(): a run fans out once; let it start a run for each of several fan-outs, or pass the tenants"
                 " of all of them together."
             )

@@ -47,9 +47,9 @@ class Fanning(Facts):
             kwargs: Named arguments that each run has besides its tenant.
 
         Raises:
-            ConfigurationError: An option cannot be, a tenant is none, or this run has fanned out before.
+            FanOutRefused: An option cannot be, a tenant is none, this run has fanned out before, or its last effect has
+                been made, after which no attempt would come this far again.
             StaleAttempt: Another attempt holds the run by now.
-            EffectRefused: The run's last effect has been made: it would not come this far again.
         """
         fan_outs = self.app.steadybeat.fan_outs
         plan = fan_outs.planned(

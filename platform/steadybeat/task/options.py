@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -140,6 +141,19 @@ def _check_for_each(task: Any) -> None:
         task.for_each = task.app.steadybeat.fan_outs.planned(given)
     except ConfigurationError as error:
         raise type(error)(f"{task.name}: for_each: {error}", **error.facts) from None
+    header = getattr(task, "__header__", None)
+    if header is not None:
+        task.__header__ = staticmethod(_or_nothing(header))
+
+
+def _or_nothing(header: Callable[..., Any]) -> Callable[..., None]:
+    """Return Celery's check of a call's arguments; none at all will do: the task is called for each tenant then."""
+
+    def check(*args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            header(*args, **kwargs)
+
+    return check
 
 
 def _limit(task: Any, settings: Settings) -> None:
