@@ -29,7 +29,8 @@ _RUN = sql("""
            fan_out AS of_fan_out, tenant, in_line, rerun_of, state, reason, body, delivery_no,
            not_before, deadline, retry_until, attempt_count, retry_count, crash_count, rescue_count, items_done,
            items_total, progressed_at, checkpoint, cancel_requested_at, cancel_reason, result, error, correlation_id,
-           enqueued_at, started_at, finished_at, message
+           enqueued_at, started_at, finished_at, message,
+           EXISTS (SELECT FROM steadybeat.fan_outs f WHERE f.run = :run AND f.written_at IS NOT NULL) AS has_fanned_out
       FROM steadybeat.runs WHERE id = :run
 """)
 _ATTEMPTS = sql("""
