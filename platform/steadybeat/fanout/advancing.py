@@ -113,9 +113,14 @@ class FanOuts:
             self._send([following])
 
     def advance(self, run: str) -> None:
-        """Do what is to be done for a fan-out now; if that fails, it is done later."""
+        """Do what is to be done for a fan-out now; if that fails, it is done later.
+
+        Whoever ends a run asks after that: of those who end the last runs at once, one at least sees that all have.
+        """
         try:
-            self._advanced(run, waiting=True)
+            standing = self._ledger.admitting.standing(run)
+            if standing is not None and _stirs(standing):
+                self._advanced(run, waiting=True)
         except LedgerUnavailable as error:
             logger.warning("fan-out left for later", extra={"fan_out": run, "error": str(error)})
 
