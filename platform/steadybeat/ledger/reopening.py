@@ -80,8 +80,7 @@ class Reopening:
                 return 0
             while batch == BATCH:
                 values = {"run": run, "states": list(states), "reason": words, "given_up": GIVEN_UP}
-                values["row_count"] = BATCH
-                batch = len(connection.execute(_REVIVE, values).all())
+                batch = len(connection.execute(_REVIVE, values | {"row_count": BATCH}).all())
                 count += batch
             if count:
                 connection.execute(_REOPEN, {"run": run})
