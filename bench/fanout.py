@@ -11,7 +11,7 @@ as a ``group``, from this process. Postgres is durable (each batch is on disk) a
 Then a million tenants are written from a generator, and the attempt's peak memory is what the ledger has of it.
 
 At last tenants are worked off, with a task that does nothing: the rate of the whole, of its first and its last tenth,
-the most memory of the worker with its processes and of the watchdog, and how long after the end of the last tenant the
+the most memory of the worker with its processes and of the watchdog, and half way, and how long after the end of the last tenant the
 fan-out itself ends. That is also taken of fan-outs of 200 tenants.
 """
 
@@ -168,8 +168,7 @@ class Peaks:
         self._children = children
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
-        self.first = {name: self._now(child) for name, child in children.items()}
-        self.most = dict(self.first)
+        self._seen: dict[str, list[int]] = {name: [self._now(child)] for name, child in children.items()}
 
     def __enter__(self) -> Peaks:
         self._thread.start()
@@ -182,7 +181,15 @@ class Peaks:
     def _look(self) -> None:
         while not self._over.wait(1.0):
             for name, child in self._children.items():
-                self.most[name] = max(self.most[name], self._now(child))
+                self._seen[name].append(self._now(child))
+
+    def figures(self) -> dict[str, int]:
+        """Return the most of each, and the most until half of the time had passed: whether it grows."""
+        found = {}
+        for name, seen in self._seen.items():
+            found[f"{name}_bytes_half_way"] = max(seen[: len(seen) // 2 + 1])
+            found[f"{name}_bytes_at_most"] = max(seen)
+        return found
 
     @staticmethod
     def _now(child: Child) -> int:
@@ -222,8 +229,7 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
             figures = {**written(bench, given, report), **remembered(bench, given, report)}
             with Peaks(worker=worker, watchdog=watchdog) as peaks:
                 figures |= worked(bench, given, report)
-            figures |= {f"{name}_bytes_before": peaks.first[name] for name in peaks.first}
-            figures |= {f"{name}_bytes_at_most": peaks.most[name] for name in peaks.most}
+            figures |= peaks.figures()
         finally:
             worker.end(())
             watchdog.end(())
@@ -301,7 +307,11 @@ def main() -> None:
     report = Report(json_at_end=given.json)
     figures = measure(given, report)
     worker, watchdog = figures["worker_bytes_at_most"], figures["watchdog_bytes_at_most"]
-    report.say(f"at most: worker with its processes {worker / 1e6:.0f} MB, watchdog {watchdog / 1e6:.0f} MB")
+    before = figures["worker_bytes_half_way"]
+    report.say(
+        f"at most: worker with its processes {worker / 1e6:.0f} MB, half way {before / 1e6:.0f} MB;"
+        f" watchdog {watchdog / 1e6:.0f} MB"
+    )
     report.end(figures)
 
 
