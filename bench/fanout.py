@@ -11,7 +11,7 @@ as a ``group``, from this process. Postgres is durable (each batch is on disk) a
 Then a million tenants are written from a generator, and the attempt's peak memory is what the ledger has of it.
 
 At last tenants are worked off, with a task that does nothing: the rate of the whole, of its first and its last tenth,
-the most memory of the worker with its processes and of the watchdog, and how long after the end of the last tenant the
+the most memory of the worker with its processes and of the watchdog, and half way, and how long after the end of the last tenant the
 fan-out itself ends. That is also taken of fan-outs of 200 tenants.
 """
 
@@ -39,7 +39,7 @@ from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
-UNREAD, READ = "bench.unread.share", "bench.steady.share"
+UNREAD, READ = "bench.unread.share", "bench.sharing.share"
 SMALL_COUNT = 200
 
 _WRITTEN = """
@@ -48,7 +48,8 @@ _WRITTEN = """
      WHERE f.run = %s AND f.written_at IS NOT NULL
 """
 _ENDED = """
-    SELECT extract(epoch FROM whole.finished_at - max(r.finished_at)), extract(epoch FROM max(r.finished_at) - f.written_at)
+    SELECT extract(epoch FROM whole.finished_at - max(r.finished_at)),
+           extract(epoch FROM max(r.finished_at) - f.written_at)
       FROM steadybeat.fan_outs f
       JOIN steadybeat.runs whole ON whole.id = f.run
       JOIN steadybeat.runs r ON r.fan_out = f.run
@@ -60,6 +61,9 @@ _TENTHS = """
       FROM (SELECT finished_at, ntile(10) OVER (ORDER BY finished_at) AS tenth
               FROM steadybeat.runs WHERE fan_out = %s) r
      GROUP BY tenth ORDER BY tenth
+"""
+_EMPTY = """
+    TRUNCATE steadybeat.fan_outs, steadybeat.runs, steadybeat.outbox, steadybeat.attempts, steadybeat.processed_keys
 """
 
 
@@ -76,7 +80,7 @@ class Bench:
         self.app.conf.update(
             steadybeat_redis_url=redis_url,
             steadybeat_database_url=database_url,
-            steadybeat_services=("steady", "unread"),
+            steadybeat_services=("sharing", "unread"),
         )
         steadybeat.install(self.app)
         self.plain = Celery("bench_plain", broker=redis_url, set_as_current=False)
@@ -86,7 +90,7 @@ class Bench:
 
     def fan_out(self, count: int, task: str, concurrency: int = 1) -> str:
         """Have a worker fan out, and return the id of the run."""
-        return str(self.app.send_task("bench.steady.fan_out", (count, task, concurrency)).id)
+        return str(self.app.send_task("bench.sharing.fan_out", (count, task, concurrency)).id)
 
     def one(self, statement: str, run: str) -> Any:
         """Return the row that a statement finds of a run, or None."""
@@ -127,11 +131,15 @@ class Bench:
 
     def empty(self) -> None:
         """Forget every run."""
-        self.connection.execute(
-            "TRUNCATE steadybeat.runs, steadybeat.outbox, steadybeat.attempts, steadybeat.processed_keys,"
-            " steadybeat.fan_outs"
-        )
+        wait_until(self._truncated, "empty ledger")
         self.connection.execute("CHECKPOINT")
+
+    def _truncated(self) -> bool:
+        try:
+            self.connection.execute(_EMPTY)
+        except psycopg.errors.DeadlockDetected:  # the watchdog asks the same tables, in another order
+            return False
+        return True
 
     def worked_off(self, count: int, concurrency: int, timeout_seconds: float) -> tuple[str, float, float]:
         """Have tenants worked off.
@@ -160,8 +168,7 @@ class Peaks:
         self._children = children
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
-        self.first = {name: self._now(child) for name, child in children.items()}
-        self.most = dict(self.first)
+        self._seen: dict[str, list[int]] = {name: [self._now(child)] for name, child in children.items()}
 
     def __enter__(self) -> Peaks:
         self._thread.start()
@@ -174,7 +181,15 @@ class Peaks:
     def _look(self) -> None:
         while not self._over.wait(1.0):
             for name, child in self._children.items():
-                self.most[name] = max(self.most[name], self._now(child))
+                self._seen[name].append(self._now(child))
+
+    def figures(self) -> dict[str, int]:
+        """Return the most of each, and the most until half of the time had passed: whether it grows."""
+        found = {}
+        for name, seen in self._seen.items():
+            found[f"{name}_bytes_half_way"] = max(seen[: len(seen) // 2 + 1])
+            found[f"{name}_bytes_at_most"] = max(seen)
+        return found
 
     @staticmethod
     def _now(child: Child) -> int:
@@ -206,16 +221,15 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
         bench = Bench(server.url, postgres.url)
         facts = machine(server.url, postgres.url)
         report.say("  ".join(f"{name} {value}" for name, value in facts.items()))
-        options = ["-Q", "steady", "-c", str(given.processes), "-l", "WARNING", "--without-gossip", "--without-mingle"]
-        worker = celery("bench.steady", ["worker", *options], folder / "worker.log", env)
-        watchdog = celery("bench.steady", ["watchdog", "-l", "WARNING"], folder / "watchdog.log", env)
+        options = ["-Q", "sharing", "-c", str(given.processes), "-l", "WARNING", "--without-gossip", "--without-mingle"]
+        worker = celery("bench.sharing", ["worker", *options], folder / "worker.log", env)
+        watchdog = celery("bench.sharing", ["watchdog", "-l", "WARNING"], folder / "watchdog.log", env)
         try:
             bench.written(1000)  # opens the connections
             figures = {**written(bench, given, report), **remembered(bench, given, report)}
             with Peaks(worker=worker, watchdog=watchdog) as peaks:
                 figures |= worked(bench, given, report)
-            figures |= {f"{name}_bytes_before": peaks.first[name] for name in peaks.first}
-            figures |= {f"{name}_bytes_at_most": peaks.most[name] for name in peaks.most}
+            figures |= peaks.figures()
         finally:
             worker.end(())
             watchdog.end(())
@@ -226,17 +240,19 @@ def measure(given: argparse.Namespace, report: Report) -> dict[str, Any]:
 def written(bench: Bench, given: argparse.Namespace, report: Report) -> dict[str, Any]:
     """Return how many tenants a second are written, and how many messages a second plain Celery sends."""
     rates: dict[int, list[float]] = {count: [] for count in given.counts}
-    one_by_one, as_group = list[float](), list[float]()
+    one_by_one, as_group, peaks = list[float](), list[float](), dict[str, int]()
     for number in range(given.rounds):
         for count, of in rates.items():
-            of.append(count / bench.written(count)[0])
+            seconds, peaks[str(count)] = bench.written(count)
+            of.append(count / seconds)
         one_by_one.append(bench.sent_one_by_one(given.plain))
         as_group.append(bench.sent_as_group(given.plain))
         said = "  ".join(f"{count}: {of[-1]:.0f}/s" for count, of in rates.items())
         plain = f"plain Celery {one_by_one[-1]:.0f}/s, group {as_group[-1]:.0f}/s"
-        report.say(f"round {number + 1}: {said}  {plain}")
+        report.say(f"round {number + 1}: {said}  {plain}; at most {max(peaks.values()) / 1e6:.1f} MB")
     return {
         "written_per_second": {str(count): spread(of) for count, of in rates.items()},
+        "written_peak_bytes": peaks,
         "plain_apply_async_per_second": spread(one_by_one) if one_by_one else None,
         "plain_group_per_second": spread(as_group) if as_group else None,
     }
@@ -247,7 +263,7 @@ def remembered(bench: Bench, given: argparse.Namespace, report: Report) -> dict[
     if not given.memory:
         return {}
     seconds, peak_bytes = bench.written(given.memory)
-    report.say(f"{given.memory} tenants: {peak_bytes / 2**20:.0f} MiB at most, {given.memory / seconds:.0f}/s")
+    report.say(f"{given.memory} tenants: {peak_bytes / 1e6:.1f} MB at most, {given.memory / seconds:.0f}/s")
     return {
         "many": given.memory,
         "many_peak_bytes": peak_bytes,
@@ -264,8 +280,8 @@ def worked(bench: Bench, given: argparse.Namespace, report: Report) -> dict[str,
         run, after, seconds = bench.worked_off(given.work, given.concurrency, 60 + given.work / 20)
         tenths = [float(rate) for (rate,) in bench.connection.execute(_TENTHS, (run,)).fetchall()]
         report.say(
-            f"{given.work} tenants: {given.work / seconds:.0f}/s, by tenths {' '.join(f'{rate:.0f}' for rate in tenths)};"
-            f" its end {after:.3f} s after the last"
+            f"{given.work} tenants: {given.work / seconds:.0f}/s,"
+            f" by tenths {' '.join(f'{rate:.0f}' for rate in tenths)}; its end {after:.3f} s after the last"
         )
         figures |= {
             "worked_off": given.work,
@@ -291,7 +307,11 @@ def main() -> None:
     report = Report(json_at_end=given.json)
     figures = measure(given, report)
     worker, watchdog = figures["worker_bytes_at_most"], figures["watchdog_bytes_at_most"]
-    report.say(f"at most: worker with its processes {worker / 2**20:.0f} MiB, watchdog {watchdog / 2**20:.0f} MiB")
+    before = figures["worker_bytes_half_way"]
+    report.say(
+        f"at most: worker with its processes {worker / 1e6:.0f} MB, half way {before / 1e6:.0f} MB;"
+        f" watchdog {watchdog / 1e6:.0f} MB"
+    )
     report.end(figures)
 
 

@@ -49,19 +49,3 @@ def pay(self: Any, sale: int) -> None:
 )
 def beat() -> None:
     """Be due every second, for `failover`."""
-
-
-@app.task(name="bench.steady.share")
-def share(tenant: int) -> None:
-    """Do nothing for a tenant."""
-
-
-@app.task(name="bench.unread.share")
-def unread(tenant: int) -> None:
-    """Be sent to a queue that nobody reads."""
-
-
-@app.task(bind=True, name="bench.steady.fan_out")
-def fan_out(self: Any, count: int, task: str, concurrency: int) -> Any:
-    """Fan out, for so many tenants from a generator."""
-    return self.fan_out(task, tenants=(number for number in range(count)), concurrency=concurrency)

@@ -25,6 +25,7 @@ from steadybeat.fanout.writing import Whole, Writer, named
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.admitting import Held, Standing
 from steadybeat.ledger.fan_outs import Counts
+from steadybeat.ledger.reopening import GIVEN_UP
 from steadybeat.ledger.rows import Envelope, NewRun
 from steadybeat.telemetry import correlation
 
@@ -112,9 +113,14 @@ class FanOuts:
             self._send([following])
 
     def advance(self, run: str) -> None:
-        """Do what is to be done for a fan-out now; if that fails, it is done later."""
+        """Do what is to be done for a fan-out now; if that fails, it is done later.
+
+        Whoever ends a run asks after that: of those who end the last runs at once, one at least sees that all have.
+        """
         try:
-            self._advanced(run, waiting=True)
+            standing = self._ledger.admitting.standing(run)
+            if standing is not None and _stirs(standing):
+                self._advanced(run, waiting=True)
         except LedgerUnavailable as error:
             logger.warning("fan-out left for later", extra={"fan_out": run, "error": str(error)})
 
@@ -152,7 +158,7 @@ class FanOuts:
             held.abort(reason)
             logger.error("fan-out aborted", extra={"fan_out": standing.run, "reason": reason})
         if reason or not standing.is_wanted:
-            held.wind_down(f"the fan-out was given up: {reason or standing.whole_reason}")
+            held.wind_down(f"{GIVEN_UP}: {reason or standing.whole_reason}")
             held.look()
             return []
         if standing.room and (standing.first_is_due or standing.again_is_due):
@@ -175,7 +181,7 @@ class FanOuts:
         """Ask the runs at work to end, where the fan-out's own run was cancelled."""
         under_way = self._ledger.admitting.at_work(standing.run)
         if under_way:
-            reason = f"the fan-out was given up: {standing.whole_reason}"
+            reason = f"{GIVEN_UP}: {standing.whole_reason}"
             self._ledger.cancelling.request(under_way, reason)
 
     def tell_left(self, queues: Collection[str]) -> None:

@@ -78,7 +78,7 @@ _STANDING = """
              WHERE a.fan_out = f.run AND a.in_line AND a.finished_at IS NULL AND a.attempt_count > 0
              ORDER BY a.not_before LIMIT 1) AS again_is_due
       FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs whole ON whole.id = f.run"""
-_OF_ONE = sql(f"{_STANDING} WHERE f.run = :run")
+_OF_ONE = Prepared(sql(f"{_STANDING} WHERE f.run = :run AND f.ended_at IS NULL"))
 _OPEN = sql(f"""
     {_STANDING}
      WHERE f.ended_at IS NULL AND (f.written_at IS NOT NULL OR whole.finished_at IS NOT NULL)
@@ -111,7 +111,7 @@ _ABORT = sql("""
 _WIND_DOWN = sql("""
     WITH gone AS MATERIALIZED (
         SELECT id FROM steadybeat.runs
-         WHERE fan_out = :run AND in_line AND finished_at IS NULL
+         WHERE fan_out = :run AND state = 'waiting' AND in_line AND finished_at IS NULL
          LIMIT CAST(:row_count AS integer) FOR UPDATE SKIP LOCKED
     ),
     run AS (
@@ -230,7 +230,7 @@ class Held:
     def look(self) -> None:
         """Learn how it stands now."""
         # A statement of its own: only one that begins after the lock sees what its last holder has done.
-        self.standing = Standing(**self._connection.execute(_OF_ONE, {"run": self._run}).one()._mapping)
+        self.standing = Standing(**self._connection.execute(_OF_ONE.clause, {"run": self._run}).one()._mapping)
 
     def whole(self) -> Any:
         """Return the fan-out with its run."""
@@ -325,6 +325,11 @@ class Admitting:
     def open(self, limit: int) -> list[Standing]:
         """Return how the fan-outs stand that are not over, the oldest first."""
         return [Standing(**row._mapping) for row in self._database.execute(_OPEN, {"row_count": limit})]
+
+    def standing(self, run: str) -> Standing | None:
+        """Return how a fan-out stands; None where it is over."""
+        rows = self._database.execute(_OF_ONE, {"run": run})
+        return Standing(**rows[0]._asdict()) if rows else None
 
     @contextmanager
     def held(self, run: str, *, waiting: bool) -> Iterator[Held | None]:

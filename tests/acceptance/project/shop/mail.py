@@ -27,7 +27,7 @@ def letter(self: Any, tenant: int, name: str, gate: str | None = None, free: int
             raise Permanent("no such address")
         if name == "trouble" and tenant == 13:
             os.kill(os.getpid(), signal.SIGKILL)
-        if gate is not None and witness.count(name) > free:
+        if gate is not None and witness.place(self, name) > free:
             for _ in self.iterate(range(items)):
                 witness.pause_unless_open(gate)
             if not items:
