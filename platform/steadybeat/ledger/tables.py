@@ -197,6 +197,7 @@ Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("st
 Index("runs_of_group", runs.c.group_id, postgresql_where=text("group_id IS NOT NULL"))
 Index("runs_of_parent", runs.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
 Index("runs_dead", runs.c.finished_at, postgresql_where=text("state = 'dead'"))
+Index("runs_again", runs.c.rerun_of, postgresql_where=text("rerun_of IS NOT NULL"))
 Index("runs_of_fan_out", runs.c.fan_out, runs.c.state, postgresql_where=text("fan_out IS NOT NULL"))
 Index(
     "runs_at_work",
