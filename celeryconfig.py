@@ -10,6 +10,7 @@ from steadybeat import every
 # The modules that hold tasks. A task's queue is called like its module: tasks.orders -> orders.
 imports = (
     "tasks.accounts",
+    "tasks.billing",
     "tasks.cards",
     "tasks.maintenance",
     "tasks.minting",
@@ -41,4 +42,4 @@ steadybeat_dev_run = (
 )
 
 # Services of little work, which share one worker there; anywhere else each has its own.
-steadybeat_dev_together = ("money:cards+minting+sync",)
+steadybeat_dev_together = ("money:billing+cards+minting+sync",)

@@ -1,7 +1,8 @@
-"""Accounts: trials end when their time is over."""
+"""Accounts: who there is, and trials that end when their time is over."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -9,10 +10,20 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
-from tasks.market import engine, orders, trials
+from tasks.market import accounts, engine, orders, trials
 
 BATCH_COUNT = 1_000
 PASS_COUNT = 100
+
+
+def ids() -> Generator[int]:
+    """Yield the id of every account: the tenants of this app.
+
+    They are read through a cursor of the server's, 1,000 at a time, which is closed when the reader stops early, too.
+    """
+    everybody = sa.select(accounts.c.id)
+    with engine().connect() as db, db.execution_options(yield_per=BATCH_COUNT).execute(everybody) as found:
+        yield from found.scalars()
 
 
 class Ended(NamedTuple):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from email.headerregistry import Address
-from email.message import EmailMessage
 from html import escape
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from steadybeat import Permanent
+from tasks.letters import Letter, line
 from tasks.market import accounts, orders, payments, sales, tickets
 
 KIND = "weekly-digest"
@@ -141,31 +140,15 @@ def _events(db: sa.Connection, found: sa.Select[str, str, int, int]) -> list[Eve
     return [Event(*row) for row in db.execute(most_seats_first)]
 
 
-def written(digest: Digest, *, sender: Address, message_id: str) -> EmailMessage:
-    """Return a digest as a mail: plain text, and the same as HTML.
+def letter(db: sa.Connection, account_id: int, period: str) -> Letter:
+    """Return the letter to one account for an ISO week; see `digest_for`."""
+    return written(digest_for(db, account_id, period))
 
-    Args:
-        digest: What it says.
-        sender: Whom it is from.
-        message_id: The same for each attempt to send this digest, so that a mailbox can tell a copy.
 
-    Raises:
-        Permanent: The subscriber's address is none that a mail can carry.
-    """
-    message = EmailMessage()
-    try:
-        message["To"] = Address(_line(digest.name), addr_spec=digest.email)
-    except (ValueError, IndexError) as error:
-        raise Permanent(f"{digest.email!r} is no mail address: {error}") from None
-    message["From"] = sender
-    message["Subject"] = f"Your week in tickets, from {digest.since:%Y-%m-%d}"
-    message["Date"] = datetime.now(UTC)
-    message["Message-ID"] = message_id
-    message["List-Unsubscribe"] = f"<mailto:{sender.addr_spec}?subject=unsubscribe>"
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday reply, please
-    message.set_content(_as_text(digest), cte="quoted-printable")
-    message.add_alternative(_as_html(digest), subtype="html", cte="quoted-printable")
-    return message
+def written(digest: Digest) -> Letter:
+    """Return a digest as a letter."""
+    subject = f"Your week in tickets, from {digest.since:%Y-%m-%d}"
+    return Letter(digest.name, digest.email, subject, _as_text(digest), _as_html(digest), subscribed=True)
 
 
 def _own(digest: Digest) -> list[str]:
@@ -191,23 +174,22 @@ def _lists(digest: Digest) -> list[tuple[str, list[str]]]:
         for each in digest.on_sale
     ]
     titled = [("Most sold in these seven days", sold), ("Still on sale", free)]
-    return [(title, [_line(line) for line in lines]) for title, lines in titled if lines]
+    return [(title, [line(each) for each in lines]) for title, lines in titled if lines]
 
 
 def _as_text(digest: Digest) -> str:
-    parts = [f"Hello {_line(digest.name)},", "\n".join(_own(digest))]
-    parts += ["\n".join([title + ":", *(f"- {line}" for line in lines)]) for title, lines in _lists(digest)]
-    return "\n\n".join([*parts, _footer(digest)]) + "\n"
+    parts = ["\n".join(_own(digest))]
+    parts += ["\n".join([title + ":", *(f"- {each}" for each in lines)]) for title, lines in _lists(digest)]
+    return "\n\n".join([*parts, _footer(digest)])
 
 
 def _as_html(digest: Digest) -> str:
     own = "".join(f"<p>{escape(sentence)}</p>" for sentence in _own(digest))
     lists = "".join(
-        f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
+        f"<h2>{escape(title)}</h2><ul>{''.join(f'<li>{escape(each)}</li>' for each in lines)}</ul>"
         for title, lines in _lists(digest)
     )
-    body = f"<p>Hello {escape(_line(digest.name))},</p>{own}{lists}<p><small>{escape(_footer(digest))}</small></p>"
-    return f'<!doctype html><html lang="en"><body>{body}</body></html>\n'
+    return f"{own}{lists}<p><small>{escape(_footer(digest))}</small></p>"
 
 
 def _footer(digest: Digest) -> str:
@@ -221,8 +203,3 @@ def _times(count: int, noun: str) -> str:
 
 def _money(cents: int) -> str:
     return f"{cents // 100:,}.{cents % 100:02d}"
-
-
-def _line(text: str) -> str:
-    """Return text without what could end a header or a line."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
+from tasks.books import announcements, audit_log
+from tasks.clearing import clear
 from tasks.market import engine, sessions
 from tasks.snapshots import take
 
 IDLE = timedelta(days=30)
+AUDIT = timedelta(days=180)
+EXPIRED = timedelta(days=7)
 BATCH_COUNT = 1_000
 PASS_COUNT = 100
 
@@ -57,6 +61,54 @@ def delete_idle(db: sa.Connection) -> int:
         .with_for_update(skip_locked=True)
     )
     return db.execute(sa.delete(sessions).where(sessions.c.id.in_(idle))).rowcount
+
+
+@shared_task(
+    bind=True,
+    schedule=cron("40 3 * * *", tz="UTC"),
+    catch_up="latest",
+    catch_up_window=timedelta(hours=12),
+    overlap="skip",
+    soft_time_limit=540,
+    time_limit=600,
+    max_retries=3,
+    retry_backoff=10,
+    retry_backoff_max=300,
+    owner="platform-team",
+    severity="warning",
+    depends_on=["postgres"],
+)
+def trim_audit_log(self: SteadyTask) -> dict[str, int]:
+    """Delete what the audit log has kept for 180 days, 1,000 rows in a transaction, at most 100,000 in a run.
+
+    Safe to run twice: batched deletes by age; a run that was killed goes on behind the last batch on record.
+    """
+    before = (self.scheduled_for or datetime.now(UTC)) - AUDIT
+    return clear(self, engine(), audit_log, audit_log.c.happened_at < before)
+
+
+@shared_task(
+    bind=True,
+    schedule=cron("50 3 * * *", tz="UTC"),
+    catch_up="latest",
+    catch_up_window=timedelta(hours=12),
+    overlap="skip",
+    soft_time_limit=540,
+    time_limit=600,
+    max_retries=3,
+    retry_backoff=10,
+    retry_backoff_max=300,
+    owner="platform-team",
+    severity="warning",
+    depends_on=["postgres"],
+)
+def remove_announcements(self: SteadyTask) -> dict[str, int]:
+    """Delete announcements that expired seven days ago, 1,000 in a transaction, at most 100,000 in a run.
+
+    Safe to run twice: batched deletes by age; a run that was killed goes on behind the last batch on record.
+    """
+    before = (self.scheduled_for or datetime.now(UTC)) - EXPIRED
+    return clear(self, engine(), announcements, announcements.c.expires_at < before)
 
 
 @shared_task(

@@ -15,42 +15,26 @@ import sqlalchemy as sa
 from celery import current_app
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR, UUID
 
+from tasks import (
+    books,  # noqa: F401 - its tables are made with those here
+    columns,
+)
+from tasks.columns import at, own_id, refers
+
 HOLD = timedelta(hours=48)
 """How long an order holds its seats without being paid."""
 
-metadata = sa.MetaData(
-    schema="market",
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    },
-)
-
-
-def _id() -> sa.Column[int]:
-    return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
-
-
-def _refers(name: str, target: str, *, nullable: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, sa.ForeignKey(f"market.{target}"), nullable=nullable)
-
-
-def _at(name: str, *, nullable: bool = False) -> sa.Column[object]:
-    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
-
+metadata = columns.metadata
 
 # Everybody who buys or sells.
 accounts = sa.Table(
     "accounts",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("email", sa.Text, nullable=False, unique=True),
     sa.Column("display_name", sa.Text, nullable=False),
     sa.Column("country", sa.CHAR(2), nullable=False),
-    _at("opened_at"),
+    at("opened_at"),
     sa.CheckConstraint("email = lower(email)", name="email_lower"),
 )
 
@@ -60,7 +44,7 @@ royalties = sa.Table(
     metadata,
     sa.Column("artist_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
     sa.Column("share", sa.Numeric(5, 4), nullable=False),
-    _at("agreed_at"),
+    at("agreed_at"),
     sa.CheckConstraint("share > 0 AND share <= 1", name="share_range"),
 )
 
@@ -68,13 +52,13 @@ royalties = sa.Table(
 orders = sa.Table(
     "orders",
     metadata,
-    _id(),
-    _refers("buyer_id", "accounts.id"),
+    own_id(),
+    refers("buyer_id", "accounts.id"),
     sa.Column("state", sa.Text, nullable=False, server_default="unpaid"),
     sa.Column("amount_cents", sa.Integer, nullable=False),
-    _at("placed_at"),
-    _at("paid_at", nullable=True),
-    _at("expired_at", nullable=True),
+    at("placed_at"),
+    at("paid_at", nullable=True),
+    at("expired_at", nullable=True),
     sa.CheckConstraint("state IN ('unpaid', 'paid', 'expired')", name="state_known"),
     sa.CheckConstraint("(state = 'paid') = (paid_at IS NOT NULL)", name="paid_at_when_paid"),
     sa.CheckConstraint("(state = 'expired') = (expired_at IS NOT NULL)", name="expired_at_when_expired"),
@@ -88,12 +72,12 @@ orders = sa.Table(
 tickets = sa.Table(
     "tickets",
     metadata,
-    _id(),
-    _refers("artist_id", "accounts.id"),
+    own_id(),
+    refers("artist_id", "accounts.id"),
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("seat", sa.Text, nullable=False),
     sa.Column("price_cents", sa.Integer, nullable=False),
-    _refers("order_id", "orders.id", nullable=True),
+    refers("order_id", "orders.id", nullable=True),
     sa.UniqueConstraint("event", "seat"),
     sa.CheckConstraint("price_cents >= 0", name="price_range"),
     sa.Index(None, "order_id"),
@@ -104,13 +88,13 @@ tickets = sa.Table(
 sales = sa.Table(
     "sales",
     metadata,
-    _id(),
-    _refers("order_id", "orders.id"),
+    own_id(),
+    refers("order_id", "orders.id"),
     sa.Column("ticket_id", sa.BigInteger, sa.ForeignKey("market.tickets.id"), nullable=False, unique=True),
-    _refers("artist_id", "accounts.id"),
+    refers("artist_id", "accounts.id"),
     sa.Column("price_cents", sa.Integer, nullable=False),
-    _at("sold_at"),
-    _at("settled_at", nullable=True),
+    at("sold_at"),
+    at("settled_at", nullable=True),
     sa.CheckConstraint("price_cents >= 0", name="price_range"),
     sa.Index(None, "order_id"),
     sa.Index(None, "artist_id"),
@@ -123,11 +107,11 @@ sales = sa.Table(
 payments = sa.Table(
     "payments",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("sale_id", sa.BigInteger, sa.ForeignKey("market.sales.id"), nullable=False, unique=True),
-    _refers("artist_id", "accounts.id"),
+    refers("artist_id", "accounts.id"),
     sa.Column("amount_cents", sa.Integer, nullable=False),
-    _at("paid_at"),
+    at("paid_at"),
     sa.CheckConstraint("amount_cents >= 0", name="amount_range"),
     sa.Index(None, "artist_id"),
 )
@@ -138,7 +122,7 @@ wallets = sa.Table(
     metadata,
     sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
     sa.Column("address", sa.Text, nullable=False, unique=True),
-    _at("opened_at"),
+    at("opened_at"),
 )
 
 # The token of one sold seat. `sending`: the provider may be minting it; after `valid_until` it no longer does.
@@ -149,10 +133,10 @@ mints = sa.Table(
     sa.Column("ticket_id", sa.BigInteger, sa.ForeignKey("market.tickets.id"), primary_key=True, autoincrement=False),
     sa.Column("wallet", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="sending"),
-    _at("valid_until"),
+    at("valid_until"),
     sa.Column("token", sa.Text, unique=True),
     sa.Column("reason", sa.Text),
-    _at("minted_at", nullable=True),
+    at("minted_at", nullable=True),
     sa.CheckConstraint("state IN ('sending', 'minted', 'refused')", name="state_known"),
     sa.CheckConstraint("(state = 'minted') = (token IS NOT NULL AND minted_at IS NOT NULL)", name="token_when_minted"),
     sa.CheckConstraint("(state = 'refused') = (reason IS NOT NULL)", name="reason_when_refused"),
@@ -163,18 +147,18 @@ mints = sa.Table(
 card_payments = sa.Table(
     "card_payments",
     metadata,
-    _id(),
-    _refers("account_id", "accounts.id"),
+    own_id(),
+    refers("account_id", "accounts.id"),
     sa.Column("period", sa.Text, nullable=False),
     sa.Column("amount_cents", sa.Integer, nullable=False),
     sa.Column("card", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="failed"),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("try_count", sa.Integer, nullable=False, server_default="0"),
-    _at("failed_at"),
-    _at("try_at", nullable=True),
+    at("failed_at"),
+    at("try_at", nullable=True),
     sa.Column("charge_id", sa.Text, unique=True),
-    _at("paid_at", nullable=True),
+    at("paid_at", nullable=True),
     sa.UniqueConstraint("account_id", "period"),
     sa.CheckConstraint("state IN ('failed', 'paid', 'given_up')", name="state_known"),
     sa.CheckConstraint("(state = 'failed') = (try_at IS NOT NULL)", name="try_at_when_failed"),
@@ -195,8 +179,8 @@ provider_charges = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("event_number", sa.BigInteger, nullable=False),
-    _at("created_at"),
-    _at("changed_at"),
+    at("created_at"),
+    at("changed_at"),
     sa.Index(None, "reference"),
 )
 
@@ -214,9 +198,9 @@ sessions = sa.Table(
     "sessions",
     metadata,
     sa.Column("id", UUID(as_uuid=True), primary_key=True),
-    _refers("account_id", "accounts.id"),
-    _at("started_at"),
-    _at("last_seen_at"),
+    refers("account_id", "accounts.id"),
+    at("started_at"),
+    at("last_seen_at"),
     sa.CheckConstraint("last_seen_at >= started_at", name="seen_after_start"),
     sa.Index(None, "account_id"),
     sa.Index(None, "last_seen_at"),
@@ -228,9 +212,9 @@ trials = sa.Table(
     metadata,
     sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
     sa.Column("state", sa.Text, nullable=False, server_default="trial"),
-    _at("started_at"),
-    _at("ends_at"),
-    _at("ended_at", nullable=True),
+    at("started_at"),
+    at("ends_at"),
+    at("ended_at", nullable=True),
     sa.CheckConstraint("state IN ('trial', 'converted', 'expired')", name="state_known"),
     sa.CheckConstraint("(state = 'trial') = (ended_at IS NULL)", name="ended_at_when_over"),
     sa.CheckConstraint("ends_at > started_at", name="ends_after_start"),
@@ -244,8 +228,8 @@ subscriptions = sa.Table(
     metadata,
     sa.Column("account_id", sa.BigInteger, sa.ForeignKey("market.accounts.id"), primary_key=True, autoincrement=False),
     sa.Column("kind", sa.Text, primary_key=True),
-    _at("started_at"),
-    _at("ended_at", nullable=True),
+    at("started_at"),
+    at("ended_at", nullable=True),
     sa.CheckConstraint("ended_at >= started_at", name="ended_after_start"),
 )
 
@@ -255,8 +239,8 @@ subscriptions = sa.Table(
 notifications = sa.Table(
     "notifications",
     metadata,
-    _id(),
-    _refers("account_id", "accounts.id"),
+    own_id(),
+    refers("account_id", "accounts.id"),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("period", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="pending"),
@@ -264,8 +248,8 @@ notifications = sa.Table(
     sa.Column("message_id", sa.Text),
     sa.Column("attempt_count", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
-    _at("sending_at", nullable=True),
-    _at("sent_at", nullable=True),
+    at("sending_at", nullable=True),
+    at("sent_at", nullable=True),
     sa.UniqueConstraint("account_id", "kind", "period"),
     sa.CheckConstraint("state IN ('pending', 'sending', 'sent', 'refused', 'unknown')", name="state_known"),
     sa.CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_at_when_sent"),
@@ -304,10 +288,10 @@ search_documents = sa.Table(
 snapshots = sa.Table(
     "snapshots",
     metadata,
-    _id(),
+    own_id(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("service", sa.Text, nullable=False),
-    _at("scheduled_for", nullable=True),
+    at("scheduled_for", nullable=True),
     sa.Column("taken_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("figures", JSONB, nullable=False),
     sa.Column("run_id", sa.Text),  # none when the task is called as a function

@@ -1,4 +1,6 @@
-"""Notifications: a weekly digest to each subscriber, sent by SMTP and written down in the notification log.
+"""Notifications: a weekly digest to each subscriber, and a notice before a trial ends.
+
+Both are sent by SMTP and written down in the notification log.
 
 SMTP honours no idempotency key: a message that the server has taken cannot be taken back, and one that is handed
 over twice arrives twice. So the log says what is about to happen before it does. A row becomes `sending`, and that is
@@ -13,7 +15,7 @@ Whoever knows better sets a row that is `unknown` to `pending`, and reruns its r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -21,11 +23,18 @@ import sqlalchemy as sa
 from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
-from steadybeat import Permanent, SteadyTask, cron
-from tasks import digest, mail
+from steadybeat import FanOut, Permanent, SteadyTask, cron, eligible
+from tasks import digest, mail, trial_notice
+from tasks.letters import Letter, enveloped
 from tasks.market import engine, notifications, subscriptions
 
 BATCH_COUNT = 500
+
+# What can be sent: of each kind, what makes the letter to an account for a period.
+KINDS: dict[str, Callable[[sa.Connection, int, str], Letter]] = {
+    digest.KIND: digest.letter,
+    trial_notice.KIND: trial_notice.letter,
+}
 
 
 @shared_task(
@@ -107,16 +116,53 @@ def notify(self: SteadyTask, account_id: int, kind: str, period: str) -> dict[st
     Args:
         self: This run.
         account_id: Who gets it.
-        kind: `weekly-digest`.
-        period: An ISO week, such as `2026-W05`.
+        kind: `weekly-digest` or `trial-notice`.
+        period: Of a digest an ISO week, such as `2026-W05`; of a notice the day on which the trial ends.
 
     Raises:
-        Permanent: There is no such account, kind or week, or the server refuses the recipient for good.
+        Permanent: There is no such account, kind or period, or the server refuses the recipient for good.
         mail.NotAccepted: The server did not take it; the retry sends.
     """
-    if kind != digest.KIND:
-        raise Permanent(f"kind={kind!r}: there is no such kind of mail; there is {digest.KIND!r}")
+    if kind not in KINDS:
+        raise Permanent(f"kind={kind!r}: there is no such kind of mail; there is {' and '.join(map(repr, KINDS))}")
     notice = Notice(account_id, kind, period, message_id(self.idempotency_key))
+    return {"state": deliver(engine(), notice)}
+
+
+@shared_task(
+    bind=True,
+    schedule=cron("0 8 * * *", tz="UTC"),
+    catch_up="latest",
+    catch_up_window=timedelta(days=1),
+    overlap="skip",
+    for_each=FanOut(eligible(trial_notice.KIND, of=trial_notice.ending), concurrency=10, abort_when=500),
+    soft_time_limit=160,
+    time_limit=180,
+    max_retries=8,
+    retry_backoff=30,
+    retry_backoff_max=3600,
+    owner="growth-team",
+    severity="warning",
+    depends_on=["postgres", "redis", "smtp"],
+)
+def remind(self: SteadyTask, account_id: int) -> dict[str, str]:
+    """Tell one account that its trial ends within three days, once for each end; each day, for every such account.
+
+    Safe to run twice: the log's row lets one attempt send, as with a digest.
+
+    Args:
+        self: This run.
+        account_id: Who gets it. Left out, it runs for everybody whom the policy `trial-notice` lets in.
+
+    Raises:
+        Permanent: The account's address is none that a mail can carry, or the server refuses it for good.
+        mail.NotAccepted: The server did not take it; the retry sends.
+    """
+    with engine().connect() as db:
+        period = trial_notice.period_for(db, account_id)
+    if period is None:
+        return {"state": "not due"}
+    notice = Notice(account_id, trial_notice.KIND, period, message_id(self.idempotency_key))
     return {"state": deliver(engine(), notice)}
 
 
@@ -149,14 +195,14 @@ def deliver(db_engine: sa.Engine, notice: Notice) -> str:
     """
     mail.server()
     with db_engine.connect() as db:
-        content = digest.digest_for(db, notice.account_id, notice.period)
-    message = digest.written(content, sender=mail.sender(), message_id=notice.message_id)
+        letter = KINDS[notice.kind](db, notice.account_id, notice.period)
+    message = enveloped(letter, sender=mail.sender(), message_id=notice.message_id)
     with db_engine.begin() as db:
         attempt = begin(db, notice)
     if attempt.state != "sending":
         return attempt.state
     try:
-        mail.send(message, content.email)
+        mail.send(message, letter.email)
     except mail.NotAccepted as refusal:
         with db_engine.begin() as db:
             put_back(db, notice, attempt, str(refusal), permanent=refusal.permanent)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tasks import digest, market
 from tasks.market import HOLD
+from tasks.sample_books import Books, Paid, country_of, host_of
 
 SPAN = timedelta(days=365)
 DAY = timedelta(days=1)
@@ -131,6 +132,13 @@ class Sample:
             ),
         ):
             yield Part(table, count, tuple(columns.split()), rows())
+        for kept in self._books().parts():
+            yield Part(kept.table, kept.row_count, tuple(kept.columns.split()), kept.rows)
+
+    def _books(self) -> Books:
+        countries = {row[0]: row[3] for row in self._accounts()}
+        paid = (Paid(row[1], row[5], row[3]) for row in self._orders() if row[5] is not None)
+        return Books(self.as_of, countries, paid)
 
     def digest(self) -> str:
         """Return a SHA-256 over all rows of all tables, in hexadecimal."""
@@ -191,8 +199,8 @@ class Sample:
         for account_id in range(1, self.account_count + 1):
             given = GIVEN[int(random.random() * len(GIVEN))]
             family = FAMILY[int(random.random() * len(FAMILY))]
-            email = f"{given}.{family}.{account_id}@example.org".lower()
-            country = COUNTRIES[int(random.random() * len(COUNTRIES))]
+            email = f"{given}.{family}.{account_id}@{host_of(account_id)}".lower()
+            country = country_of(account_id, COUNTRIES[int(random.random() * len(COUNTRIES))])
             yield account_id, email, f"{given} {family}", country, first + random.random() * 2 * SPAN
 
     def _royalties(self) -> Iterator[tuple[Any, ...]]:

@@ -29,7 +29,7 @@ app.finalize()  # while the tasks of its modules are still on offer to every app
 
 AS_OF = datetime(2026, 1, 31, tzinfo=UTC)
 SIZE = {"accounts": 5_000, "orders": 50_000, "sales": 200_000}
-DIGEST = "37f46b849605e0dff606de4ee04203b9b1e22ac336f520ea122482b4a385454a"
+DIGEST = "389f905871d624a6771114d8d4a89b4be32a818b364f114151162193e4d6f6de"
 small = partial(Sample, account_count=100, order_count=1_000, sale_count=4_000)
 
 
@@ -281,7 +281,18 @@ SELECT FROM market.mints m LEFT JOIN market.sales s USING (ticket_id) LEFT JOIN 
 SELECT FROM market.card_payments WHERE greatest(failed_at, try_at, paid_at) > :as_of
     OR (state = 'paid') <> (try_count = 1 AND card LIKE 'visa-%');
 SELECT FROM market.notifications n LEFT JOIN market.subscriptions s USING (account_id, kind)
-    WHERE s.started_at IS NULL OR s.started_at > n.created_at OR greatest(n.created_at, n.sent_at) > :as_of
+    WHERE s.started_at IS NULL OR s.started_at > n.created_at OR greatest(n.created_at, n.sent_at) > :as_of;
+SELECT FROM market.notifications n JOIN market.accounts a ON a.id = n.account_id WHERE a.email LIKE '%ä%';
+SELECT FROM market.invoices WHERE greatest(made_at, issued_at, voided_at) > :as_of;
+SELECT FROM market.invoices i JOIN market.accounts a ON a.id = i.account_id LEFT JOIN market.tax_rates USING (country)
+    WHERE i.tax_cents IS DISTINCT FROM round(i.net_cents * rate);
+SELECT FROM (SELECT * FROM market.invoices WHERE state = 'issued') i FULL JOIN (
+    SELECT buyer_id, count(*) AS count, sum(amount_cents) AS net FROM market.orders
+    JOIN market.accounts a ON a.id = buyer_id JOIN market.tax_rates USING (country)
+    WHERE date_trunc('month', paid_at, 'UTC') = date_trunc('month', :as_of, 'UTC') - interval '2 months' GROUP BY 1
+    ) o ON o.buyer_id = i.account_id WHERE (i.order_count, i.net_cents) IS DISTINCT FROM (o.count, o.net);
+SELECT FROM market.audit_log WHERE happened_at > :as_of;
+SELECT FROM market.announcements WHERE shown_at > :as_of
 """
 
 
@@ -290,11 +301,20 @@ def test_a_sample_does_not_contradict_itself(db_engine: sa.Engine) -> None:
     fill_with(db_engine, sample)
 
     with db_engine.connect() as db:
-        none = dict.fromkeys(("snapshots", "search_documents", "provider_charges", "cursors"), 0)
+        none = dict.fromkeys(("snapshots", "search_documents", "provider_charges", "cursors", "billed_months"), 0)
         assert count_rows(db) == none | {each.table.name: each.row_count for each in sample.parts()}
         for contradiction in CONTRADICTIONS.split(";"):
             found = db.execute(sa.text(f"SELECT count(*) FROM ({contradiction}) _"), {"as_of": AS_OF})
             assert found.scalar() == 0, contradiction
+
+
+def test_a_hundredth_of_the_samples_accounts_lacks_what_a_job_needs() -> None:
+    rows = [*Sample(AS_OF, order_count=500, sale_count=1_000)._accounts()]
+
+    assert [sum(lacks(row) for row in rows) for lacks in (lambda row: "ä" in row[1], lambda row: row[3] == "AQ")] == [
+        48,
+        52,
+    ]
 
 
 @pytest.fixture

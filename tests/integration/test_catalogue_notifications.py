@@ -286,5 +286,5 @@ def test_every_subscriber_who_has_none_yet_gets_this_weeks_digest(
 
 
 def test_only_kinds_that_there_are_can_be_sent() -> None:
-    with pytest.raises(Permanent, match="there is 'weekly-digest'"):
+    with pytest.raises(Permanent, match="there is 'weekly-digest' and 'trial-notice'"):
         app.tasks["tasks.notifications.notify"].run(1, "monthly", PERIOD)

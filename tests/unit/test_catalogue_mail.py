@@ -9,7 +9,7 @@ from email.headerregistry import Address
 import pytest
 
 from steadybeat import Permanent
-from tasks import digest, mail, notifications
+from tasks import digest, letters, mail, notifications, trial_notice
 from tasks.mailbox import subject_of
 
 QUIET = digest.Digest(
@@ -104,14 +104,20 @@ def test_what_is_no_iso_week_is_a_permanent_error(period: str) -> None:
         digest.begin_of(period)
 
 
+@pytest.mark.parametrize("period", ["", "2026-02-30", "2026-2-3", "20260203", "2026-W05", "2026-02-03T00:00"])
+def test_what_is_no_day_is_a_permanent_error(period: str) -> None:
+    with pytest.raises(Permanent, match="is no day; write it like 2026-02-03"):
+        trial_notice.begin_of(period)
+
+
 def test_a_quiet_week_is_told_too() -> None:
-    message = digest.written(QUIET, sender=SENDER, message_id="<a@b>")
+    message = letters.enveloped(digest.written(QUIET), sender=SENDER, message_id="<a@b>")
     assert message.get_body(("plain",)).get_content().startswith("Hello Ada,\n\nYou bought nothing this week.\n\nSeven")
 
 
 def test_a_name_can_neither_add_a_header_nor_markup() -> None:
     hostile = replace(QUIET, name="Ada\r\nBcc: all@x.example <script>\u202e")
-    message = digest.written(hostile, sender=SENDER, message_id="<a@b>")
+    message = letters.enveloped(digest.written(hostile), sender=SENDER, message_id="<a@b>")
     assert message["Bcc"] is None
     assert "<script>" not in message.get_body(("html",)).get_content()
     assert message.as_bytes().isascii()

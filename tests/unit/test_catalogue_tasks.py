@@ -32,6 +32,7 @@ WANTED = {
 }
 SERVICES = {
     "accounts",
+    "billing",
     "cards",
     "maintenance",
     "minting",
@@ -89,9 +90,14 @@ def test_each_schedule_is_of_a_task_that_is_there() -> None:
 
     assert scheduled == {
         "tasks.accounts.end_trials",
+        "tasks.billing.bill_month",
+        "tasks.billing.remove_unfinished",
         "tasks.cards.retry_failed",
         "tasks.maintenance.prune_ledger",
+        "tasks.maintenance.remove_announcements",
+        "tasks.maintenance.trim_audit_log",
         "tasks.minting.order_mints",
+        "tasks.notifications.remind",
         "tasks.notifications.send_digests",
         "tasks.orders.expire",
         "tasks.royalties.settle",

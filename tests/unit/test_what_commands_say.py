@@ -123,6 +123,13 @@ def test_a_waiting_run_says_when_it_is_tried_again() -> None:
     assert state_of(run, AT) == "The next attempt follows at 2026-03-01 06:01:30Z, in 2 min: retry: no."
 
 
+def test_a_run_that_waits_for_its_tenants_says_so() -> None:
+    run = ended("waiting", reason="waits for 40 tenants", finished_at=None) | {"has_fanned_out": True}
+    said = state_of(run, AT)
+    assert said.startswith("It has begun, and waits for 40 tenants: ")
+    assert said.endswith(f"runs show {run['id']} says how far they are.")
+
+
 def test_the_headline_of_an_error_is_the_first_line_after_its_stack() -> None:
     stack = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f()\n    ^^^\n'
     assert headline(f"{stack}ValueError: one\ntwo\n") == "ValueError: one"

@@ -1,6 +1,6 @@
 """The sub-commands of `celery -A …`, one file each; what they share stands beside them.
 
-dev  health  ledger  runs  schedules  watchdog    the commands
+dev  health  ledger  runs  schedules  tenants  watchdog    the commands
 adoption      schedules: what plain Celery and RedBeat had
 usage         how one is asked for, and refused, in one line
 completion    what the shell's Tab key offers
@@ -8,6 +8,9 @@ installed     the app that a command works on
 output        how an answer looks
 asked         runs: which one is meant, and what the ledger knows
 shown         runs: as a list, and one with all that is known
+looking       runs: one of them, and the tenants of its fan-out
+fanned  watching    how a fan-out looks; a run as it goes on
+policies      tenants: what people tell policies, and what these say of a tenant
 why  rerun    what became of a fire; running it again
 
 Celery imports every command module for each `celery …` call, also for `celery --help` and each process of a worker.

@@ -21,12 +21,7 @@ def run_of(book: Ledger, value: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: It is no id, or nobody has it.
     """
-    try:
-        wanted = str(UUID(value))
-    except ValueError:
-        raise ConfigurationError(
-            f"RUN={value!r}: must be the whole id of a run, a UUID; `celery -A … runs list` shows them.", run=value
-        ) from None
+    wanted = id_given(value)
     found = book.story.run(wanted)
     if found is None:
         days = length(timedelta(seconds=book.settings.retention_seconds))
@@ -36,6 +31,24 @@ def run_of(book: Ledger, value: str) -> dict[str, Any]:
             run=wanted,
         )
     return found
+
+
+def id_given(value: str, name: str = "RUN") -> str:
+    """Return the id of a run as it is on record.
+
+    Args:
+        value: What a person gave.
+        name: The argument that it was given for.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={value!r}: must be the whole id of a run, a UUID; `celery -A … runs list` shows them.", run=value
+        ) from None
 
 
 def schedule_of(book: Ledger, name: str) -> dict[str, Any]:

@@ -138,8 +138,8 @@ def _check(names: Sequence[str], given: dict[str, Any], every: bool, ctx: click.
     if sum(told) != 1:
         wrong = "nothing says which" if not any(told) else "RUN, options and --all exclude each other"
         raise ConfigurationError(
-            f"{ctx.info_name}: {wrong}; name runs, or say which by --task, --service, --schedule, --since, --error and"
-            " --cause, or --all."
+            f"{ctx.info_name}: {wrong}; name runs, or say which by --task, --service, --schedule, --tenant,"
+            " --fan-out, --since, --error and --cause, or --all."
         )
 
 

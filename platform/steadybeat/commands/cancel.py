@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from steadybeat.commands.asked import run_of
+from steadybeat.commands.output import count
 from steadybeat.commands.rerun import who
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.reopening import GIVEN_UP
 
 TIME_TO_STOP = timedelta(seconds=2)
 """How long work that is to be terminated has to stop by itself."""
+
+TIME_TO_WIND_DOWN = timedelta(seconds=2)
+"""How long tenants in line are cancelled here; a Beat or a watchdog cancels those that are left."""
 
 _BATCH = 500
 
@@ -42,6 +49,31 @@ class Answer:
         if self.over:
             said.append(f"{_runs(self.over)} had ended before.")
         return " ".join(said) or "No such runs."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wound:
+    """What became of the tenants of fan-outs that were cancelled.
+
+    Attributes:
+        cancelled: So many did not begin, or were on their way to a worker.
+        asked: So many are at work, and were told to stop.
+        left: So many are in line, and are cancelled by a Beat or a watchdog.
+    """
+
+    cancelled: int
+    asked: int
+    left: int
+
+    def counts(self) -> dict[str, int]:
+        """Return it for JSON."""
+        return {"cancelled_count": self.cancelled, "asked_count": self.asked, "left_count": self.left}
+
+    def text(self) -> str:
+        """Return it as a sentence or more."""
+        said = f"{count(self.cancelled, 'tenant')} cancelled with it, {self.asked:,} told to stop."
+        more = f" {count(self.left, 'tenant')} still in line: a Beat or a watchdog cancels the rest."
+        return said + (more if self.left else "")
 
 
 def chosen(
@@ -88,5 +120,46 @@ def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -
     return answer
 
 
+def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -> Wound | None:
+    """Cancel the tenants of fan-outs whose own runs were cancelled, as many as there is time for; tell the others.
+
+    Args:
+        app: The Celery app.
+        book: The ledger.
+        runs: What was cancelled; those that have not fanned out are left alone.
+        reason: Why.
+        terminate: Also end work that does not stop by itself.
+
+    Returns:
+        What became of the tenants; None where no run had any that were open.
+    """
+    open_ones = book.overview.open_among(runs)
+    if not open_ones:
+        return None
+    app.loader.import_default_modules()  # what follows the end of a fan-out is sent as its task says
+    before = [book.fan_outs.counts(run) for run in open_ones]
+    until = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds()
+    for run in open_ones:
+        _ask(book, run, reason, terminate=terminate)
+        while book.overview.has_line(run) and time.monotonic() < until:
+            app.steadybeat.fan_outs.advance(run)
+        _ask(book, run, reason, terminate=terminate)
+        app.steadybeat.fan_outs.advance(run)
+    after = [book.fan_outs.counts(run) for run in open_ones]
+    return Wound(
+        cancelled=sum(each.cancelled for each in after) - sum(each.cancelled for each in before),
+        asked=sum(each.running for each in after),
+        left=sum(each.waiting for each in after),
+    )
+
+
+def _ask(book: Ledger, run: str, reason: str, *, terminate: bool) -> None:
+    """Ask those at work to end, where nobody has yet."""
+    at_work = book.admitting.at_work(run)
+    if at_work:
+        terminate_after = TIME_TO_STOP if terminate else None
+        book.cancelling.request(at_work, f"{GIVEN_UP}: {reason} ({who()})", terminate_after=terminate_after)
+
+
 def _runs(ids: Sequence[str]) -> str:
-    return f"Run {ids[0]}" if len(ids) == 1 else f"{len(ids)} runs"
+    return f"Run {ids[0]}" if len(ids) == 1 else f"{len(ids):,} runs"

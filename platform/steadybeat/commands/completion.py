@@ -132,6 +132,15 @@ def _open_runs(ledger: Ledger) -> Offer:
             yield str(run["id"]), _beside(run)
 
 
+def _policies(ledger: Ledger) -> Offer:
+    return ((policy.name, policy.paused_reason or "") for policy in ledger.tenants.policies())
+
+
+def _fan_outs(ledger: Ledger) -> Offer:
+    for run in ledger.overview.recent(RECENT_COUNT):
+        yield run["run"], f"{run['task']} {run['state']}"
+
+
 def _dead(ledger: Ledger) -> Offer:
     from steadybeat.ledger.dead import Which
 
@@ -159,6 +168,12 @@ open_run_ids = _completes(_open_runs)
 
 ended_run_ids = _completes(_ended_runs)
 """Offers recent runs that have ended: dead ones first."""
+
+policy_names = _completes(_policies)
+"""Offers the policies that fan-outs have asked for, or that somebody has told anything."""
+
+fan_out_ids = _completes(_fan_outs)
+"""Offers runs that have fanned out, the newest first."""
 
 dead_ids = _completes(_dead)
 """Offers what waits for a person: those that died last first."""
@@ -216,6 +231,17 @@ class RunState(_Word):
         from steadybeat.ledger.tables import RUN_STATES
 
         return RUN_STATES
+
+
+class TenantState(_Word):
+    """How far a tenant of a fan-out is."""
+
+    name = "state"
+
+    def _known(self) -> Sequence[str]:
+        from steadybeat.ledger.tables import RUN_STATES
+
+        return (*RUN_STATES, "failed", "skipped")
 
 
 class Cause(_Word):

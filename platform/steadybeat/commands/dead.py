@@ -38,7 +38,7 @@ def list_(ctx: click.Context, /, limit: int, as_json: bool, **given: Any) -> Non
 
     \b
     --json: [{"id": text, "kind": "run" | "foreign", "task", "service", "queue", "cause", "reason", "schedule",
-              "scheduled_for", "attempt_count", "died_at": instant, "error"}]
+              "scheduled_for", "tenant", "of_fan_out": id or null, "attempt_count", "died_at": instant, "error"}]
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.commands.letters import COLUMNS, found
     from steadybeat.telemetry.redaction import redact

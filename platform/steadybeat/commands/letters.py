@@ -32,6 +32,10 @@ _OPTIONS = (
         shell_complete=completion.service_names,
     ),
     click.option("--schedule", help="Only runs of this schedule's fires.", shell_complete=completion.schedule_names),
+    click.option("--tenant", help="Only runs for this tenant."),
+    click.option(
+        "--fan-out", metavar="RUN", help="Only runs of this fan-out's tenants.", shell_complete=completion.fan_out_ids
+    ),
     click.option(
         "--since", type=Past(), metavar="WHEN", help="Only what died since then: an instant, or how long ago: 2h."
     ),
@@ -47,6 +51,8 @@ class Filters:
     task: str | None = None
     service: str | None = None
     schedule: str | None = None
+    tenant: str | None = None
+    fan_out: str | None = None
     since: datetime | None = None
     error: str | None = None
     cause: str | None = None
@@ -65,7 +71,7 @@ def found(app: Any, given: Filters, *, limit: int, oldest_first: bool = False) -
     Raises:
         ConfigurationError: There are none, and there is no such task, service or schedule.
     """
-    from steadybeat.commands.asked import must_be_known, schedule_of
+    from steadybeat.commands.asked import id_given, must_be_known, schedule_of
     from steadybeat.ledger import Ledger
     from steadybeat.ledger.connection import storable
     from steadybeat.ledger.dead import Which
@@ -74,6 +80,8 @@ def found(app: Any, given: Filters, *, limit: int, oldest_first: bool = False) -
     if given.schedule is not None:
         schedule_of(book, given.schedule)
     which = asdict(given) | {"error": None if given.error is None else storable(given.error)}
+    if given.fan_out is not None:
+        which["fan_out"] = id_given(given.fan_out, "--fan-out")
     letters = book.dead.find(Which(**which), limit=limit, oldest_first=oldest_first)
     if not letters:
         must_be_known(app, book, task=given.task, service=given.service)
@@ -165,6 +173,7 @@ COLUMNS = [
     Column(title="task", value=lambda row: row["task"] or f"queue {row['queue']}"),
     Column(title="cause", value=lambda row: row["cause"].replace("_", " ")),
     Column(title="died", value=lambda row: moment(row["died_at"])),
+    Column(title="tenant", value=lambda row: row["tenant"] or "", shown_from=100),
     Column(title="attempts", value=lambda row: str(row["attempt_count"]), right=True, shown_from=120),
     Column(title="fire", value=lambda row: nominal(row["scheduled_for"]), shown_from=170),
     Column(title="reason", value=_reason, tight="cut", style="dim"),

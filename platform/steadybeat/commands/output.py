@@ -260,5 +260,5 @@ def one_line(text: str, *, strip: bool = True) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """Return a number with its word: ``1 fire``, ``2 fires``."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    """Return a number with its word: ``1 fire``, ``2,000 fires``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -49,3 +49,13 @@ class Progress:
             self._bar.advance(self._task)
         elif self._out is not None:
             self._out.say(f"{text} {state} ({self._done} of {self._total})")
+
+
+def bar(done: int, total: int) -> Any:
+    """Return how far something is as Rich draws it: a bar, and the counts beside it."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(ProgressBar(total=total or 1, completed=done, width=40), f"{done:,} of {total:,}")
+    return grid

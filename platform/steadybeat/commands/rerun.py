@@ -5,14 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from kombu.serialization import loads
 
-from steadybeat.commands.output import moment
+from steadybeat.commands.fanned import fan_out_must_be
+from steadybeat.commands.output import count, moment
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.story import Story
@@ -66,8 +67,9 @@ def check_task(app: Any, run: Mapping[str, Any], *, again: bool, force: bool) ->
         )
 
 
-def standing(story: Story, run: Mapping[str, Any], *, again: bool) -> Standing | None:
+def standing(book: Ledger, run: Mapping[str, Any], *, again: bool) -> Standing | None:
     """Return why a run is not to be made again, or None."""
+    story = book.story
     if run["finished_at"] is None:
         return Standing("open", f"Run {run['id']} has not ended: it is {run['state']}.")
     for rerun in run["reruns"]:
@@ -77,9 +79,9 @@ def standing(story: Story, run: Mapping[str, Any], *, again: bool) -> Standing |
         return None
     key = story.processed_key(run["task"], run["idempotency_key"])
     if key is not None and key["state"] == "done":
-        return _done(key["changed_at"], str(key["run"]))
+        return _done(book, key["changed_at"], str(key["run"]))
     if run["state"] == "succeeded":
-        return _done(run["finished_at"], str(run["id"]))
+        return _done(book, run["finished_at"], str(run["id"]))
     holder = story.run(str(key["run"])) if key is not None else None
     if holder is not None and holder["finished_at"] is None:
         text = f"Run {holder['id']} has the same idempotency key, and has not ended: it is {holder['state']}."
@@ -87,8 +89,12 @@ def standing(story: Story, run: Mapping[str, Any], *, again: bool) -> Standing |
     return None
 
 
-def _done(at: datetime, run: str) -> Standing:
-    return Standing("done", f"Nothing to do: the effect happened at {moment(at)} in run {run}.", at, run)
+def _done(book: Ledger, at: datetime, run: str) -> Standing:
+    text = f"Nothing to do: the effect happened at {moment(at)} in run {run}."
+    failed = book.fan_outs.counts(run).failed
+    if failed:
+        text += f" {count(failed, 'tenant')} of it failed, though: --only failed has it go on with these."
+    return Standing("done", text, at, run)
 
 
 def key_of(story: Story, run: Mapping[str, Any], *, again: bool) -> str:
@@ -121,6 +127,40 @@ def send(app: Any, run: Mapping[str, Any], *, key: str, reason: str) -> str:
     options = {"task_id": new_id, "idempotency_key": key, "rerun_of": str(run["id"]), **_options(run, embed)}
     app.send_task(task_of(run), args, kwargs, **options)
     return new_id
+
+
+def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], reason: str) -> int:
+    """Have a run that has fanned out go on with some of its tenants; return with how many.
+
+    Args:
+        book: The ledger.
+        run: As the ledger has it.
+        only: Which: ``failed``, ``cancelled``.
+        reason: Why.
+
+    Raises:
+        ConfigurationError: It has not fanned out.
+    """
+    fan_out = fan_out_must_be(book, run)
+    if fan_out["written_at"] is None:
+        raise ConfigurationError(
+            f"RUN={run['id']}: has not fanned out to all of its tenants, so that none has begun; without --only it is"
+            " run again.",
+            run=str(run["id"]),
+        )
+    states = [{"failed": "dead"}.get(each, each) for each in dict.fromkeys(only)]
+    what = f"runs rerun --only {' --only '.join(dict.fromkeys(only))}"
+    return book.reopening.reopen(str(run["id"]), states, who=who(), what=what, reason=reason)
+
+
+def told_of_tenants(run: str, only: Sequence[str], number: int) -> str:
+    """Return as a sentence how many tenants of a run are in line again."""
+    if number:
+        return f"{count(number, 'tenant')} of run {run} {'is' if number == 1 else 'are'} in line again."
+    words = " or ".join(
+        {"failed": "failed", "cancelled": "was cancelled with it"}[each] for each in dict.fromkeys(only)
+    )
+    return f"Nothing to do: no tenant of run {run} {words}."
 
 
 def task_of(run: Mapping[str, Any]) -> str:

@@ -248,6 +248,8 @@ def state_of(run: Mapping[str, Any], now: datetime) -> str:
         return f"It was cancelled at {moment(run['finished_at'])}{because}."
     if state == "running":
         return f"It is running: attempt {run['attempt_count']}, since {moment(run['started_at'])}."
+    if state == "waiting" and run.get("has_fanned_out"):
+        return f"It has begun, and {run['reason']}: celery -A … runs show {run['id']} says how far they are."
     if state == "waiting":
         again = run["not_before"]
         when = (

@@ -25,6 +25,7 @@ from steadybeat.fanout.writing import Whole, Writer, named
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.admitting import Held, Standing
 from steadybeat.ledger.fan_outs import Counts
+from steadybeat.ledger.reopening import GIVEN_UP
 from steadybeat.ledger.rows import Envelope, NewRun
 from steadybeat.telemetry import correlation
 
@@ -157,7 +158,7 @@ class FanOuts:
             held.abort(reason)
             logger.error("fan-out aborted", extra={"fan_out": standing.run, "reason": reason})
         if reason or not standing.is_wanted:
-            held.wind_down(f"the fan-out was given up: {reason or standing.whole_reason}")
+            held.wind_down(f"{GIVEN_UP}: {reason or standing.whole_reason}")
             held.look()
             return []
         if standing.room and (standing.first_is_due or standing.again_is_due):
@@ -180,7 +181,7 @@ class FanOuts:
         """Ask the runs at work to end, where the fan-out's own run was cancelled."""
         under_way = self._ledger.admitting.at_work(standing.run)
         if under_way:
-            reason = f"the fan-out was given up: {standing.whole_reason}"
+            reason = f"{GIVEN_UP}: {standing.whole_reason}"
             self._ledger.cancelling.request(under_way, reason)
 
     def tell_left(self, queues: Collection[str]) -> None:

@@ -19,6 +19,7 @@ replacing       runs that go on as the last step of a canvas
 fan_outs        runs that became one run per tenant
 admitting       which of those may begin, and when all have ended
 reopening       fan-outs that go on, because a person asks for it
+overview        how far fan-outs are, tenant by tenant
 tenants         who is to have one, and who is not
 results         what somebody who waits for a task asks
 retries         whether another attempt may still begin
@@ -57,6 +58,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.outbox import Outbox
+from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.reopening import Reopening
@@ -100,6 +102,7 @@ class Ledger:
         self.chords = Chords(self.database, self.runs)
         self.replacing = Replacing(self.database)
         self.fan_outs = FanOuts(self.database)
+        self.overview = Overview(self.database)
         self.tenants = Tenants(self.database)
         self.admitting = Admitting(self.database)
         self.results = Results(self.database)

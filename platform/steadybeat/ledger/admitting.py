@@ -111,7 +111,7 @@ _ABORT = sql("""
 _WIND_DOWN = sql("""
     WITH gone AS MATERIALIZED (
         SELECT id FROM steadybeat.runs
-         WHERE fan_out = :run AND in_line AND finished_at IS NULL
+         WHERE fan_out = :run AND state = 'waiting' AND in_line AND finished_at IS NULL
          LIMIT CAST(:row_count AS integer) FOR UPDATE SKIP LOCKED
     ),
     run AS (

@@ -26,23 +26,27 @@ _SAYS = "position(lower(CAST(:error AS text)) IN lower({text})) > 0"
 # Foreign messages whose run is on record are that run's.
 _FOUND = f"""
     (SELECT CAST(r.id AS text) AS id, 'run' AS kind, r.task, r.service, r.queue, {_CAUSE} AS cause, r.reason,
-           r.schedule, r.scheduled_for, r.attempt_count, r.finished_at AS died_at, r.error
+           r.schedule, r.scheduled_for, r.tenant, CAST(r.fan_out AS text) AS of_fan_out,
+           r.attempt_count, r.finished_at AS died_at, r.error
       FROM steadybeat.runs r
      WHERE r.state = 'dead'
        AND (CAST(:run_ids AS text[]) IS NULL OR r.id = ANY(CAST(:run_ids AS uuid[])))
        AND (CAST(:task AS text) IS NULL OR r.task = :task)
        AND (CAST(:service AS text) IS NULL OR r.service = :service)
        AND (CAST(:schedule AS text) IS NULL OR r.schedule = :schedule)
+       AND (CAST(:tenant AS text) IS NULL OR r.tenant = :tenant)
+       AND (CAST(:fan_out AS uuid) IS NULL OR r.fan_out = CAST(:fan_out AS uuid))
        AND (CAST(:since AS timestamptz) IS NULL OR r.finished_at >= :since)
        AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="concat_ws(' ', r.reason, r.error)")})
        AND (CAST(:cause AS text) IS NULL OR {_CAUSE} = :cause)
      ORDER BY r.finished_at {{order}} LIMIT CAST(:row_count AS integer))
     UNION ALL
-    (SELECT 'foreign:' || f.id, 'foreign', NULL, NULL, f.queue, 'foreign', f.reason, NULL, NULL, 0, f.seen_at, NULL
+    (SELECT 'foreign:' || f.id, 'foreign', NULL, NULL, f.queue, 'foreign', f.reason, NULL, NULL, NULL, NULL, 0,
+           f.seen_at, NULL
       FROM steadybeat.foreign_messages f
      WHERE NOT EXISTS (SELECT FROM steadybeat.runs r WHERE r.id = f.run AND r.state = 'dead')
        AND (CAST(:foreign_ids AS text[]) IS NULL OR f.id = ANY(CAST(:foreign_ids AS bigint[])))
-       AND CAST(:task AS text) IS NULL AND CAST(:schedule AS text) IS NULL
+       AND coalesce(:task, :schedule, :tenant, :fan_out) IS NULL
        AND (CAST(:service AS text) IS NULL OR f.queue = :service)
        AND (CAST(:since AS timestamptz) IS NULL OR f.seen_at >= :since)
        AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="f.reason")})
@@ -92,7 +96,8 @@ _REQUEUE = sql(f"""
                finished_at = NULL, not_before = CASE WHEN r.fan_out IS NOT NULL THEN clock_timestamp() END,
                in_line = r.fan_out IS NOT NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
                retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
-               cancel_requested_at = NULL, instance = NULL, lease_until = NULL, replaced_at = NULL
+               cancel_requested_at = NULL, cancel_reason = NULL, terminate_at = NULL, instance = NULL,
+               lease_until = NULL, replaced_at = NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former,
                   r.fan_out, r.in_line
@@ -155,6 +160,8 @@ class Which:
         task: Their task; foreign messages have none.
         service: Their service; of a foreign message, the queue that it lay on.
         schedule: Runs of its fires.
+        tenant: Runs for it.
+        fan_out: Runs of this fan-out's tenants.
         since: They died at this instant or later.
         error: This stands in their reason, or in their last error with its stack, in whatever case.
         cause: One of `CAUSES`.
@@ -165,6 +172,8 @@ class Which:
     task: str | None = None
     service: str | None = None
     schedule: str | None = None
+    tenant: str | None = None
+    fan_out: str | None = None
     since: datetime | None = None
     error: str | None = None
     cause: str | None = None
@@ -195,6 +204,8 @@ class Dead:
             "task": which.task,
             "service": which.service,
             "schedule": which.schedule,
+            "tenant": which.tenant,
+            "fan_out": which.fan_out,
             "since": which.since,
             "error": which.error,
             "cause": which.cause,

@@ -12,21 +12,25 @@ from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.tables import operations
 
 _RUNS = sql("""
-    SELECT id, task, service, state, reason, schedule, scheduled_for, attempt_count, enqueued_at, started_at,
-           finished_at, error
+    SELECT id, task, service, state, reason, schedule, scheduled_for, tenant, fan_out AS of_fan_out,
+           attempt_count, enqueued_at, started_at, finished_at, error
       FROM steadybeat.runs
      WHERE (CAST(:task AS text) IS NULL OR task = :task)
        AND (CAST(:service AS text) IS NULL OR service = :service)
        AND (CAST(:schedule AS text) IS NULL OR schedule = :schedule)
        AND (CAST(:state AS text) IS NULL OR state = :state)
+       AND (CAST(:tenant AS text) IS NULL OR tenant = :tenant)
+       AND (CAST(:fan_out AS uuid) IS NULL OR fan_out = CAST(:fan_out AS uuid))
      ORDER BY enqueued_at DESC, id DESC
      LIMIT CAST(:row_count AS integer)
 """)
 _RUN = sql("""
-    SELECT id, task, service, queue, priority, idempotency_key, schedule, scheduled_for, parent_id, rerun_of, state,
-           reason, body, delivery_no, not_before, deadline, retry_until, attempt_count, retry_count, crash_count,
-           rescue_count, items_done, items_total, progressed_at, checkpoint, cancel_requested_at, cancel_reason,
-           result, error, correlation_id, enqueued_at, started_at, finished_at, message
+    SELECT id, task, service, queue, priority, idempotency_key, schedule, scheduled_for, parent_id,
+           fan_out AS of_fan_out, tenant, in_line, rerun_of, state, reason, body, delivery_no,
+           not_before, deadline, retry_until, attempt_count, retry_count, crash_count, rescue_count, items_done,
+           items_total, progressed_at, checkpoint, cancel_requested_at, cancel_reason, result, error, correlation_id,
+           enqueued_at, started_at, finished_at, message,
+           EXISTS (SELECT FROM steadybeat.fan_outs f WHERE f.run = :run AND f.written_at IS NOT NULL) AS has_fanned_out
       FROM steadybeat.runs WHERE id = :run
 """)
 _ATTEMPTS = sql("""
@@ -80,11 +84,13 @@ class Story:
         service: str | None = None,
         schedule: str | None = None,
         state: str | None = None,
+        tenant: str | None = None,
+        fan_out: str | None = None,
         limit: int = 20,
     ) -> list[dict[str, Any]]:
         """Return the runs that match what is given, those that were sent last first."""
-        values = {"task": task, "service": service, "schedule": schedule, "state": state, "row_count": limit}
-        return self._mappings(_RUNS, values)
+        values = {"task": task, "service": service, "schedule": schedule, "state": state, "tenant": tenant}
+        return self._mappings(_RUNS, values | {"fan_out": fan_out, "row_count": limit})
 
     def run(self, run: str) -> dict[str, Any] | None:
         """Return one run with its ``attempts`` and ``reruns``, or None."""

@@ -61,6 +61,7 @@ _POLICIES = sql("""
 _RULES = sql("""
     SELECT policy, tenant, kind, who, reason, since, expires_at FROM steadybeat.tenant_rules
      WHERE policy = :policy AND (expires_at IS NULL OR expires_at > clock_timestamp())
+       AND (CAST(:tenant AS text) IS NULL OR tenant = :tenant)
      ORDER BY kind, tenant LIMIT CAST(:row_count AS integer)
 """)
 _PAUSE = sql("""
@@ -163,9 +164,9 @@ class Tenants:
         """Return the policies that anybody has used or told anything, by name."""
         return [Policy(**row._mapping) for row in self._database.execute(_POLICIES)]
 
-    def rules(self, policy: str, limit: int) -> list[Rule]:
-        """Return the rules of a policy that hold now, by kind and tenant."""
-        values = {"policy": policy, "row_count": limit}
+    def rules(self, policy: str, limit: int, tenant: str | None = None) -> list[Rule]:
+        """Return the rules of a policy that hold now, by kind and tenant; only that of one tenant where it is given."""
+        values = {"policy": policy, "row_count": limit, "tenant": tenant}
         return [Rule(**row._mapping) for row in self._database.execute(_RULES, values)]
 
     def judge(self, policy: str, tenants: Sequence[str]) -> dict[str, tuple[str, str] | None]:

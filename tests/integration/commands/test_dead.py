@@ -45,7 +45,7 @@ def test_a_list_of_dead_letters_has_runs_and_messages_the_last_that_died_first(
     assert [letter["cause"] for letter in letters] == ["failed", "foreign", "failed"]
     assert letters[0]["error"].endswith("OSError: the bank is away")
     lines = run("dead", "list").stdout.splitlines()
-    assert lines[0].split() == ["RUN", "TASK", "CAUSE", "DIED", "ATTEMPTS", "FIRE", "REASON"]
+    assert lines[0].split() == ["RUN", "TASK", "CAUSE", "DIED", "TENANT", "ATTEMPTS", "FIRE", "REASON"]
     assert lines[2].split()[:4] == [message, "queue", "billing", "foreign"]
     assert [each["id"] for each in said(run("dead", "list", "--limit", "1", "--json"))] == [last]
 
@@ -165,6 +165,19 @@ def test_a_requeued_run_keeps_its_id_key_and_attempts_and_everything_else_counts
     ((what, target, who, why),) = operations_of(book)
     assert (what, target, why) == ("dead requeue", old, "the bank is back")
     assert "@" in who
+
+
+def test_a_run_that_died_before_it_was_terminated_is_not_terminated_when_it_is_requeued(
+    app: Any, book: Ledger, run: Run, instance: str
+) -> None:
+    old = app.send_task("shop.billing.charge", (1,)).id
+    claim = book.runs.claim(old, delivery_no=1, instance=instance, time_limit_seconds=60, crash_limit=3)
+    book.cancelling.request([old], "wrong tariff", terminate_after=timedelta(0))
+    assert book.runs.give_up(old, fence=claim.fence, reason="OSError: away", error="OSError: away")
+    run("dead", "requeue", old, "--reason", "it is wanted after all")
+    again = book.runs.claim(old, delivery_no=2, instance=instance, time_limit_seconds=60, crash_limit=3)
+    assert again.verdict == "claimed"
+    assert book.cancelling.overdue(instance) == []
 
 
 def test_a_run_of_which_no_attempt_began_is_requeued_whatever_its_schedule_says_by_now(

@@ -22,6 +22,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from steadybeat.commands.usage import DOCUMENT, Command, Group
+from tests.integration.commands.fans import ended, fanned_out
 from tests.integration.commands.shop import MakeApp, Run, charged, refusal, said
 
 OURS = distribution("steadybeat").entry_points.select(group="celery.commands")
@@ -228,6 +229,14 @@ def test_a_narrow_terminal_cuts_no_id_off(front: dict[str, Any], app: Any, insta
     assert [line.split() for line in shown.splitlines()] == [
         ["run", old], ["task", "shop.billing.charge"], ["state", "succeeded"]
     ]  # fmt: skip
+
+
+def test_a_terminal_gets_a_bar_of_a_fan_outs_tenants(front: dict[str, Any], app: Any, instance: str) -> None:
+    one = fanned_out(app, instance, [*"abcd"])
+    ended(app, instance, one, ["a"])
+    shown = on_a_terminal(front, "-A", "front", "runs", "show", one, "--watch", NO_COLOR="1")
+    assert "3 succeeded, 1 failed" in shown
+    assert re.search(r"━{40} 4 of 4\s", shown)
 
 
 def test_a_pipe_gets_plain_lines_and_may_be_closed_early(front: dict[str, Any], app: Any, instance: str) -> None:

@@ -24,7 +24,7 @@ def test_runs_are_listed_last_sent_first_and_filtered(app: Any, run: Run, instan
     assert (dead["id"], dead["reason"], dead["attempt_count"]) == (first, "ValueError: broke", 1)
     assert len(said(run("runs", "list", "--limit", "1", "--json"))) == 1
     lines = run("runs", "list", "--state", "dead").stdout.splitlines()
-    assert lines[0].split() == ["RUN", "TASK", "STATE", "FIRE", "SENT", "TOOK", "ATTEMPTS", "REASON"]
+    assert lines[0].split() == ["RUN", "TASK", "STATE", "TENANT", "FIRE", "SENT", "TOOK", "ATTEMPTS", "REASON"]
     assert lines[1].startswith(f"{first}  shop.billing.charge  dead")
     assert run("runs", "list", "--state", "dead", "--service", "mail").stdout == "No such runs.\n"
 
