@@ -10,9 +10,9 @@ as a ``group``, from this process. Postgres is durable (each batch is on disk) a
 
 Then a million tenants are written from a generator, and the attempt's peak memory is what the ledger has of it.
 
-At last tenants are worked off, with a task that does nothing: the rate of the whole, of its first and its last tenth,
-the most memory of the worker with its processes and of the watchdog, and half way, and how long after the end of the last tenant the
-fan-out itself ends. That is also taken of fan-outs of 200 tenants.
+At last tenants are worked off, with a task that does nothing: the rate of the whole and of each tenth, the most memory
+of the worker with its processes and of the watchdog, the same until half way, and how long after the end of the last
+tenant the fan-out itself ends. That is also taken of fan-outs of 200 tenants.
 """
 
 from __future__ import annotations
@@ -274,8 +274,10 @@ def remembered(bench: Bench, given: argparse.Namespace, report: Report) -> dict[
 def worked(bench: Bench, given: argparse.Namespace, report: Report) -> dict[str, Any]:
     """Return how fast tenants are worked off, and how soon after the last their fan-out ends."""
     late = [bench.worked_off(SMALL_COUNT, given.concurrency, 60)[1] for _ in range(given.ends)]
-    figures: dict[str, Any] = {"end_after_last_seconds": spread(late)}
-    report.say(f"end of {SMALL_COUNT} tenants: {statistics.median(late):.3f} s after the last, {max(late):.3f} at most")
+    figures: dict[str, Any] = {"end_after_last_seconds": spread(late)} if late else {}
+    if late:
+        most = max(late)
+        report.say(f"end of {SMALL_COUNT} tenants: {statistics.median(late):.3f} s after the last, {most:.3f} at most")
     if given.work:
         run, after, seconds = bench.worked_off(given.work, given.concurrency, 60 + given.work / 20)
         tenths = [float(rate) for (rate,) in bench.connection.execute(_TENTHS, (run,)).fetchall()]

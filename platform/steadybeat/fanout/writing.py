@@ -27,7 +27,7 @@ from steadybeat.ledger.fan_outs import FanOuts, NewFanOut, Share
 from steadybeat.ledger.rows import NewRun
 from steadybeat.schedule import new_run_id
 
-BATCH = 1000
+BATCH = 500
 _LONGEST_NAME = 200
 
 

@@ -84,7 +84,8 @@ class Attempt(Turns, Failing):
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
         is_dead = end is not None and end["state"] == "dead"
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
-        self._log(status, reason=found.detail, **self._counted(found))
+        whose = {} if found.tenant is None else {"tenant": found.tenant}
+        self._log(status, reason=found.detail, **whose, **self._counted(found))
         return end
 
     def _counted(self, found: Claim) -> dict[str, str]:

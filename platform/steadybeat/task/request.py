@@ -38,6 +38,12 @@ class SteadyRequest(Request):
         """Which delivery of its run this is."""
         return int(self.request_dict.get("steadybeat_delivery") or 1)
 
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """Whose run it is, for a line."""
+        tenant = self.request_dict.get("steadybeat_tenant")
+        return {"task": self.name, "run_id": self.id, **({} if tenant is None else {"tenant": tenant})}
+
     def acknowledge(self) -> None:
         """Tell Redis that the message is dealt with."""
         if self._recorded:
@@ -87,7 +93,7 @@ class SteadyRequest(Request):
             logger.warning("run not handed back", extra={"run_id": self.id, "error": str(away)})
             return
         if self._handed_back:
-            telemetry.log_outcome("interrupted", task=self.name, run_id=self.id, reason=reason)
+            telemetry.log_outcome("interrupted", **self._facts, reason=reason)
             self.acknowledge()
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -115,7 +121,7 @@ class SteadyRequest(Request):
         if not timed_out:  # a child that was too slow is killed after this
             give_back_left(self)
         status = "timed_out" if timed_out else "lost"
-        telemetry.log_outcome(status, task=self.name, run_id=self.id, error=str(error), reason=reason)
+        telemetry.log_outcome(status, **self._facts, error=str(error), reason=reason)
         if followed:
             task_ready(self)
             self.acknowledge()
@@ -177,4 +183,4 @@ class SteadyRequest(Request):
                 runs.end_unstarted(self.id, delivery_no=self.delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})
-        telemetry.log_outcome("cancelled", task=self.name, run_id=self.id, reason=reason)
+        telemetry.log_outcome("cancelled", **self._facts, reason=reason)

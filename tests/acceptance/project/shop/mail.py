@@ -28,10 +28,10 @@ def letter(self: Any, tenant: int, name: str, gate: str | None = None, free: int
         if name == "trouble" and tenant == 13:
             os.kill(os.getpid(), signal.SIGKILL)
         if gate is not None and witness.place(self, name) > free:
-            for _ in self.iterate(range(items)):
-                witness.pause_unless_open(gate)
             if not items:
                 witness.wait_at(gate)
+            for _ in self.iterate(range(items)) if items else ():
+                witness.pause_unless_open(gate)
         with self.exactly_once() as db:
             witness.effect(self, db, f"{name} {tenant}")
 
