@@ -8,6 +8,7 @@ read: there are never more than two in memory.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -79,6 +80,7 @@ class Writer:
             FanOutRefused: A tenant is none, or the task cannot be called with one.
             StaleAttempt: Another attempt holds the run by now.
         """
+        gc.collect()  # what earlier runs of this process have left counts in its peak, and waits long for Python
         self._template = self._made_by_celery()
         told = self._told()
         self._seed, self._begun_at = self._insist(lambda book, held: book.begin(*held, told))
