@@ -53,7 +53,7 @@ def lines_as_they_were() -> Iterator[None]:
     root = logging.getLogger()
     level, handlers = root.level, [*root.handlers]
     yield
-    root.handlers = [each for each in root.handlers if each in handlers]
+    root.handlers = handlers
     root.setLevel(level)
     telemetry.clear_run()
     structlog.contextvars.clear_contextvars()

@@ -81,6 +81,8 @@ def test_what_is_saved_with_redbeats_tools_while_a_beat_leads_is_named_once(
     try:
         eventually(lambda: tick(scheduler) and warnings())
         learner = scheduler._leader._learner
+        learner._looked.clear()
+        scheduler.tick()
         with redis_away(older):
             learner._warn_of_strangers()
         learner._warn_of_strangers()
