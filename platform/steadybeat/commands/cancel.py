@@ -13,7 +13,6 @@ from steadybeat.commands.output import count
 from steadybeat.commands.rerun import who
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.reopening import GIVEN_UP
 
 TIME_TO_STOP = timedelta(seconds=2)
 """How long work that is to be terminated has to stop by itself."""
@@ -138,12 +137,13 @@ def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, termi
         return None
     app.loader.import_default_modules()  # what follows the end of a fan-out is sent as its task says
     before = [book.fan_outs.counts(run) for run in open_ones]
-    until = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds()
+    until, told = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds(), f"{reason} ({who()})"
+    terminate_after = TIME_TO_STOP if terminate else None
     for run in open_ones:
-        _ask(book, run, reason, terminate=terminate)
+        book.cancelling.give_up(run, told, terminate_after=terminate_after)
         while book.overview.has_line(run) and time.monotonic() < until:
             app.steadybeat.fan_outs.advance(run)
-        _ask(book, run, reason, terminate=terminate)
+        book.cancelling.give_up(run, told, terminate_after=terminate_after)
         app.steadybeat.fan_outs.advance(run)
     after = [book.fan_outs.counts(run) for run in open_ones]
     return Wound(
@@ -151,14 +151,6 @@ def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, termi
         asked=sum(each.running for each in after),
         left=sum(each.waiting for each in after),
     )
-
-
-def _ask(book: Ledger, run: str, reason: str, *, terminate: bool) -> None:
-    """Ask those at work to end, where nobody has yet."""
-    at_work = book.admitting.at_work(run)
-    if at_work:
-        terminate_after = TIME_TO_STOP if terminate else None
-        book.cancelling.request(at_work, f"{GIVEN_UP}: {reason} ({who()})", terminate_after=terminate_after)
 
 
 def _runs(ids: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from steadybeat.commands.output import Column, length, moment
 from steadybeat.errors import ConfigurationError
-from steadybeat.fanout.order import id_of, place_of
+from steadybeat.fanout.order import id_of, id_range, place_of
 from steadybeat.ledger import Ledger
 from steadybeat.telemetry.redaction import redact_text
 
@@ -128,7 +128,7 @@ def tenants_of(
     if state != "skipped" and not is_among_skipped:
         wanted = None if state is None else ["dead" if state == "failed" else state]
         behind = after and id_of(run, fan_out["begun_at"], place_of(fan_out["seed"], after), after)
-        found = book.overview.tenants(run, fan_out["begun_at"], states=wanted, after=behind, limit=limit)
+        found = book.overview.tenants(run, id_range(fan_out["begun_at"]), states=wanted, after=behind, limit=limit)
     if state in (None, "skipped") and len(found) < limit:
         behind = after if is_among_skipped else None
         found += book.overview.skipped(run, after=behind, limit=limit - len(found))

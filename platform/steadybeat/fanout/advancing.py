@@ -25,7 +25,6 @@ from steadybeat.fanout.writing import Whole, Writer, named
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.admitting import Held, Standing
 from steadybeat.ledger.fan_outs import Counts
-from steadybeat.ledger.reopening import GIVEN_UP
 from steadybeat.ledger.rows import Envelope, NewRun
 from steadybeat.telemetry import correlation
 
@@ -145,7 +144,7 @@ class FanOuts:
             group_id = self._end(held) if ended else None
         self._send(let_in)
         if not standing.is_wanted and not ended:
-            self._ask_to_end(standing)
+            self._ledger.cancelling.give_up(run, str(standing.whole_reason))
         if group_id is not None:
             self._app.steadybeat.following.part_succeeded(group_id)
         return True
@@ -158,7 +157,7 @@ class FanOuts:
             held.abort(reason)
             logger.error("fan-out aborted", extra={"fan_out": standing.run, "reason": reason})
         if reason or not standing.is_wanted:
-            held.wind_down(f"{GIVEN_UP}: {reason or standing.whole_reason}")
+            held.wind_down(str(reason or standing.whole_reason))
             held.look()
             return []
         if standing.room and (standing.first_is_due or standing.again_is_due):
@@ -176,13 +175,6 @@ class FanOuts:
             logger.warning("messages left to the relay", extra={"count": len(left), "error": str(error)})
         if left:
             self._ledger.runs.send_through_outbox(left, "delayed")
-
-    def _ask_to_end(self, standing: Standing) -> None:
-        """Ask the runs at work to end, where the fan-out's own run was cancelled."""
-        under_way = self._ledger.admitting.at_work(standing.run)
-        if under_way:
-            reason = f"{GIVEN_UP}: {standing.whole_reason}"
-            self._ledger.cancelling.request(under_way, reason)
 
     def tell_left(self, queues: Collection[str]) -> None:
         """Log which tenants are not done, of those whose runs go to some queues; their worker ends.

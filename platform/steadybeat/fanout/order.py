@@ -50,6 +50,21 @@ def id_of(run: str, begun_at: datetime, place: str, tenant: str) -> str:
         place: The tenant's.
         tenant: Its name.
     """
-    time = f"{int(begun_at.timestamp() * 1000):012x}"
+    time = f"{_milliseconds(begun_at):012x}"
     own = sha256(f"{run}:{tenant}".encode()).hexdigest()[:_DIGITS]
     return f"{time[:8]}-{time[8:]}-8{place[:3]}-8{place[3:6]}-{place[6:]}{own}"
+
+
+def id_range(begun_at: datetime) -> tuple[str, str]:
+    """Return the lowest id that a run of a fan-out may have, and the lowest that is too high for one.
+
+    Args:
+        begun_at: When the fan-out began.
+    """
+    begun = _milliseconds(begun_at)
+    low, high = (f"{milliseconds:012x}{'0' * 20}" for milliseconds in (begun, begun + 1))
+    return low, high
+
+
+def _milliseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from steadybeat.ledger.cancelling import GIVEN_UP
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import FAILED, PART
 from steadybeat.ledger.fan_outs import COUNTS, WHOLE, Counts
@@ -69,8 +70,9 @@ _STANDING = """
            whole.finished_at IS NULL AS is_wanted, whole.reason AS whole_reason,
            (SELECT count(*) FROM steadybeat.runs r
              WHERE r.fan_out = f.run AND r.finished_at IS NULL AND NOT r.in_line) AS at_work_count,
-           (SELECT count(*) FROM steadybeat.runs r WHERE r.fan_out = f.run AND r.state = 'dead')
-               - f.forgiven_count AS dead_count,
+           CASE WHEN coalesce(f.abort_count, f.abort_share) IS NOT NULL
+                THEN (SELECT count(*) FROM steadybeat.runs r WHERE r.fan_out = f.run AND r.state = 'dead')
+                     - f.forgiven_count ELSE 0 END AS dead_count,
            (SELECT n.not_before IS NULL OR n.not_before <= statement_timestamp() FROM steadybeat.runs n
              WHERE n.fan_out = f.run AND n.in_line AND n.finished_at IS NULL AND n.attempt_count = 0
              ORDER BY n.id LIMIT 1) AS first_is_due,
@@ -126,10 +128,6 @@ _WIND_DOWN = sql("""
     )
     SELECT id FROM run
 """)
-_AT_WORK = sql("""
-    SELECT id FROM steadybeat.runs
-     WHERE fan_out = :run AND finished_at IS NULL AND NOT in_line AND cancel_requested_at IS NULL
-""")
 _END = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
@@ -177,7 +175,7 @@ class Standing:
         is_wanted: Whether its own run has not ended otherwise: been cancelled, that is.
         whole_reason: Why, where it has.
         at_work_count: How many runs are at work.
-        dead_count: How many are dead, since somebody had it go on.
+        dead_count: How many are dead, since somebody had it go on; 0 where that ends nothing.
         first_is_due: Whether the next in line may begin; None where none is in line.
         again_is_due: The same of those that wait for another attempt.
     """
@@ -250,8 +248,8 @@ class Held:
         self._connection.execute(_ABORT, {"run": self._run, "reason": reason})
 
     def wind_down(self, reason: str) -> int:
-        """Cancel some of those in line; return how many."""
-        values = {"run": self._run, "reason": reason, "row_count": WIND_DOWN_COUNT}
+        """Cancel some of those in line, because the fan-out has ended for a reason; return how many."""
+        values = {"run": self._run, "reason": f"{GIVEN_UP}: {reason}", "row_count": WIND_DOWN_COUNT}
         return len(self._connection.execute(_WIND_DOWN, values).all())
 
     def end(
@@ -343,7 +341,3 @@ class Admitting:
             lock = _LOCK_OPEN if waiting else _LOCK_IF_FREE
             row = connection.execute(lock, {"run": run}).first()
             yield None if row is None else Held(self._database, connection, run)
-
-    def at_work(self, run: str) -> list[str]:
-        """Return the runs of a fan-out that are at work and were not asked to end."""
-        return [str(row.id) for row in self._database.execute(_AT_WORK, {"run": run})]

@@ -6,22 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlalchemy import TextClause
+
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import AFTERMATH
 
-_REQUEST = sql(f"""
+GIVEN_UP = "the fan-out was given up"
+"""So begins the reason of a run that ended, or was asked to, with its fan-out."""
+
+
+def _asking(which: str, given_up: str) -> TextClause:
+    """Return the statement that asks for the end of some runs."""
+    return sql(f"""
     WITH asked AS MATERIALIZED (
         SELECT r.id, r.state = 'running' AND {ALIVE.format(run="r")} AS under_way
           FROM steadybeat.runs r
-         WHERE r.id = ANY(CAST(:run_ids AS uuid[])) AND r.finished_at IS NULL
+         WHERE {which} AND r.finished_at IS NULL
          ORDER BY r.id
            FOR UPDATE
     ),
     run AS (
         UPDATE steadybeat.runs r
            SET cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
-               cancel_reason = coalesce(r.cancel_reason, :reason),
+               cancel_reason = coalesce(r.cancel_reason, :reason), given_up = {given_up},
                terminate_at = least(r.terminate_at, clock_timestamp() + make_interval(secs => :terminate_seconds)),
                state = CASE WHEN under_way THEN r.state ELSE 'cancelled' END,
                reason = CASE WHEN under_way THEN r.reason ELSE :reason END,
@@ -43,6 +51,10 @@ _REQUEST = sql(f"""
     {AFTERMATH}
     SELECT id, state FROM run ORDER BY id
 """)
+
+
+_REQUEST = _asking("r.id = ANY(CAST(:run_ids AS uuid[]))", "r.given_up")
+_GIVE_UP = _asking("r.fan_out = :run AND NOT r.in_line AND r.cancel_requested_at IS NULL", "true")
 _OPEN = sql("""
     SELECT id FROM steadybeat.runs
      WHERE finished_at IS NULL
@@ -95,9 +107,23 @@ class Cancelling:
             terminate_after: An attempt that has not stopped by itself after this is ended by its worker; None: it
                 may go on.
         """
+        return self._request(_REQUEST, reason, terminate_after, run_ids=list(runs))
+
+    def give_up(self, fan_out: str, reason: str, *, terminate_after: timedelta | None = None) -> Cancelled:
+        """Ask for the end of a fan-out's runs that are at work, but for those that somebody has asked already.
+
+        Args:
+            fan_out: Whose runs they are.
+            reason: Why that is to end.
+            terminate_after: As of `request`.
+        """
+        return self._request(_GIVE_UP, f"{GIVEN_UP}: {reason}", terminate_after, run=fan_out)
+
+    def _request(
+        self, statement: TextClause, reason: str, terminate_after: timedelta | None, **which: object
+    ) -> Cancelled:
         seconds = None if terminate_after is None else terminate_after.total_seconds()
-        values = {"run_ids": list(runs), "reason": reason, "terminate_seconds": seconds}
-        rows = self._database.execute(_REQUEST, values)
+        rows = self._database.execute(statement, {"reason": reason, "terminate_seconds": seconds, **which})
         return Cancelled(
             ended=[str(row.id) for row in rows if row.state != "running"],
             asked=[str(row.id) for row in rows if row.state == "running"],

@@ -96,8 +96,8 @@ _REQUEUE = sql(f"""
                finished_at = NULL, not_before = CASE WHEN r.fan_out IS NOT NULL THEN clock_timestamp() END,
                in_line = r.fan_out IS NOT NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
                retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
-               cancel_requested_at = NULL, cancel_reason = NULL, terminate_at = NULL, instance = NULL,
-               lease_until = NULL, replaced_at = NULL
+               cancel_requested_at = NULL, cancel_reason = NULL, given_up = false, terminate_at = NULL,
+               instance = NULL, lease_until = NULL, replaced_at = NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former,
                   r.fan_out, r.in_line

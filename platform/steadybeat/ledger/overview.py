@@ -110,19 +110,18 @@ class Overview:
         return Pace(rate, row.last_begins_at)
 
     def tenants(
-        self, run: str, begun_at: datetime, *, states: Sequence[str] | None, after: str | None, limit: int
+        self, run: str, ids: tuple[str, str], *, states: Sequence[str] | None, after: str | None, limit: int
     ) -> list[dict[str, Any]]:
         """Return the runs of a fan-out's tenants, in the order of their turn.
 
         Args:
             run: Whose fan-out it is.
-            begun_at: When it began: its runs' ids do so with that.
+            ids: From where to where its runs' ids lie.
             states: Only runs in these states; None: in any.
             after: Only those behind the run of this id.
             limit: How many.
         """
-        begun = int(begun_at.timestamp() * 1000)
-        low, high = (f"{milliseconds:012x}{'0' * 20}" for milliseconds in (begun, begun + 1))
+        low, high = ids
         values = {"run": run, "low": low, "high": high, "after": after, "row_count": limit}
         return self._mappings(_RUNS, values | {"states": None if states is None else list(states)})
 

@@ -8,9 +8,6 @@ from steadybeat.ledger.connection import Database, sql
 
 BATCH = 1_000
 
-GIVEN_UP = "the fan-out was given up"
-"""So begins the reason of every run that was cancelled with its fan-out."""
-
 # An ended fan-out is taken too: `admitting` leaves those alone.
 _LOCK = sql("SELECT run FROM steadybeat.fan_outs WHERE run = :run AND written_at IS NOT NULL FOR UPDATE")
 _RELEASED = sql("""
@@ -21,14 +18,14 @@ _REVIVE = sql("""
     WITH former AS MATERIALIZED (
         SELECT id FROM steadybeat.runs
          WHERE fan_out = :run AND state = ANY(:states)
-           AND (state <> 'cancelled' OR cancel_requested_at IS NULL OR starts_with(cancel_reason, :given_up))
+           AND (state <> 'cancelled' OR cancel_requested_at IS NULL OR given_up)
          LIMIT CAST(:row_count AS integer) FOR UPDATE
     )
     UPDATE steadybeat.runs r
        SET state = 'waiting', in_line = true, reason = :reason, finished_at = NULL, not_before = clock_timestamp(),
            deadline = NULL, delivery_no = r.delivery_no + 1, retry_count = 0, crash_count = 0, rescue_count = 0,
            next_rescue_at = NULL, retry_until = NULL, replaced_at = NULL, cancel_requested_at = NULL,
-           cancel_reason = NULL, terminate_at = NULL
+           cancel_reason = NULL, given_up = false, terminate_at = NULL
       FROM former WHERE r.id = former.id
     RETURNING r.id
 """)
@@ -79,7 +76,7 @@ class Reopening:
             if connection.execute(_LOCK, {"run": run}).first() is None:
                 return 0
             while batch == BATCH:
-                values = {"run": run, "states": list(states), "reason": words, "given_up": GIVEN_UP}
+                values = {"run": run, "states": list(states), "reason": words}
                 batch = len(connection.execute(_REVIVE, values | {"row_count": BATCH}).all())
                 count += batch
             if count:

@@ -176,6 +176,13 @@ runs = Table(
         server_default=text("false"),
         comment="it waits until its fan-out has room for it",
     ),
+    Column(
+        "given_up",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="it was asked to end because its fan-out was",
+    ),
     Column("result", JSONB),
     Column("error", Text),
     Column("correlation_id", Text),

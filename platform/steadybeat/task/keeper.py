@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import functools
+import gc
 import os
 import signal
 import sys
@@ -53,6 +54,8 @@ class Keeper(bootsteps.StartStopStep):
         pools.check(worker)
         self._platform.check_servers()
         if pools.has_processes(worker.pool_cls):
+            gc.collect()
+            gc.freeze()  # what has been imported is no garbage: no collection in a process of the pool looks at it
             signals.worker_process_init.connect(
                 functools.partial(die_with_parent, os.getpid()), weak=False, dispatch_uid="steadybeat.die_with_parent"
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from steadybeat.fanout import FanOut
 from steadybeat.fanout.eligibility import Eligible
+from steadybeat.fanout.order import id_range
 from steadybeat.ledger import Ledger
 from tests.integration.commands.shop import attempt
 
@@ -32,7 +33,7 @@ def runs_of(book: Ledger, run: str, *states: str) -> dict[str, str]:
     """The runs of a fan-out by their tenants, in their order; only those in some states where these are given."""
     fan_out = book.overview.fan_out(run)
     assert fan_out is not None
-    found = book.overview.tenants(run, fan_out["begun_at"], states=states or None, after=None, limit=1000)
+    found = book.overview.tenants(run, id_range(fan_out["begun_at"]), states=states or None, after=None, limit=1000)
     return {each["tenant"]: each["run"] for each in found}
 
 
