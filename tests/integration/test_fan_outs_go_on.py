@@ -7,9 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from steadybeat import Permanent, eligible
+from steadybeat import Permanent
 from tests.integration.shop_of_tenants import TENANTS, Shop, counts
 from tests.integration.working import working
 
@@ -174,27 +173,3 @@ def test_a_later_attempt_still_knows_its_tenant(shop: Shop) -> None:
     assert shop.work.work("again") == ["acme"]
     (row,) = shop.work.rows(run)
     assert (row.state, row.result) == ("succeeded", "acme")
-
-
-def test_a_fan_out_is_forgotten_with_the_last_of_its_runs(shop: Shop) -> None:
-    shop.work.ledger.tenants.rule("digest", ["t1"], "excluded", **ANN, until=None)
-    shop.tenants = eligible("digest", TENANTS)
-    shop.errors = {"t2": Permanent("no")}
-    run = shop.fanned_out()
-    shop.finish(run)
-    for statement in _LONG_AGO:
-        shop.work.ledger.database.execute(sa.text(statement))
-    deleted = shop.work.ledger.prune()
-    assert (deleted["skipped_tenants"], deleted["fan_outs"]) == (0, 0)
-    assert shop.work.tenants(run) == {"t2": "dead"}
-
-    shop.work.ledger.dead.discard(dead(shop, run), **ANN)
-    shop.work.ledger.database.execute(sa.text(_LONG_AGO[0]))
-    deleted = shop.work.ledger.prune()
-    assert (deleted["skipped_tenants"], deleted["fan_outs"]) == (1, 1)
-
-
-_LONG_AGO = (
-    "UPDATE steadybeat.runs SET finished_at = finished_at - interval '90 days'",
-    "UPDATE steadybeat.fan_outs SET ended_at = ended_at - interval '90 days'",
-)

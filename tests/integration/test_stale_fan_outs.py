@@ -11,6 +11,7 @@ from celery.exceptions import Ignore
 
 import steadybeat
 from steadybeat.errors import StaleAttempt
+from steadybeat.fanout.order import id_range
 from tests.integration.attempting import attempt
 
 TENANTS = ["ann", "bob", "cem"]
@@ -36,7 +37,8 @@ def app(ledger_url: str, redis_url: str) -> Iterator[Any]:
 
 def names(app: Any, run: str) -> list[str]:
     ledger = app.steadybeat.ledger
-    return sorted(each.tenant for each in ledger.fan_outs.tenants_left(run, after=None, limit=100))
+    ids = id_range(ledger.fan_outs.whole(run).begun_at)
+    return sorted(each.tenant for each in ledger.fan_outs.tenants_left(run, ids, after=None, limit=100))
 
 
 def taken_over(app: Any, run: str) -> None:

@@ -88,7 +88,7 @@ class Work:
         """Return a run as the ledger has it."""
         return self.ledger.story.run(run)
 
-    def tenants(self, fan_out: str, **where: Any) -> dict[str, str]:
+    def tenants(self, fan_out: str) -> dict[str, str]:
         """Return the state of each tenant's run."""
         return {row.tenant: row.state for row in self.rows(fan_out)}
 

@@ -37,7 +37,8 @@ def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
             "fan_out": null or {"task", "policy", "seed", "concurrency", "spread_seconds", "abort_count",
                 "abort_share", "on_complete", "begun_at", "written_at", "total_count", "aborted_at", "abort_reason",
                 "ended_at", "tenants_per_second", "expected_at",
-                "counts": {"succeeded", "failed", "cancelled", "running", "waiting", "skipped", "ended", "total"}}
+                "counts": {"succeeded", "failed", "cancelled", "given_up", "running", "waiting", "skipped", "ended",
+                    "total"}}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.commands.asked import run_of
     from steadybeat.commands.fanned import fan_out_of

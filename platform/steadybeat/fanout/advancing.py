@@ -31,7 +31,7 @@ from steadybeat.telemetry import correlation
 logger = logging.getLogger(__name__)
 
 WITHIN = timedelta(seconds=0.2)
-_BATCH = 200
+_MOST_OPEN = 5_000
 
 # What may be otherwise at the next try.
 _PASSING = (LedgerUnavailable, BrokerUnavailable, OperationalError, OSError, SoftTimeLimitExceeded)
@@ -94,7 +94,7 @@ class FanOuts:
         """
         until = time.monotonic() + within.total_seconds()
         while True:
-            stirring = [each.run for each in self._ledger.admitting.open(_BATCH) if _stirs(each)]
+            stirring = [each.run for each in self._ledger.admitting.open(_MOST_OPEN) if _stirs(each)]
             moved = [self._advanced(run, waiting=False) for run in stirring]
             if not any(moved) or time.monotonic() >= until:
                 return
@@ -143,8 +143,8 @@ class FanOuts:
             ended = standing.is_over
             group_id = self._end(held) if ended else None
         self._send(let_in)
-        if not standing.is_wanted and not ended:
-            self._ledger.cancelling.give_up(run, str(standing.whole_reason))
+        if not standing.is_wanted and standing.has_unasked:
+            self._ledger.cancelling.give_up(run, _why_to_end(standing, None))
         if group_id is not None:
             self._app.steadybeat.following.part_succeeded(group_id)
         return True
@@ -157,7 +157,7 @@ class FanOuts:
             held.abort(reason)
             logger.error("fan-out aborted", extra={"fan_out": standing.run, "reason": reason})
         if reason or not standing.is_wanted:
-            held.wind_down(str(reason or standing.whole_reason))
+            held.wind_down(_why_to_end(standing, reason))
             held.look()
             return []
         if standing.room and (standing.first_is_due or standing.again_is_due):
@@ -190,30 +190,29 @@ class FanOuts:
         """Write that all have ended, and what follows; return the chord that the fan-out's run was a part of."""
         run = held.standing.run
         whole, counts = held.whole(), held.counts()
-        all_failed = f"all {counts.failed} tenants failed" if counts.failed and not counts.succeeded else None
-        failed = held.standing.abort_reason or all_failed
-        state = "cancelled" if not held.standing.is_wanted else "dead" if failed else "succeeded"
-        result = told(counts)
+        state, reason = _judged(held.standing, whole, counts)
+        result = told(counts, whole.total_count)
         headers = json.loads(whole.message)["headers"] if whole.message else {}
         lineage = {"parent_id": run, "root_id": headers.get("root_id") or run}
         with correlation.correlation(whole.correlation_id):
-            runs = self._after(whole, result, lineage) if state == "succeeded" else []
+            runs = self._after(whole, result, lineage) if state == "succeeded" and not whole.has_succeeded else []
             follower = whole.on_complete if held.standing.is_released else None
             following = self._told(follower, {"fan_out": run, "state": state, **result}, lineage)
         task = self._app.tasks.get(whole.task)
         ttl = getattr(task, "key_ttl", None)
         ended = held.end(
             state=state,
-            reason=failed,
+            reason=reason,
+            is_told=whole.has_succeeded,
             result=json.dumps(result),
             key_ttl_seconds=ttl and ttl.total_seconds(),
             runs=runs,
             told=following,
         )
         self._app.steadybeat.reach("before_end", whole.task)
-        facts = {"fan_out": run, "task": whole.task, "state": state, "reason": failed, **result}
-        logger.log(logging.ERROR if failed else logging.INFO, "fan-out ended", extra=facts)
-        return whole.group_id if ended and state == "succeeded" else None
+        facts = {"fan_out": run, "task": whole.task, "state": state, "reason": reason, **result}
+        logger.log(logging.ERROR if state == "dead" else logging.INFO, "fan-out ended", extra=facts)
+        return whole.group_id if ended and state == "succeeded" and not whole.has_succeeded else None
 
     def _after(self, whole: Any, result: dict[str, int], lineage: dict[str, str]) -> list[NewRun]:
         """Return what follows the fan-out's own run: its callbacks, and the rest of its chain."""
@@ -245,21 +244,45 @@ class FanOuts:
         return runs
 
 
-def told(counts: Counts) -> dict[str, int]:
-    """Return the counts of a fan-out that is over, for its result."""
-    return {
+def told(counts: Counts, total_count: int | None) -> dict[str, int]:
+    """Return the counts of a fan-out that is over, for its result; of runs that were pruned only how many they were."""
+    found = {
         "succeeded": counts.succeeded,
         "failed": counts.failed,
         "cancelled": counts.cancelled,
         "skipped": counts.skipped,
     }
+    pruned = (total_count or 0) - counts.total
+    return found | {"pruned": pruned} if pruned > 0 else found
+
+
+def _judged(standing: Standing, whole: Any, counts: Counts) -> tuple[str, str | None]:
+    """Return how the run of a fan-out ends, all of whose tenants have ended, and why it has not succeeded."""
+    if not standing.is_wanted or whole.cancel_requested_at is not None:
+        return "cancelled", whole.cancel_reason
+    if standing.abort_reason:
+        return "dead", standing.abort_reason
+    if counts.failed and counts.failed >= max(counts.total, whole.total_count or 0) - counts.cancelled:
+        return "dead", f"all {counts.failed} tenants failed"
+    if counts.given_up:
+        return "dead", f"{counts.given_up} tenants that were given up before have had no turn"
+    return "succeeded", None
 
 
 def _stirs(standing: Standing) -> bool:
     """Return whether something is to be done for a fan-out."""
-    if standing.is_over or not standing.is_wanted or standing.abort_reason or _why_to_abort(standing):
-        return standing.is_over or standing.has_line or not standing.is_wanted
+    if standing.is_over:
+        return True
+    if not standing.is_wanted:
+        return standing.has_line or standing.has_unasked
+    if standing.abort_reason or _why_to_abort(standing):
+        return standing.has_line or not standing.abort_reason
     return bool(standing.room and (standing.first_is_due or standing.again_is_due))
+
+
+def _why_to_end(standing: Standing, abort_reason: str | None) -> str:
+    """Return why nobody else has a turn."""
+    return abort_reason or standing.whole_reason or "its own run has ended without it"
 
 
 def _why_to_abort(standing: Standing) -> str | None:

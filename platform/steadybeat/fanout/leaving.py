@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from steadybeat.fanout.order import id_range
 from steadybeat.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def tell_left(ledger: Ledger, queues: Collection[str]) -> None:
         facts = {"fan_out": left.run, "task": left.task, "count": left.count}
         told, after = 0, None
         while told < min(left.count, _MOST):
-            page = ledger.fan_outs.tenants_left(left.run, after=after, limit=_PER_LINE)
+            page = ledger.fan_outs.tenants_left(left.run, id_range(left.begun_at), after=after, limit=_PER_LINE)
             if not page:
                 break
             told, after = told + len(page), page[-1].run

@@ -93,6 +93,10 @@ class Writer:
                 self._landed(under_way)
                 under_way = pool.submit(self._write, shares)
             self._landed(under_way)
+        if policy := self.plan.policy:
+            # A batch may have been judged before somebody told the policy something, and landed after that.
+            run, since = self.whole.run, self._begun_at
+            self.whole.insist(lambda ledger: ledger.tenants.withdraw_late(policy, run, since))
 
     def _landed(self, writing: Future[int] | None) -> None:
         if writing is not None:

@@ -67,12 +67,15 @@ _LOCK_IF_FREE = sql(_LOCK.format(how="SKIP LOCKED"))
 _STANDING = """
     SELECT CAST(f.run AS text) AS run, f.concurrency, f.total_count, f.abort_count, f.abort_share, f.abort_reason,
            f.written_at IS NOT NULL AS is_released,
-           whole.finished_at IS NULL AS is_wanted, whole.reason AS whole_reason,
+           whole.id IS NOT NULL AND whole.finished_at IS NULL AS is_wanted, whole.reason AS whole_reason,
            (SELECT count(*) FROM steadybeat.runs r
              WHERE r.fan_out = f.run AND r.finished_at IS NULL AND NOT r.in_line) AS at_work_count,
            CASE WHEN coalesce(f.abort_count, f.abort_share) IS NOT NULL
                 THEN (SELECT count(*) FROM steadybeat.runs r WHERE r.fan_out = f.run AND r.state = 'dead')
                      - f.forgiven_count ELSE 0 END AS dead_count,
+           EXISTS (SELECT FROM steadybeat.runs u
+                    WHERE u.fan_out = f.run AND u.finished_at IS NULL AND NOT u.in_line
+                      AND u.cancel_requested_at IS NULL) AS has_unasked,
            (SELECT n.not_before IS NULL OR n.not_before <= statement_timestamp() FROM steadybeat.runs n
              WHERE n.fan_out = f.run AND n.in_line AND n.finished_at IS NULL AND n.attempt_count = 0
              ORDER BY n.id LIMIT 1) AS first_is_due,
@@ -83,7 +86,7 @@ _STANDING = """
 _OF_ONE = Prepared(sql(f"{_STANDING} WHERE f.run = :run AND f.ended_at IS NULL"))
 _OPEN = sql(f"""
     {_STANDING}
-     WHERE f.ended_at IS NULL AND (f.written_at IS NOT NULL OR whole.finished_at IS NOT NULL)
+     WHERE f.ended_at IS NULL AND (f.written_at IS NOT NULL OR whole.id IS NULL OR whole.finished_at IS NOT NULL)
      ORDER BY f.begun_at LIMIT CAST(:row_count AS integer)
 """)
 # Other attempts come first: those who wait for them have waited before.
@@ -117,7 +120,8 @@ _WIND_DOWN = sql("""
          LIMIT CAST(:row_count AS integer) FOR UPDATE SKIP LOCKED
     ),
     run AS (
-        UPDATE steadybeat.runs r SET state = 'cancelled', reason = :reason, finished_at = clock_timestamp()
+        UPDATE steadybeat.runs r
+           SET state = 'cancelled', reason = :reason, given_up = true, finished_at = clock_timestamp()
           FROM gone WHERE r.id = gone.id
         RETURNING r.id, r.task, r.idempotency_key
     ),
@@ -134,14 +138,17 @@ _END = sql(f"""
            SET state = :state, reason = :reason, result = CAST(:result AS jsonb), error = :error,
                finished_at = clock_timestamp()
          WHERE id = :run AND finished_at IS NULL
-        RETURNING id, task, idempotency_key, schedule, state, reason, group_id
+        RETURNING id, task, idempotency_key, fence, schedule, state, reason,
+                  CASE WHEN NOT :is_told THEN group_id END AS group_id
     ),
     done AS (
-        UPDATE steadybeat.processed_keys k
-           SET state = 'done', changed_at = clock_timestamp(),
-               expires_at = clock_timestamp() + make_interval(secs => CAST(:key_ttl_seconds AS double precision))
-          FROM run WHERE run.state = 'succeeded' AND k.task = run.task AND k.key = run.idempotency_key
-                     AND k.step = '' AND k.run = run.id
+        INSERT INTO steadybeat.processed_keys AS k (task, key, run, fence, state, expires_at)
+        SELECT task, idempotency_key, id, fence, 'done',
+               clock_timestamp() + make_interval(secs => CAST(:key_ttl_seconds AS double precision))
+          FROM run WHERE state = 'succeeded'
+        ON CONFLICT (task, key, step) DO UPDATE
+           SET state = 'done', changed_at = clock_timestamp(), expires_at = excluded.expires_at
+         WHERE k.run = excluded.run
     ),
     freed AS (
         DELETE FROM steadybeat.processed_keys k USING run
@@ -174,6 +181,7 @@ class Standing:
         is_released: Whether its runs may begin.
         is_wanted: Whether its own run has not ended otherwise: been cancelled, that is.
         whole_reason: Why, where it has.
+        has_unasked: Whether runs are at work that nobody has asked to end.
         at_work_count: How many runs are at work.
         dead_count: How many are dead, since somebody had it go on; 0 where that ends nothing.
         first_is_due: Whether the next in line may begin; None where none is in line.
@@ -191,6 +199,7 @@ class Standing:
     whole_reason: str | None
     at_work_count: int
     dead_count: int
+    has_unasked: bool
     first_is_due: bool | None
     again_is_due: bool | None
 
@@ -259,21 +268,23 @@ class Held:
         reason: str | None,
         result: str,
         key_ttl_seconds: float | None,
+        is_told: bool,
         runs: Sequence[NewRun],
         told: Sequence[NewRun],
     ) -> bool:
         """Write that all have ended; return whether its own run was still open.
 
         Args:
-            state: Of its own run: ``succeeded`` or ``dead``.
-            reason: Why, where it is dead.
+            state: Of its own run: ``succeeded``, ``dead`` or ``cancelled``.
+            reason: Why, where it has not succeeded.
             result: The counts, as JSON.
             key_ttl_seconds: How long its key is kept; None: as long as the retention says.
+            is_told: Whether it had succeeded before, so that nothing follows it a second time.
             runs: What follows its own run where that is still open.
             told: What is told the counts in any case.
         """
         values: dict[str, Any] = {"run": self._run, "state": state, "reason": reason, "result": result, "error": reason}
-        values |= {"key_ttl_seconds": key_ttl_seconds, **recorded(runs, "callback")}
+        values |= {"key_ttl_seconds": key_ttl_seconds, "is_told": is_told, **recorded(runs, "callback")}
         ended = self._connection.execute(_END, values).first() is not None
         if told:
             self._connection.execute(RECORD.clause, recorded(told, "callback"))

@@ -53,6 +53,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
     "delays": ARRAY(Double()),
     "through_outbox": Boolean(),
+    **dict.fromkeys(("is_told", "entirely"), Boolean()),
     "names": ARRAY(Text()),
     "queues": ARRAY(Text()),
     "services": ARRAY(Text()),

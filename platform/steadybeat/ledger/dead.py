@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.reopening import REOPENED, WAITS_AGAIN, Reopening
+from steadybeat.ledger.reopening import AFRESH, Reopening
 
 CAUSES = ("failed", "timed_out", "lost", "unstarted", "foreign")
 """Why something is dead: how the last attempt of a run ended; no attempt of it began; or it is no run."""
@@ -92,28 +92,16 @@ _REQUEUE = sql(f"""
     ),
     run AS (
         UPDATE steadybeat.runs r
-           SET state = 'waiting', reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
-               finished_at = NULL, not_before = CASE WHEN r.fan_out IS NOT NULL THEN clock_timestamp() END,
-               in_line = r.fan_out IS NOT NULL, deadline = NULL, delivery_no = r.delivery_no + 1,
-               retry_count = 0, crash_count = 0, rescue_count = 0, next_rescue_at = NULL, retry_until = NULL,
-               cancel_requested_at = NULL, cancel_reason = NULL, given_up = false, terminate_at = NULL,
-               instance = NULL, lease_until = NULL, replaced_at = NULL
+           SET {AFRESH}, reason = 'requeued by ' || CAST(:who AS text) || ': ' || CAST(:reason AS text),
+               not_before = CASE WHEN r.fan_out IS NOT NULL THEN clock_timestamp() END,
+               in_line = r.fan_out IS NOT NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former,
-                  r.fan_out, r.in_line
+                  r.in_line
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp(), id, delivery_no, 'rerun' FROM run WHERE NOT in_line
-    ),
-    reopened AS (
-        UPDATE steadybeat.fan_outs f {REOPENED} WHERE f.run IN (SELECT fan_out FROM run)
-        RETURNING f.run
-    ),
-    whole AS (
-        UPDATE steadybeat.runs whole {WAITS_AGAIN}
-          FROM reopened WHERE whole.id = reopened.run AND whole.finished_at IS NOT NULL
-                          AND whole.id <> ALL(CAST(:run_ids AS uuid[]))
     ),
     fire AS (
         UPDATE steadybeat.fires f SET asked = coalesce(f.asked, 'trigger'), due_at = clock_timestamp()
@@ -237,10 +225,10 @@ class Dead:
             Those that are; the others were not dead any more.
         """
         whole = self._reopening.released(runs)
-        noted = {"who": who, "what": "dead requeue", "reason": reason}
-        gone_on = [run for run in whole if self._reopening.reopen(run, ("dead", "cancelled"), **noted)]
-        others = [run for run in runs if run not in whole]
-        return gone_on + self._change(_REQUEUE, "dead requeue", others, who, reason)
+        requeued = self._change(_REQUEUE, "dead requeue", [run for run in runs if run not in whole], who, reason)
+        for run in whole:
+            self._reopening.reopen(run, ("dead", "cancelled"), who=who, what="dead requeue", reason=reason)
+        return requeued + self._reopening.waiting(whole)
 
     def discard(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
         """End dead runs for good: they are cancelled, with the reason. Each is noted in `operations`.
@@ -287,7 +275,11 @@ class Dead:
         for start in range(0, len(runs), BATCH):
             values = {"run_ids": list(runs[start : start + BATCH]), "who": who, "what": what, "reason": reason}
             with self._database.transaction() as connection:
-                changed += [str(row.id) for row in connection.execute(statement, values)]
+                held = self._reopening.those_of(connection, values["run_ids"]) if statement is _REQUEUE else []
+                batch = [str(row.id) for row in connection.execute(statement, values)]
+                if batch:
+                    self._reopening.go_on(connection, held)
+                changed += batch
         return changed
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:

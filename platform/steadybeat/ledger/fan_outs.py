@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.failing import AFTERMATH
 from steadybeat.ledger.prepared import Prepared
 from steadybeat.ledger.rows import NewRun
 from steadybeat.ledger.runs import MINE
@@ -41,8 +42,7 @@ _BEGIN = sql(f"""
     RETURNING seed, begun_at
 """)
 
-# What an earlier attempt has written stays. Nobody asked for the end of what an abort has cancelled: it is in line
-# again.
+# What an earlier attempt has written stays; what was given up before it began is in line again.
 _WRITE = Prepared(
     sql(f"""
     WITH {_HELD},
@@ -75,10 +75,12 @@ _WRITE = Prepared(
                :deadline, :correlation_id
           FROM judged WHERE cause IS NULL ORDER BY id
         ON CONFLICT (id) DO UPDATE
-           SET state = 'waiting', in_line = true, reason = NULL, finished_at = NULL, message = excluded.message,
+           SET state = 'waiting', in_line = true, reason = NULL, finished_at = NULL, given_up = false,
+               cancel_requested_at = NULL, cancel_reason = NULL, delivery_no = r.delivery_no + 1,
+               message = excluded.message,
                body = excluded.body, queue = excluded.queue, priority = excluded.priority,
                not_before = excluded.not_before, deadline = excluded.deadline
-         WHERE r.state = 'cancelled' AND r.attempt_count = 0 AND r.cancel_requested_at IS NULL
+         WHERE r.state = 'cancelled' AND r.given_up AND r.attempt_count = 0
         RETURNING id
     )
     SELECT (SELECT count(*) FROM new) AS written_count, (SELECT count(*) FROM skipped) AS skipped_count FROM held
@@ -88,25 +90,36 @@ _COUNT = sql("SELECT count(*) AS total_count FROM steadybeat.runs WHERE fan_out 
 _RELEASE = sql(f"""
     WITH run AS (
         UPDATE steadybeat.runs
-           SET state = 'waiting', reason = :reason, error = NULL, lease_until = NULL, instance = NULL,
-               delivery_no = delivery_no + 1
+           SET state = CASE WHEN cancel_requested_at IS NULL THEN 'waiting' ELSE 'cancelled' END,
+               reason = CASE WHEN cancel_requested_at IS NULL THEN :reason ELSE cancel_reason END,
+               finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+               error = NULL, lease_until = NULL, instance = NULL, delivery_no = delivery_no + 1
          WHERE {MINE}
-        RETURNING id, attempt_count
+        RETURNING id, task, idempotency_key, attempt_count, state
     ),
     attempt AS (
         UPDATE steadybeat.attempts a
            SET finished_at = clock_timestamp(), outcome = 'succeeded', peak_memory_bytes = :peak_memory_bytes
           FROM run WHERE a.run = run.id AND a.number = run.attempt_count
-    )
-    UPDATE steadybeat.fan_outs f SET written_at = clock_timestamp(), total_count = :total_count
-      FROM run WHERE f.run = run.id
-    RETURNING f.run AS id
+    ),
+    key AS (
+        DELETE FROM steadybeat.processed_keys k USING run
+         WHERE run.state = 'cancelled' AND k.task = run.task AND k.key = run.idempotency_key AND k.step = ''
+           AND k.run = run.id AND k.state = 'held'
+    ),
+    released AS (
+        UPDATE steadybeat.fan_outs f SET written_at = clock_timestamp(), total_count = :total_count
+          FROM run WHERE f.run = run.id AND run.state = 'waiting'
+    ),
+    {AFTERMATH}
+    SELECT state FROM run
 """)
 
 COUNTS = sql("""
     SELECT count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
            count(*) FILTER (WHERE state = 'dead') AS failed,
            count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
+           count(*) FILTER (WHERE state = 'cancelled' AND given_up) AS given_up,
            count(*) FILTER (WHERE state = 'running') AS running,
            count(*) FILTER (WHERE state IN ('enqueued', 'waiting')) AS waiting,
            (SELECT count(*) FROM steadybeat.skipped_tenants s WHERE s.run = :run) AS skipped
@@ -114,20 +127,25 @@ COUNTS = sql("""
 """)
 WHOLE = sql("""
     SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
-           f.seed, f.policy, f.concurrency, f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at
+           r.cancel_requested_at, r.cancel_reason, f.seed, f.policy, f.concurrency, f.total_count, f.on_complete,
+           f.abort_reason, f.begun_at, f.written_at, f.ended_at,
+           EXISTS (SELECT FROM steadybeat.processed_keys k
+                    WHERE k.task = r.task AND k.key = r.idempotency_key AND k.step = '' AND k.run = r.id
+                      AND k.state = 'done') AS has_succeeded
       FROM steadybeat.fan_outs f LEFT JOIN steadybeat.runs r ON r.id = f.run
      WHERE f.run = :run
 """)
 _LEFT = sql("""
-    SELECT CAST(f.run AS text) AS run, f.task, count(r.id) AS count
+    SELECT CAST(f.run AS text) AS run, f.task, f.begun_at, count(r.id) AS count
       FROM steadybeat.fan_outs f
       JOIN steadybeat.runs r ON r.fan_out = f.run AND r.finished_at IS NULL AND r.queue = ANY(:queues)
      WHERE f.ended_at IS NULL AND f.written_at IS NOT NULL
-     GROUP BY f.run, f.task ORDER BY f.run
+     GROUP BY f.run ORDER BY f.run
 """)
 _TENANTS_LEFT = sql("""
     SELECT CAST(id AS text) AS run, tenant FROM steadybeat.runs
-     WHERE fan_out = :run AND finished_at IS NULL AND (CAST(:after AS uuid) IS NULL OR id > :after)
+     WHERE fan_out = :run AND finished_at IS NULL AND id >= CAST(:low AS uuid) AND id < CAST(:high AS uuid)
+       AND (CAST(:after AS uuid) IS NULL OR id > :after)
      ORDER BY id LIMIT CAST(:row_count AS integer)
 """)
 
@@ -184,11 +202,13 @@ class Counts:
         waiting: In line, sent, or waiting for another attempt.
         skipped: The policy says that they are out.
         cancelled: Nothing more becomes of them: somebody cancelled them, or an abort did.
+        given_up: Of those, who was cancelled with the fan-out.
     """
 
     succeeded: int
     failed: int
     cancelled: int
+    given_up: int
     running: int
     waiting: int
     skipped: int
@@ -287,8 +307,10 @@ class FanOuts:
         rows = self._database.execute(_WRITE, values)
         return (rows[0].written_count, rows[0].skipped_count) if rows else None
 
-    def release(self, run: str, fence: int, *, reason: str, peak_memory_bytes: int | None) -> bool:
+    def release(self, run: str, fence: int, *, reason: str, peak_memory_bytes: int | None) -> str | None:
         """End the attempt that has written all runs, and let these begin; the run waits for them.
+
+        Where somebody has asked for its end meanwhile, it is cancelled instead, and none begins.
 
         Args:
             run: Whose fan-out it is.
@@ -297,34 +319,37 @@ class FanOuts:
             peak_memory_bytes: Of the attempt.
 
         Returns:
-            Whether the fence still matched.
+            The run's state then: ``waiting`` or ``cancelled``; None where the fence no longer matches.
         """
         total = self._database.count(_COUNT, {"run": run}).total_count
         values = {"run": run, "fence": fence, "instance": None, "delivery_no": None, "total_count": total}
         values |= {"reason": reason.format(count=total), "peak_memory_bytes": peak_memory_bytes}
-        return bool(self._database.execute(_RELEASE, values))
+        rows = self._database.execute(_RELEASE, values)
+        return str(rows[0].state) if rows else None
 
     def counts(self, run: str) -> Counts:
         """Return how many tenants of a fan-out are how far."""
         return Counts(**self._database.count(COUNTS, {"run": run})._mapping)
 
     def left(self, queues: Sequence[str]) -> list[Any]:
-        """Return the fan-outs whose tenants have not all ended: ``run``, ``task``, and the ``count`` of those.
+        """Return the fan-outs whose tenants have not all ended: ``run``, ``task``, ``begun_at``, and their ``count``.
 
         Args:
             queues: Only runs that go to one of these count.
         """
         return self._database.execute(_LEFT, {"queues": list(queues)})
 
-    def tenants_left(self, run: str, *, after: str | None, limit: int) -> list[Any]:
+    def tenants_left(self, run: str, ids: tuple[str, str], *, after: str | None, limit: int) -> list[Any]:
         """Return some of the tenants that have not ended, in the order of their turn: ``run`` and ``tenant``.
 
         Args:
             run: Whose fan-out it is.
+            ids: From where to where its runs' ids lie.
             after: They come after this run.
             limit: So many at the most.
         """
-        return self._database.execute(_TENANTS_LEFT, {"run": run, "after": after, "row_count": limit})
+        values = {"run": run, "low": ids[0], "high": ids[1], "after": after, "row_count": limit}
+        return self._database.execute(_TENANTS_LEFT, values)
 
     def whole(self, run: str) -> Any:
         """Return a fan-out with its run, or None where there is none."""

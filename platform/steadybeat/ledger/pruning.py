@@ -27,6 +27,8 @@ _FIRE_IS_OVERTAKEN = _OVERTAKEN.format(table="fires", which=f"later.scheduled_fo
 _IS_OVER = """(joined_at IS NOT NULL OR NOT EXISTS (
     SELECT FROM steadybeat.runs part
      WHERE part.group_id = chords.group_id AND (part.finished_at IS NULL OR part.state = 'dead')))"""
+# As long as a tenant's run is on record, which a person may requeue, so is the run that it is a share of.
+_IS_NO_WHOLE = "NOT EXISTS (SELECT FROM steadybeat.runs share WHERE share.fan_out = runs.id)"
 _HAS_NO_RUNS = """NOT EXISTS (SELECT FROM steadybeat.runs r WHERE r.fan_out = f.run OR r.id = f.run)"""
 # What has happened for a run that is not over, or for a dead letter that a person may requeue, is asked for again.
 _MAY_GO_ON = """EXISTS (
@@ -43,7 +45,7 @@ _STATEMENTS = {
         "runs",
         "id",
         f"finished_at < {_OLD} AND state <> 'dead'"
-        f" AND (schedule IS NULL OR state <> 'succeeded' OR {_RUN_IS_OVERTAKEN})"
+        f" AND (schedule IS NULL OR state <> 'succeeded' OR {_RUN_IS_OVERTAKEN}) AND {_IS_NO_WHOLE}"
         " AND NOT EXISTS (SELECT FROM steadybeat.attempts a WHERE a.run = runs.id)",
     ),
     "processed_keys": _delete(

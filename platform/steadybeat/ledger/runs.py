@@ -129,7 +129,8 @@ LEFT_BY = sql("SELECT id FROM steadybeat.runs WHERE id = :run AND fence = :fence
 SEND_THROUGH_OUTBOX = sql("""
     INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
     SELECT clock_timestamp(), id, delivery_no, :reason FROM steadybeat.runs
-     WHERE id = ANY(CAST(:run_ids AS uuid[])) AND state = 'enqueued' AND started_at IS NULL
+     WHERE id = ANY(CAST(:run_ids AS uuid[])) AND state = 'enqueued'
+       AND (started_at IS NULL OR fan_out IS NOT NULL)
     ON CONFLICT (run, delivery_no) DO NOTHING
 """)
 

@@ -91,6 +91,10 @@ _CLEAR = sql("""
     DELETE FROM steadybeat.tenant_rules WHERE policy = :policy AND tenant = ANY(:names) RETURNING tenant
 """)
 _OPEN = sql("SELECT run FROM steadybeat.fan_outs WHERE policy = :policy AND ended_at IS NULL")
+_TOLD_SINCE = sql("""
+    SELECT FROM steadybeat.operations
+     WHERE target = :policy AND starts_with(what, 'tenants ') AND at > :since LIMIT 1
+""")
 # Whoever was in when a fan-out was written, and is out by now, before his turn has come.
 _WITHDRAW = sql(f"""
     WITH given AS MATERIALIZED (
@@ -200,17 +204,27 @@ class Tenants:
 
     def withdraw(self, policy: str) -> int:
         """Cancel the runs in line of tenants that are out by now; return how many."""
-        count = 0
-        for (run,) in self._database.execute(_OPEN, {"policy": policy}):
-            after: str | None = None
-            while True:
-                values = {"run": str(run), "policy": policy, "after": after, "row_count": WITHDRAW_COUNT}
-                row = self._database.execute(_WITHDRAW, values)[0]
-                count += row.gone_count
-                after = row.last
-                if after is None:
-                    break
-        return count
+        return sum(self._withdraw(policy, str(run)) for (run,) in self._database.execute(_OPEN, {"policy": policy}))
+
+    def withdraw_late(self, policy: str, run: str, since: datetime) -> int:
+        """Do so in one fan-out, where the policy was told something while that was written.
+
+        Args:
+            policy: Its name.
+            run: Of the fan-out, all of whose runs are on record.
+            since: When it began to be written.
+        """
+        told = self._database.execute(_TOLD_SINCE, {"policy": policy, "since": since})
+        return self._withdraw(policy, run) if told else 0
+
+    def _withdraw(self, policy: str, run: str) -> int:
+        count, after = 0, None
+        while True:
+            values = {"run": run, "policy": policy, "after": after, "row_count": WITHDRAW_COUNT}
+            row = self._database.execute(_WITHDRAW, values)[0]
+            count, after = count + row.gone_count, row.last
+            if after is None:
+                return int(count)
 
     def _change(
         self,

@@ -82,6 +82,8 @@ class Attempt(Turns, Failing):
         end = ending(found)
         if end is not None:
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
+            if found.fan_out is not None:
+                self._app.steadybeat.fan_outs.advance(found.fan_out)
         is_dead = end is not None and end["state"] == "dead"
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
         whose = {} if found.tenant is None else {"tenant": found.tenant}
@@ -196,6 +198,11 @@ class Attempt(Turns, Failing):
         Raises:
             EffectRefused: The last effect has been made, or this attempt has done a step of this name.
         """
+        if self.is_fanning_out and not step:
+            raise EffectRefused(
+                f"{said} after fan_out(): where it commits and the worker dies then, a run that is tried again ends at"
+                " once, and no tenant has a turn. Give it a step= of its own, or make it before, with one."
+            )
         if self._is_last_done:
             raise EffectRefused(
                 f"{said} after exactly_once(), which is the last effect of a run: a run that is tried again from there"

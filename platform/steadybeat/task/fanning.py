@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from steadybeat.errors import FanOutRefused
 from steadybeat.task.facts import Facts
 
 
@@ -13,6 +14,7 @@ class Fanning(Facts):
     """The part of `SteadyTask` that fans out."""
 
     app: Any
+    name: str
 
     def fan_out(
         self,
@@ -66,6 +68,12 @@ class Fanning(Facts):
     def _fan_out(self, task: Any, plan: Any) -> Any:
         attempt, fan_outs = self._attempt, self.app.steadybeat.fan_outs
         if attempt is None:
+            if not (self.request.called_directly or self.request.is_eager):
+                raise FanOutRefused(
+                    f"{self.name}: its runs are not in the ledger (recorded=False), so that nobody would know which"
+                    " tenants are done; leave recorded=False out.",
+                    task=self.name,
+                )
             return fan_outs.called(task, plan)
         attempt.begin_fan_out()
         facts = {

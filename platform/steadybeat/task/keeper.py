@@ -90,8 +90,8 @@ class Keeper(bootsteps.StartStopStep):
         if self._thread is not None:
             self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
         try:
-            self._platform.fan_outs.tell_left(self._worker.app.amqp.queues.consume_from)
             self._platform.sign_off()
+            self._platform.fan_outs.tell_left(self._worker.app.amqp.queues.consume_from)
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
 

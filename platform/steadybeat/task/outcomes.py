@@ -118,8 +118,14 @@ class Outcomes:
             raise Permanent("the task went on after fan_out() had raised an error; let that pass")
         reason = "waits for {count} tenants"
         facts: dict[str, Any] = {"reason": reason, "peak_memory_bytes": self._peak_bytes()}
-        self._write(lambda: self._ledger.fan_outs.release(self.run, self.claimed.fence, **facts))
-        self._log("fanned out")
+        states: list[str | None] = []
+
+        def release() -> bool:
+            states.append(self._ledger.fan_outs.release(self.run, self.claimed.fence, **facts))
+            return states[-1] is not None
+
+        self._write(release)
+        self._log("cancelled" if states[-1] == "cancelled" else "fanned out")
         self._app.steadybeat.fan_outs.advance(self.run)
         raise Ignore("it waits for its tenants")
 

@@ -29,7 +29,8 @@ def test_a_run_that_has_fanned_out_shows_how_far_its_tenants_are(
     shown = said(run("runs", "show", one, "--json"))
     fan_out = shown["fan_out"]
     assert fan_out["counts"] == {
-        "succeeded": 1, "failed": 1, "cancelled": 0, "running": 0, "waiting": 7, "skipped": 1, "ended": 2, "total": 9
+        "succeeded": 1, "failed": 1, "cancelled": 0, "given_up": 0, "running": 0, "waiting": 7, "skipped": 1,
+        "ended": 2, "total": 9,
     }  # fmt: skip
     told = {"task": "shop.billing.charge", "policy": "digest", "seed": "7", "concurrency": 4, "abort_share": 0.5}
     assert {name: fan_out[name] for name in told} == told
