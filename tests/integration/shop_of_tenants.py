@@ -31,7 +31,7 @@ class Shop:
         @app.task(name="shop.mail.send", bind=True, max_retries=2, retry_backoff=60, shared=False)
         def send(task: Any, tenant: str, **_: Any) -> str | None:
             if tenant in self.errors:
-                raise self.errors[tenant]
+                raise self.errors[tenant].with_traceback(None)  # else that of each time comes on top
             work.done.append(tenant)
             return task.tenant
 

@@ -112,6 +112,7 @@ class Work:
 
 
 _ROWS = sa.text("SELECT * FROM steadybeat.runs WHERE fan_out = CAST(:run AS uuid) ORDER BY id")
+_FOR_LONG = sa.text("UPDATE steadybeat.instances SET expires_at = expires_at + interval '1 day'")
 _SKIPPED = sa.text("SELECT * FROM steadybeat.skipped_tenants WHERE run = CAST(:run AS uuid)")
 _FORWARD = (
     "UPDATE steadybeat.runs SET not_before = not_before - make_interval(secs => :seconds) WHERE not_before IS NOT NULL",
@@ -128,6 +129,7 @@ def working(database_url: str, redis_url: str, **told: Any) -> Iterator[Work]:
     with redis_client.Redis.from_url(redis_url) as client:
         work = Work(app, client)
         app.steadybeat.instance = alive(work.ledger)
+        work.ledger.database.execute(_FOR_LONG)
         yield work
         work.ledger.database.close()
         app.close()
