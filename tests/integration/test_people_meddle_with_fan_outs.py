@@ -150,6 +150,20 @@ def test_a_fan_out_and_all_its_dead_are_requeued_together(shop: Shop) -> None:
     assert sorted(shop.work.ledger.dead.requeue(runs, **ANN)) == sorted(runs)
 
 
+def test_a_fan_out_of_which_nobody_is_requeued_stays_over(shop: Shop) -> None:
+    shop.errors, shop.options["on_complete"] = {"t2": DOWN}, shop.report
+    over, other = shop.fanned_out(), shop.fanned_out()
+    shop.work.work("mail")
+    served = next(str(row.id) for row in shop.work.rows(over) if row.state == "succeeded")
+    failed = dead(shop, other)
+    assert shop.work.ledger.dead.requeue([served, *failed], **ANN) == failed
+    shop.errors = {}
+    moved_on(shop)
+    shop.work.app.steadybeat.relay()
+    shop.work.work("report")
+    assert sorted(told["fan_out"] for told in shop.told) == sorted([over, other, other])
+
+
 def test_failures_count_as_before_for_who_is_not_requeued(shop: Shop) -> None:
     shop.options |= {"abort_when": 3, "concurrency": 1}
     shop.errors = dict.fromkeys(TENANTS, DOWN)
@@ -198,7 +212,7 @@ def test_who_goes_on_with_a_fan_out_and_who_requeues_a_tenant_do_not_wait_for_ea
     book = shop.work.ledger
     person = threading.Thread(target=lambda: requeued.append(book.dead.requeue(some, **ANN)), daemon=True)
     with book.database.transaction() as connection:
-        assert book.reopening.those_of(connection, some) == [run]
+        book.reopening.hold_those_of(connection, some)
         person.start()
         eventually(lambda: blocked(book))
         connection.exec_driver_sql("UPDATE steadybeat.runs SET reason = reason WHERE state = 'dead'")

@@ -97,7 +97,7 @@ _REQUEUE = sql(f"""
                in_line = r.fan_out IS NOT NULL
           FROM former WHERE r.id = former.id
         RETURNING r.id, r.task, r.delivery_no, r.attempt_count, r.schedule, r.scheduled_for, former.reason AS former,
-                  r.in_line
+                  r.fan_out, r.in_line
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
@@ -110,7 +110,7 @@ _REQUEUE = sql(f"""
     ),
     kept AS (DELETE FROM steadybeat.foreign_messages f USING run WHERE f.run = run.id),
     {_NOTED.format(details="'task', run.task, 'was', run.former, 'delivery_no', run.delivery_no")}
-    SELECT id FROM run
+    SELECT id, fan_out FROM run
 """)
 _DISCARD = sql(f"""
     WITH former AS MATERIALIZED (
@@ -127,7 +127,7 @@ _DISCARD = sql(f"""
     ),
     kept AS (DELETE FROM steadybeat.foreign_messages f USING run WHERE f.run = run.id),
     {_NOTED.format(details="'task', run.task, 'was', run.former")}
-    SELECT id FROM run
+    SELECT id, CAST(NULL AS uuid) AS fan_out FROM run
 """)
 _TAKE = sql("""
     DELETE FROM steadybeat.foreign_messages WHERE id = CAST(:message AS bigint) RETURNING id, queue, raw, reason
@@ -275,11 +275,10 @@ class Dead:
         for start in range(0, len(runs), BATCH):
             values = {"run_ids": list(runs[start : start + BATCH]), "who": who, "what": what, "reason": reason}
             with self._database.transaction() as connection:
-                held = self._reopening.those_of(connection, values["run_ids"]) if statement is _REQUEUE else []
-                batch = [str(row.id) for row in connection.execute(statement, values)]
-                if batch:
-                    self._reopening.go_on(connection, held)
-                changed += batch
+                self._reopening.hold_those_of(connection, values["run_ids"])
+                rows = connection.execute(statement, values).all()
+                self._reopening.go_on(connection, {str(row.fan_out) for row in rows if row.fan_out is not None})
+                changed += [str(row.id) for row in rows]
         return changed
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:

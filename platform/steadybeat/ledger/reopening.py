@@ -101,9 +101,10 @@ class Reopening:
                 connection.execute(_NOTE, noted)
         return count
 
-    def those_of(self, connection: Connection, runs: Sequence[str]) -> list[str]:
-        """Hold the fan-outs that some runs are shares of, so that none of them ends meanwhile; return them."""
-        return [str(row.run) for row in connection.execute(_LOCK_THOSE_OF, {"run_ids": list(runs)})]
+    @staticmethod
+    def hold_those_of(connection: Connection, runs: Sequence[str]) -> None:
+        """Hold the fan-outs that some runs are shares of, so that none of them ends meanwhile."""
+        connection.execute(_LOCK_THOSE_OF, {"run_ids": list(runs)})
 
     def go_on(self, connection: Connection, fan_outs: Iterable[str]) -> None:
         """Have fan-outs wait for single runs of theirs that have another try; whoever was given up stays so."""

@@ -181,7 +181,7 @@ runs = Table(
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="it was asked to end because its fan-out was",
+        comment="it was cancelled, or asked to end, with its fan-out",
     ),
     Column("result", JSONB),
     Column("error", Text),

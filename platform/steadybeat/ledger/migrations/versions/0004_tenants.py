@@ -18,7 +18,7 @@ ALTER TABLE steadybeat.runs
 COMMENT ON COLUMN steadybeat.runs.fan_out IS 'the run that fanned out into this one and others';
 COMMENT ON COLUMN steadybeat.runs.tenant IS 'the account for which it does its share';
 COMMENT ON COLUMN steadybeat.runs.in_line IS 'it waits until its fan-out has room for it';
-COMMENT ON COLUMN steadybeat.runs.given_up IS 'it was asked to end because its fan-out was';
+COMMENT ON COLUMN steadybeat.runs.given_up IS 'it was cancelled, or asked to end, with its fan-out';
 CREATE INDEX runs_again ON steadybeat.runs (rerun_of) WHERE rerun_of IS NOT NULL;
 CREATE INDEX runs_of_fan_out ON steadybeat.runs (fan_out, state) WHERE fan_out IS NOT NULL;
 CREATE INDEX runs_at_work ON steadybeat.runs (fan_out)
