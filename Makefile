@@ -65,7 +65,7 @@ lock: ## write the lock files anew: of everything, of a deployment, of a build
 	fi; \
 	compile="$$uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header"; \
 	compile+=' --no-emit-package steadybeat --quiet'; \
-	$$compile pyproject.toml tasks/pyproject.toml --extra dev --group test -o requirements.lock; \
+	$$compile pyproject.toml tasks/pyproject.toml --extra dev --extra otel --group test -o requirements.lock; \
 	$$compile pyproject.toml tasks/pyproject.toml -c requirements.lock -o requirements-runtime.lock; \
 	$$compile --group build -c requirements.lock -o requirements-build.lock
 	@echo 'requirements*.lock are up to date.'

@@ -25,6 +25,10 @@ EVERYTHING: dict[str, Any] = {
     "start_deadline": timedelta(minutes=10),
     "pause_after_failures": 3,
     "fire_limit": 100,
+    "late_after": timedelta(minutes=3),
+    "failures_before_alert": 2,
+    "expect": "items > 0",
+    "heartbeat": "https://monitor.example/ping/settle",
 }
 
 REFUSED = [
@@ -48,6 +52,9 @@ REFUSED = [
     ("pause_after_failures", True, "pause_after_failures=True: must be a count of one or more."),
     ("pause_after_failures", "3", "pause_after_failures='3': must be a count of one or more."),
     ("fire_limit", -1, "fire_limit=-1: must be a count of one or more."),
+    ("failures_before_alert", 0, "failures_before_alert=0: must be a count of one or more."),
+    ("late_after", 60, "late_after=60: must be a timedelta of zero or more, such as timedelta(minutes=1)."),
+    ("heartbeat", " ", "heartbeat=' ': must be a text; leave it out for none."),
 ]
 
 

@@ -8,7 +8,7 @@ import os
 import socket
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class Steadybeat:
     Attributes:
         settings: Every ``steadybeat_*`` setting.
         instance: Id of this process, and of the pool processes that it forks.
+        node: What this worker is called in Celery; None in another process.
+        consumed: Returns the queues that this worker consumes from.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
         tenants: Which tenants there are, for policies that are told no others.
@@ -46,6 +48,8 @@ class Steadybeat:
         self._role = "caller"
         self.settings = settings
         self.instance = str(uuid.uuid4())
+        self.node: str | None = None
+        self.consumed: Callable[[], Collection[str]] | None = None
         self.classify: Classifier | None = None
         self.tenants: Tenants | None = None
         self.pulse: Pulse | None = None
@@ -166,7 +170,14 @@ class Steadybeat:
     def sign_of_life(self) -> float:
         """Say that this instance is alive; return how many seconds its clock is ahead of Postgres'."""
         return self.ledger.instances.sign_of_life(
-            self.instance, role=self._role, host=socket.gethostname(), pid=os.getpid(), release=_release()
+            self.instance,
+            role=self._role,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            release=_release(),
+            node=self.node,
+            queues=None if self.consumed is None else sorted(self.consumed()),
+            schema_version=_schema_version(),
         )
 
     def check_servers(self) -> None:
@@ -196,6 +207,13 @@ class Steadybeat:
                     url=shown,
                 ) from error
         refuse_unfit_others(self._app)
+
+
+@functools.cache
+def _schema_version() -> str:
+    from steadybeat.ledger import schema
+
+    return schema.needed()
 
 
 @functools.cache

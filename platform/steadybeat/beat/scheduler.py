@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import time
 from datetime import timedelta
 from typing import Any
@@ -120,8 +121,10 @@ class SteadyScheduler(RedBeatScheduler):
 
     def close(self) -> None:
         """Give the lock back, so that another Beat leads at its next poll, and sign off."""
-        self._leader = None
+        former, self._leader = self._leader, None
         self._leadership.release()
+        if former is not None:
+            self._lead_no_more(former)
         self._hooks.ahead.close()
         try:
             self._platform.sign_off()
@@ -140,10 +143,24 @@ class SteadyScheduler(RedBeatScheduler):
             return
         offset = self._platform.sign_of_life()
         self._sign_at = now + self._settings.keeper_seconds
+        self._say_who_leads()
         right = abs(offset) <= self._settings.clock_skew_seconds
         if not right:
             logger.error("clock is off: this beat does not lead", extra={"clock_offset_seconds": offset})
         self._clock_is_right = right
+
+    def _say_who_leads(self) -> None:
+        if self._leader is not None:
+            Ledger.of(self.app).leaderships.renew(
+                self._leader.term, instance=self._platform.instance, host=socket.gethostname()
+            )
+
+    def _lead_no_more(self, leader: Leader) -> None:
+        """Say so; where Postgres does not answer, the term ends by its silence."""
+        try:
+            Ledger.of(self.app).leaderships.end(leader.term)
+        except LedgerUnavailable as error:
+            logger.warning("end of leadership not recorded", extra={"term": leader.term, "error": str(error)})
 
     def _elect(self) -> Leader | None:
         """Return the leader's work if this Beat leads."""
@@ -152,12 +169,14 @@ class SteadyScheduler(RedBeatScheduler):
             self._leadership.release()
         if self._leader is not None and not (leads and self._leadership.acquired_count == self._acquired):
             logger.warning("beat stands by", extra={"term": self._leader.term, "error": str(self._leadership.error)})
-            self._leader = None
+            former, self._leader = self._leader, None
+            self._lead_no_more(former)
         if leads and self._leader is None:
             self._acquired = self._leadership.acquired_count
             term = Ledger.of(self.app).fires.next_term()
             self._leader = Leader(self.app, term, self._leadership, self._hooks)
             logger.info("beat leads", extra={"term": term})
+            self._say_who_leads()
         return self._leader
 
     def _publish(self, entry: SteadyEntry, producer: Any) -> None:

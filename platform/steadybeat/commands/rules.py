@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from steadybeat.commands.output import length
-from steadybeat.commands.values import NOTHING, Duration, Instant, Json, Number, when
+from steadybeat.commands.values import NOTHING, Duration, Instant, Json, Number, Text, when
 from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,6 +77,24 @@ _POLICY_OPTIONS = [
         help="So many dead runs in a row pause the schedule; or none.",
     ),
     click.option("--fire-limit", type=Number(), metavar="COUNT", help="It fires so often, and then no more; or none."),
+    click.option(
+        "--late-after",
+        type=Duration(or_none=True),
+        metavar="DURATION",
+        help="A fire that has not begun so long after it was due is late; or none.",
+    ),
+    click.option(
+        "--failures-before-alert",
+        type=Number(),
+        metavar="COUNT",
+        help="So many dead runs in a row until people are told; or none for one.",
+    ),
+    click.option(
+        "--expect", type=Text(), metavar="TEXT", help="What a run must have done, such as 'items > 0'; or none."
+    ),
+    click.option(
+        "--heartbeat", type=Text(), metavar="URL", help="The monitor elsewhere that is told of its runs; off; or none."
+    ),
 ]
 
 
@@ -184,4 +202,13 @@ def policies_in_words(policies: Policies) -> str:
     if policies.pause_after_failures:
         said += [f"paused after {policies.pause_after_failures} dead runs in a row"]
     said += [f"{policies.fire_limit} fires at the most"] if policies.fire_limit else []
-    return "; ".join(said)
+    return "; ".join([*said, *_told_in_words(policies)])
+
+
+def _told_in_words(policies: Policies) -> list[str]:
+    """Return what people and monitors are told of a schedule."""
+    said = [f"late after {length(policies.late_after)}"] if policies.late_after is not None else []
+    if policies.failures_before_alert:
+        said += [f"an alert after {policies.failures_before_alert} dead runs in a row"]
+    said += [f"expected: {policies.expect}"] if policies.expect else []
+    return said

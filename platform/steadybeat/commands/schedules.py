@@ -58,6 +58,7 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.beat.definitions import definitions
     from steadybeat.ledger import Ledger
+    from steadybeat.task.describing import described
 
     app = installed(ctx, tasks=True)
     book = Ledger.of(app)
@@ -65,6 +66,8 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     before = {row.name: row for row in book.schedules.all()}
     change = book.schedules.difference if dry_run else book.schedules.apply
     changes = change(wanted, app.steadybeat.own_services())
+    if not dry_run:
+        book.tasks.describe(described(app), app.steadybeat.own_services())
     after = {row.name: row for row in wanted}
     out = Output(ctx)
     if as_json:

@@ -79,6 +79,16 @@ class Number(click.ParamType):  # type: ignore[type-arg]
         return int(value)
 
 
+class Text(click.ParamType):  # type: ignore[type-arg]
+    """A text, or ``none``."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the text, or `NOTHING`."""
+        return NOTHING if isinstance(value, str) and value.strip().lower() == "none" else value
+
+
 class Instant(click.ParamType):  # type: ignore[type-arg]
     """An instant with its time zone, such as ``2026-11-22T06:00:00Z``."""
 

@@ -31,6 +31,9 @@ outbox          what is to be sent, again or later
 rescue          what was lost on the way
 turns           who took a lock last, and who waits for one
 instances       who is alive
+leaderships     which Beat has led, and when
+duties          what one process at a time does, of however many could
+tasks           what they are, for those who do not have their code
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -50,6 +53,7 @@ from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
 from steadybeat.ledger.duplicates import Duplicates
+from steadybeat.ledger.duties import Duties
 from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
@@ -57,6 +61,7 @@ from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
+from steadybeat.ledger.leaderships import Leaderships
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
@@ -71,6 +76,7 @@ from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.story import Story
+from steadybeat.ledger.tasks import Tasks
 from steadybeat.ledger.tenants import Tenants
 from steadybeat.ledger.turns import Turns
 from steadybeat.settings import Settings
@@ -110,6 +116,9 @@ class Ledger:
         self.rescue = Rescue(self.database, settings)
         self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
+        self.leaderships = Leaderships(self.database)
+        self.duties = Duties(self.database)
+        self.tasks = Tasks(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,11 +10,13 @@ from steadybeat.ledger.connection import Database, sql
 from steadybeat.settings import Settings
 
 _SIGN_OF_LIFE = sql("""
-    INSERT INTO steadybeat.instances AS i (id, role, host, pid, release, expires_at, clock_offset_seconds)
+    INSERT INTO steadybeat.instances AS i
+           (id, role, host, pid, release, expires_at, clock_offset_seconds, node, queues, schema_version)
     VALUES (:instance, :role, :host, :pid, :release, clock_timestamp() + make_interval(secs => :lease_seconds),
-            :clock_offset_seconds)
+            :clock_offset_seconds, :node, :queues, :schema_version)
     ON CONFLICT (id) DO UPDATE
-       SET expires_at = excluded.expires_at, clock_offset_seconds = excluded.clock_offset_seconds
+       SET expires_at = excluded.expires_at, clock_offset_seconds = excluded.clock_offset_seconds,
+           queues = excluded.queues
     RETURNING clock_timestamp() AS now
 """)
 _LEAVE = sql("DELETE FROM steadybeat.instances WHERE id = :instance")
@@ -44,8 +47,29 @@ class Instances:
         self._settings = settings
         self._clock_offset_seconds: float | None = None
 
-    def sign_of_life(self, instance: str, *, role: str, host: str, pid: int, release: str) -> float:
+    def sign_of_life(
+        self,
+        instance: str,
+        *,
+        role: str,
+        host: str,
+        pid: int,
+        release: str,
+        node: str | None = None,
+        queues: Sequence[str] | None = None,
+        schema_version: str | None = None,
+    ) -> float:
         """Say that an instance is alive for a lease from now; the first time makes its row.
+
+        Args:
+            instance: Its id.
+            role: ``worker``, ``beat`` or ``watchdog``.
+            host: Its machine.
+            pid: Of its process there.
+            release: Of steadybeat.
+            node: What a worker is called in Celery.
+            queues: What a worker consumes from at this moment.
+            schema_version: The newest migration that its release needs.
 
         Returns:
             How many seconds this machine's clock is ahead of Postgres', as far as half of the way there and back
@@ -62,6 +86,9 @@ class Instances:
                 "release": release,
                 "lease_seconds": self._settings.lease_seconds,
                 "clock_offset_seconds": self._clock_offset_seconds,
+                "node": node,
+                "queues": None if queues is None else list(queues),
+                "schema_version": schema_version,
             },
         )
         after = datetime.now(UTC)

@@ -143,6 +143,62 @@ class FireRow:
     asked: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRow:
+    """What the ledger knows of a task, for those who tell people of it and do not have its code.
+
+    Attributes:
+        owner: Who answers for it.
+        severity: How bad it is when it does not run: ``info``, ``warning``, ``error`` or ``critical``.
+        purpose: The first sentence of its docstring.
+    """
+
+    name: str
+    service: str
+    owner: str | None = None
+    severity: str = "error"
+    purpose: str | None = None
+    soft_time_limit_seconds: float | None = None
+    time_limit_seconds: float | None = None
+    depends_on: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is so and should not be, as one pass of the watchdog sees it. Alerts are made of these.
+
+    Attributes:
+        rule: The name of the rule, such as ``missed``; `ops/runbooks/<rule>.md` says what to do.
+        subject: What it is about: the name of a schedule, task, queue, channel or monitor, or an instance. With the
+            rule it says which alert this is; it must be the same at every pass.
+        summary: One sentence for a person, without secrets.
+        severity: ``info``, ``warning``, ``error`` or ``critical``.
+        owner: Who is told; None: whoever is told of what has no owner.
+        service: Of the task or the queue.
+        run: The run in which it was seen last.
+        since: Since when it is so, aware.
+        facts: Counts, limits and instants behind the summary, for JSON; durations as ``*_seconds``.
+        last_good_run: The id of the last run that did well, where the rule is about runs.
+        error: The last error, in one line.
+        cause: Rule and subject of the finding of which this is a consequence; people are told of that one instead.
+    """
+
+    rule: str
+    subject: str
+    summary: str
+    severity: str = "error"
+    owner: str | None = None
+    service: str | None = None
+    task: str | None = None
+    schedule: str | None = None
+    run: str | None = None
+    since: datetime | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    last_good_run: str | None = None
+    error: str | None = None
+    cause: tuple[str, str] | None = None
+
+
 class Envelope(NamedTuple):
     """A message that the outbox holds; a tuple, for there are thousands a second.
 

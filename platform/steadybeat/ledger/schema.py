@@ -49,6 +49,11 @@ def _known() -> list[str]:
     return [script.revision for script in reversed(list(scripts.walk_revisions()))]
 
 
+def needed() -> str:
+    """Return the newest migration of this release."""
+    return _known()[-1]
+
+
 def status(connection: Connection) -> SchemaStatus:
     """Return which migrations the database behind `connection` has."""
     known = _known()

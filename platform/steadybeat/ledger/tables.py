@@ -2,7 +2,8 @@
 
 Schema ``steadybeat``; instants are ``timestamptz`` taken from Postgres' ``clock_timestamp()``. The migrations make
 these tables; a test compares the two. Where a column's meaning is not its name, it is said here. Those of fan-outs and
-of tenants stand in `tenant_tables`.
+of tenants stand in `tenant_tables`, those of what is watched in `watch_tables`, those of alerts in `alert_tables`;
+`all_tables` knows every one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA = "steadybeat"
 
@@ -125,6 +126,7 @@ fires = Table(
     CheckConstraint("state IN ('expected', 'dispatched') OR reason IS NOT NULL", name="a_reason_is_given"),
 )
 Index("fires_due", fires.c.due_at, postgresql_where=text("state = 'expected'"))
+Index("fires_missed", fires.c.due_at, postgresql_where=text("state = 'missed'"))
 Index("fires_waiting", fires.c.schedule, fires.c.scheduled_for, postgresql_where=text("state = 'waiting'"))
 
 runs = Table(
@@ -200,6 +202,12 @@ Index(
     runs.c.schedule,
     postgresql_where=text("finished_at IS NULL AND schedule IS NOT NULL"),
 )
+Index(
+    "runs_ended_of_schedule",
+    runs.c.finished_at,
+    postgresql_where=text("schedule IS NOT NULL AND finished_at IS NOT NULL"),
+)
+Index("runs_rescued", runs.c.enqueued_at, postgresql_where=text("rescue_count > 0"))
 Index("runs_started", runs.c.queue, runs.c.started_at, postgresql_where=text("started_at IS NOT NULL"))
 Index("runs_of_group", runs.c.group_id, postgresql_where=text("group_id IS NOT NULL"))
 Index("runs_of_parent", runs.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
@@ -239,6 +247,7 @@ attempts = Table(
     Column("peak_memory_bytes", BigInteger, comment="of its process, since that began to work on it"),
     one_of("outcome", OUTCOMES),
 )
+Index("attempts_lost", attempts.c.finished_at, postgresql_where=text("outcome = 'lost'"))
 
 processed_keys = Table(
     "processed_keys",
@@ -346,13 +355,16 @@ instances = Table(
     "instances",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("role", Text, nullable=False, comment="worker or beat"),
+    Column("role", Text, nullable=False, comment="worker, beat or watchdog"),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("release", Text, nullable=False),
     Column("started_at", _INSTANT, nullable=False, server_default=_NOW),
     Column("expires_at", _INSTANT, nullable=False),
     Column("clock_offset_seconds", Double, comment="its clock less Postgres' at the last sign of life"),
+    Column("node", Text, comment="what a worker is called in Celery"),
+    Column("queues", ARRAY(Text), comment="what a worker consumes from"),
+    Column("schema_version", Text, comment="the newest migration that its release needs"),
 )
 
 foreign_messages = Table(

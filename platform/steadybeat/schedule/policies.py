@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from steadybeat.errors import did_you_mean
+from steadybeat.expectation import Expectation
 from steadybeat.schedule.rule import refused
 
 CATCH_UP = ("latest", "all", "none")
@@ -30,6 +31,11 @@ class Policies:
         start_deadline: A fire that could not start within this after it was due is skipped; None: never too late.
         pause_after_failures: After so many dead runs in a row the schedule is paused; None: never.
         fire_limit: So many fires are dispatched, and then no more; None: without end.
+        late_after: A fire that has not begun so long after it was due is late, and people are told; None: as the
+            settings say.
+        failures_before_alert: So many dead runs in a row until people are told; None: one.
+        expect: What a run that succeeds must have done, such as ``items > 0``; None: whatever it did.
+        heartbeat: The monitor elsewhere that is told of its runs, as a URL; ``off``: none, whatever the settings say.
     """
 
     jitter: timedelta = timedelta()
@@ -40,6 +46,10 @@ class Policies:
     start_deadline: timedelta | None = None
     pause_after_failures: int | None = None
     fire_limit: int | None = None
+    late_after: timedelta | None = None
+    failures_before_alert: int | None = None
+    expect: str | None = None
+    heartbeat: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the policies as JSON data: the first four always, the others where they are set."""
@@ -62,8 +72,9 @@ LONGEST = timedelta(days=3660)
 MOST = 2**31 - 1
 """No count of a policy is greater."""
 
-_DURATIONS = ("jitter", "catch_up_window", "start_deadline")
-_COUNTS = ("catch_up_limit", "pause_after_failures", "fire_limit")
+_DURATIONS = ("jitter", "catch_up_window", "start_deadline", "late_after")
+_COUNTS = ("catch_up_limit", "pause_after_failures", "fire_limit", "failures_before_alert")
+_TEXTS = ("expect", "heartbeat")
 _WORDS = {"catch_up": CATCH_UP, "overlap": OVERLAP}
 
 
@@ -78,18 +89,26 @@ def policies(options: Mapping[str, Any]) -> Policies:
     """
     given = {name: options[name] for name in POLICIES if options.get(name) is not None}
     for name, value in given.items():
-        if name in _WORDS and value not in _WORDS[name]:
-            words = _WORDS[name]
-            raise refused(name, value, f"must be one of {', '.join(words)}.{did_you_mean(str(value), words)}")
-        if name in _DURATIONS and (not isinstance(value, timedelta) or value < timedelta()):
-            raise refused(name, value, "must be a timedelta of zero or more, such as timedelta(minutes=1).")
-        if name in _DURATIONS and value > LONGEST:
-            raise refused(name, value, f"must be {LONGEST.days} days at the most; leave it out for no limit.")
-        if name in _COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise refused(name, value, "must be a count of one or more.")
-        if name in _COUNTS and value > MOST:
-            raise refused(name, value, f"must be {MOST} at the most; leave it out for no limit.")
+        _check(name, value)
+    if "expect" in given:
+        Expectation.read(given["expect"])
     return Policies(**given)
+
+
+def _check(name: str, value: Any) -> None:
+    if name in _WORDS and value not in _WORDS[name]:
+        words = _WORDS[name]
+        raise refused(name, value, f"must be one of {', '.join(words)}.{did_you_mean(str(value), words)}")
+    if name in _DURATIONS and (not isinstance(value, timedelta) or value < timedelta()):
+        raise refused(name, value, "must be a timedelta of zero or more, such as timedelta(minutes=1).")
+    if name in _DURATIONS and value > LONGEST:
+        raise refused(name, value, f"must be {LONGEST.days} days at the most; leave it out for no limit.")
+    if name in _COUNTS and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise refused(name, value, "must be a count of one or more.")
+    if name in _COUNTS and value > MOST:
+        raise refused(name, value, f"must be {MOST} at the most; leave it out for no limit.")
+    if name in _TEXTS and not (isinstance(value, str) and value.strip()):
+        raise refused(name, value, "must be a text; leave it out for none.")
 
 
 def policies_from_json(data: Mapping[str, Any]) -> Policies:

@@ -16,6 +16,7 @@ retrying      whether a task is tried again, and when
 turns         what an attempt holds while it works: its lock, one of the places of its task
 wording       how a result and an error are written into the ledger
 verdicts      what becomes of a run that is not to be worked on
+describing    what tasks are, for those who do not have their code
 options       what a task may be told, checked when it is registered
 unrecorded    runs of messages that were sent without steadybeat
 request       what only the parent process sees: time-outs, lost children, revokes

@@ -62,6 +62,8 @@ class Keeper(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
         self._platform.become("worker")
+        self._platform.node = worker.hostname
+        self._platform.consumed = lambda: worker.app.amqp.queues.consume_from
         self._platform.sign_of_life()
         self._platform.ending = self._ending = Ending(worker, self.sign_off)
         worker.wait_for_soft_shutdown = self._ending.wait

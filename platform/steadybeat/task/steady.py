@@ -74,6 +74,11 @@ class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
         start_deadline: A fire that could not start within this after it was due is skipped.
         pause_after_failures: After so many dead runs in a row the schedule is paused.
         fire_limit: So many fires are dispatched, and then no more.
+        late_after: A fire that has not begun so long after it was due is late, and its owner is told.
+        failures_before_alert: So many dead runs in a row until its owner is told; one by default.
+        expect: What a run that succeeds must have done: ``"items > 0"``, ``"items within 30 %"`` of the median of four
+            weeks, or both with ``and``. Its owner is told of one that has not.
+        heartbeat: The monitor elsewhere that is told of its runs, as a URL; ``"off"``: none.
     """
 
     Request = "steadybeat.task.request:SteadyRequest"
@@ -105,6 +110,10 @@ class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
     start_deadline: timedelta | None = None
     pause_after_failures: int | None = None
     fire_limit: int | None = None
+    late_after: timedelta | None = None
+    failures_before_alert: int | None = None
+    expect: str | None = None
+    heartbeat: str | None = None
 
     @classmethod
     def on_bound(cls, app: Any) -> None:

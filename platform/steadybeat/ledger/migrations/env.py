@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
+from steadybeat.ledger.all_tables import metadata
 from steadybeat.ledger.tables import SCHEMA
-from steadybeat.ledger.tenant_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

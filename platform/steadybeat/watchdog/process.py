@@ -1,4 +1,4 @@
-"""Watchdog: keeps work moving without a Beat. Any number may run; none leads, and any may die at any point.
+"""The process: keeps work moving without a Beat. Any number may run; none leads, and any may die at any point.
 
 It sends what the outbox holds when it is time, rescues runs whose worker or whose message is lost, and moves fan-outs
 on. Each statement takes only rows that nobody else has taken, so that watchdogs and Beats do not get in each other's
