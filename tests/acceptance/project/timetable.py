@@ -22,6 +22,23 @@ def packing(name: str, rule: Rule, overlap: str = "allow", **kwargs: Any) -> dic
     return {**task, "schedule": rule, "catch_up": "all", "overlap": overlap}
 
 
+WATCHED: dict[str, dict[str, Any]] = {
+    "orders.invoice": {},
+    "orders.freeze": {},
+    "orders.knot": {},
+    "orders.crawl": {},
+    "orders.gather": {"expect": "items > 0"},
+    "orders.archive": {},
+    "mail.post": {},
+    "canvas.paint": {},
+}
+
+
+def watched(name: str, **policies: Any) -> dict[str, Any]:
+    """Return a schedule whose runs go wrong in a way of their own."""
+    return {"task": f"shop.{name}", "schedule": CHARGE, "overlap": "skip", "catch_up": "none", **policies}
+
+
 SCHEDULES: dict[str, dict[str, Any]] = {
     "tick": {"task": "shop.orders.tick", "schedule": TICK, "catch_up": "all", "overlap": "allow"},
     "charge": {"task": "shop.billing.charge", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
@@ -32,6 +49,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "round": {"task": "shop.mail.round_robin", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
     "stock": packing("stock", CHARGE),
     **{overlap: packing(overlap, CHARGE, overlap, gate="shelf") for overlap in OVERLAPS},
+    **{name: watched(name, **policies) for name, policies in WATCHED.items()},
 }
 
 

@@ -19,6 +19,7 @@ app.conf.imports = (
     "shop.canvas",
     "shop.tills",
     "shop.mail",
+    "shop.watched",
 )
 # A release is told by the schedules that its code has.
 app.conf.beat_schedule = release(os.environ.get("SHOP_SCHEDULES", "").split())
