@@ -11,7 +11,9 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from steadybeat.address import Address
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
@@ -85,6 +87,11 @@ class Settings:
     retention_seconds: float = _setting(
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
+    report_at: str = _setting(
+        "",
+        "When the daily report of the day before is sent, as a time of day and a time zone, whose days it goes by:"
+        " 07:00 Europe/Berlin. None is sent while it is empty.",
+    )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
     health_folder: str = _setting(
         "",
@@ -108,6 +115,7 @@ class Settings:
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
+        report_time(self.report_at)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
@@ -146,6 +154,30 @@ class Settings:
             if environ.get(variable):
                 values[name] = _convert(variable, environ[variable], spec.default)
         return cls(**values)
+
+
+def report_time(text: str) -> tuple[time, str] | None:
+    """Return the time of day and the time zone of ``report_at``, or None where it is empty.
+
+    Raises:
+        ConfigurationError: It is no time of day, or there is no such time zone.
+    """
+    if not text:
+        return None
+    clock, _, tz = text.strip().partition(" ")
+    tz = tz.strip() or "UTC"
+    try:
+        if not re.fullmatch(r"\d{2}:\d{2}", clock):
+            raise ValueError
+        at = time.fromisoformat(clock)
+        ZoneInfo(tz)
+    except (ValueError, KeyError, OSError) as error:
+        raise ConfigurationError(
+            f"{PREFIX}report_at={text!r}: must be a time of day and a time zone, such as '07:00 Europe/Berlin'.",
+            name="report_at",
+            value=text,
+        ) from error
+    return at, tz
 
 
 def _convert(key: str, value: Any, default: Any) -> Any:

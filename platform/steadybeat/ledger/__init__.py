@@ -34,6 +34,7 @@ instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
 tasks           what they are, for those who do not have their code
+reporting       what a day was like for an owner
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -68,6 +69,7 @@ from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.reopening import Reopening
 from steadybeat.ledger.replacing import Replacing
+from steadybeat.ledger.reporting import Reporting
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
@@ -119,6 +121,7 @@ class Ledger:
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
         self.tasks = Tasks(self.database)
+        self.reporting = Reporting(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)

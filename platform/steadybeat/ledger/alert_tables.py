@@ -90,6 +90,7 @@ notices = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=True),
     Column("alert", BigInteger),
     Column("kind", Text, nullable=False),
+    Column("key", Text, unique=True, comment="what there is one of: a report, its owner, its day and its channel"),
     Column("channel", Text, nullable=False, comment="its name in steadybeat_alert_channels; addresses are not stored"),
     Column(
         "fallbacks",

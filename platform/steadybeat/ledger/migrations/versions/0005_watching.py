@@ -171,6 +171,7 @@ CREATE TABLE steadybeat.notices (
     id          bigserial PRIMARY KEY,
     alert       bigint,
     kind        text NOT NULL,
+    key         text UNIQUE,
     channel     text NOT NULL,
     fallbacks   jsonb NOT NULL DEFAULT '[]',
     severity    text NOT NULL,
@@ -188,6 +189,7 @@ CREATE TABLE steadybeat.notices (
         'opened', 'reopened', 'escalated', 'acknowledged', 'resolved', 'report', 'test'))
 );
 COMMENT ON TABLE steadybeat.notices IS 'what people are to be told, and were: one row for each channel';
+COMMENT ON COLUMN steadybeat.notices.key IS 'what there is one of: a report, its owner, its day and its channel';
 COMMENT ON COLUMN steadybeat.notices.channel IS 'its name in steadybeat_alert_channels; addresses are not stored';
 COMMENT ON COLUMN steadybeat.notices.fallbacks IS 'channels that are tried in their order where this one fails';
 COMMENT ON COLUMN steadybeat.notices.publish_at IS 'not tried before this; in the future while somebody tries it';
