@@ -86,7 +86,9 @@ alert_events = Table(
     Column("what", Text, nullable=False),
     Column("who", Text, comment="a person; null: the platform itself"),
     Column("text", Text),
-    one_of("what", ("opened", "reopened", "worse", "acknowledged", "resolved", "escalated", "told", "not_told", "failed")),
+    one_of(
+        "what", ("opened", "reopened", "worse", "acknowledged", "resolved", "escalated", "told", "not_told", "failed")
+    ),
 )
 Index("alert_events_of_alert", alert_events.c.alert, alert_events.c.id)
 
