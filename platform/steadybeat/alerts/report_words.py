@@ -122,7 +122,8 @@ def surprise_words(surprise: Surprise) -> tuple[str, str, str]:
         instead = _times([f"{at:%H:%M}" for at in fires])
         said = f"{walls} {'do' if many else 'does'} not exist: due at {instead} instead"
     else:
-        said = f"{walls} {'come' if many else 'comes'} twice: due {'twice' if len(fires) == 2 else count(len(fires), 'time')}"
+        times = "twice" if len(fires) == 2 else count(len(fires), "time")
+        said = f"{walls} {'come' if many else 'comes'} twice: due {times}"
         if len(fires) <= TIMES:
             said += ", at " + " and ".join(f"{at:%H:%M%z}" for at in fires)
     low, high = sorted([surprise.before, surprise.after])

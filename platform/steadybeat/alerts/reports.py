@@ -126,7 +126,8 @@ class Reports:
         """Return the days whose reports are to be sent, and those that are left out."""
         if done_at is None:
             return [last], []
-        days, day = [], last
+        days: list[date] = []
+        day = last
         while self._due_at(day) > done_at and len(days) < 366:
             days.append(day)
             day -= timedelta(days=1)

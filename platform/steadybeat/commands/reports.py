@@ -106,9 +106,12 @@ def _one(found: Sequence[Report]) -> Report:
 
 def _send(app: Any, reports: Reports, found: Sequence[Report]) -> None:
     from steadybeat.alerts.report_words import owner_of
+    from steadybeat.alerts.routes import Routes
 
+    settings = app.steadybeat.settings
+    routes = Routes.read(settings.alert_routes, [*settings.alert_channels])
     for each in found:
-        channels = app.steadybeat.alerts.routes.reports_of(each.owner)
+        channels = routes.reports_of(each.owner)
         if channels:
             reports.send(each, channels)
             told = count(len(channels), "channel")

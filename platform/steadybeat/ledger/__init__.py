@@ -35,6 +35,9 @@ leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
+alerts          what was found wrong, until it was resolved
+notices         what people are to be told, and were
+silences        what nobody is to be told of, and until when
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -49,6 +52,7 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.admitting import Admitting
+from steadybeat.ledger.alerts import Alerts
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
@@ -63,6 +67,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
@@ -77,6 +82,7 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
+from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story
 from steadybeat.ledger.tasks import Tasks
 from steadybeat.ledger.tenants import Tenants
@@ -122,6 +128,9 @@ class Ledger:
         self.duties = Duties(self.database)
         self.tasks = Tasks(self.database)
         self.reporting = Reporting(self.database)
+        self.alerts = Alerts(self.database)
+        self.notices = Notices(self.database)
+        self.silences = Silences(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)
