@@ -232,7 +232,7 @@ def _section(title: str, columns: Sequence[str], right: set[int], rows: Sequence
 
 
 def _number(number: int, tone: str = "") -> Cell:
-    return Cell(f"{number:,}" if number else "", tone)
+    return Cell(f"{number:,}", tone) if number else Cell("")
 
 
 def _clock(at: datetime | None, report: Report) -> str:
