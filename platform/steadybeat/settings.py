@@ -80,6 +80,33 @@ class Settings:
         50, "Runs of one fan-out that are sent or at work at a time, where it says nothing else.", low=1
     )
 
+    watch_seconds: float = _setting(5.0, "How often the watchdog looks for what is wrong.", low=0.1)
+    missed_seconds: float = _setting(
+        30.0, "How long past its time a fire that nobody has dispatched is missed; a failover takes less.", low=1.0
+    )
+    late_seconds: float = _setting(
+        120.0, "How long past its time a fire may begin that has no late_after of its own.", low=1.0
+    )
+    never_started_seconds: float = _setting(
+        600.0, "How long the run of a dispatched fire may wait for its first attempt.", low=1.0
+    )
+    stalled_seconds: float = _setting(
+        60.0, "How long the outbox, or a queue on which runs wait, may stand still; a restart takes less.", low=1.0
+    )
+    stuck_seconds: float = _setting(300.0, "How long a run that shows how far it is may show no progress.", low=1.0)
+    leaderless_seconds: float = _setting(
+        10.0, "How long no Beat may be heard of that leads: five signs of life, and two failovers.", low=1.0
+    )
+    canary_seconds: float = _setting(
+        60.0,
+        "How often a queue is asked whether its workers consume, and how long its answer may take; 0: never.",
+        low=0.0,
+    )
+    slower_factor: float = _setting(
+        5.0, "How many times as long as 95 % of the runs before it a run takes that is slower.", low=1.1
+    )
+    slower_seconds: float = _setting(10.0, "No run that takes less than this is slower, or too long.", low=0.0)
+
     soft_time_limit_seconds: float = _setting(
         540.0, "Soft time limit of a task that names none: the task may clean up.", low=0.1
     )

@@ -20,8 +20,9 @@ from steadybeat.settings import Settings
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
     from steadybeat.alerts import Alerts
+    from steadybeat.beat import Expecting
     from steadybeat.canvas import Following
-    from steadybeat.delivery import Ahead, Relay, Rescuer
+    from steadybeat.delivery import Ahead, Canaries, Relay, Rescuer
     from steadybeat.fanout import FanOuts
     from steadybeat.fanout.eligibility import Tenants
     from steadybeat.ledger import Ledger
@@ -100,6 +101,19 @@ class Steadybeat:
 
         return Alerts(self._app)
 
+    @functools.cached_property
+    def canaries(self) -> Canaries:
+        """Asks queues whether somebody consumes from them, when called."""
+        from steadybeat.delivery import Canaries
+
+        return Canaries(self._app)
+
+    def expecting(self) -> Expecting:
+        """Return what writes fires ahead while nobody leads; it knows the schedules from now on."""
+        from steadybeat.beat import Expecting
+
+        return Expecting(self._app)
+
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
 
@@ -154,7 +168,7 @@ class Steadybeat:
         """Show that a part of this process goes on.
 
         Args:
-            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER` or `TICK`.
+            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER`, `TICK` or `WATCH`.
             within: How long it may now be silent; ``steadybeat_health_seconds`` unless given.
         """
         if self.pulse is not None:

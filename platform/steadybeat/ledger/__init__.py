@@ -38,6 +38,9 @@ reporting       what a day was like for an owner
 alerts          what was found wrong, until it was resolved
 notices         what people are to be told, and were
 silences        what nobody is to be told of, and until when
+watched_fires, watched_schedules, watched_runs, watched_platform
+                what the watchdog reads, every few seconds
+canaries        which queues answer when they are asked
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -53,6 +56,7 @@ from sqlalchemy import text
 from steadybeat.ledger import schema
 from steadybeat.ledger.admitting import Admitting
 from steadybeat.ledger.alerts import Alerts
+from steadybeat.ledger.canaries import Canaries
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
@@ -87,6 +91,10 @@ from steadybeat.ledger.story import Story
 from steadybeat.ledger.tasks import Tasks
 from steadybeat.ledger.tenants import Tenants
 from steadybeat.ledger.turns import Turns
+from steadybeat.ledger.watched_fires import WatchedFires
+from steadybeat.ledger.watched_platform import WatchedPlatform
+from steadybeat.ledger.watched_runs import WatchedRuns
+from steadybeat.ledger.watched_schedules import WatchedSchedules
 from steadybeat.settings import Settings
 
 __all__ = ["Instance", "Ledger", "SchemaStatus"]
@@ -131,6 +139,11 @@ class Ledger:
         self.alerts = Alerts(self.database)
         self.notices = Notices(self.database)
         self.silences = Silences(self.database)
+        self.watched_fires = WatchedFires(self.database)
+        self.watched_schedules = WatchedSchedules(self.database)
+        self.watched_runs = WatchedRuns(self.database)
+        self.watched_platform = WatchedPlatform(self.database)
+        self.canaries = Canaries(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)

@@ -13,6 +13,7 @@ from kombu.exceptions import DecodeError, OperationalError
 
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import canaries
 from steadybeat.telemetry import EVENT_LOOP
 
 logger = get_logger(__name__)
@@ -66,6 +67,9 @@ class SteadyConsumer(Consumer):
 
         def handle_any(message: Any) -> None:
             try:
+                if canaries.is_canary(message):
+                    canaries.take(message, self.pool)
+                    return
                 reason = _why_untakeable(self.app, message)
                 if reason:
                     self._keep(message, reason)

@@ -59,13 +59,14 @@ from steadybeat.telemetry.facts import (
 )
 from steadybeat.telemetry.logs import configure, get_logger
 from steadybeat.telemetry.outcomes import log_outcome
-from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, Pulse, Vital, vitals
+from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, WATCH, Pulse, Vital, vitals
 from steadybeat.telemetry.redaction import redact, redact_text
 
 __all__ = [
     "EVENT_LOOP",
     "KEEPER",
     "TICK",
+    "WATCH",
     "Pulse",
     "Vital",
     "bind_instance",

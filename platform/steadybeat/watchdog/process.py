@@ -2,7 +2,7 @@
 
 It sends what the outbox holds when it is time, rescues runs whose worker or whose message is lost, and moves fan-outs
 on. Each statement takes only rows that nobody else has taken, so that watchdogs and Beats do not get in each other's
-way.
+way. Beside that, in a thread of its own, it watches.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
+from steadybeat.watchdog.watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Watchdog:
         self._platform = app.steadybeat
         self._platform.check_servers()
         self._platform.become("watchdog")
+        self._watch = Watch(app)
         self._sign_at = float("-inf")
         self._troubled = False
 
@@ -46,6 +48,7 @@ class Watchdog:
         try:
             signals.install()
             logger.info("watchdog started")
+            self._watch.start()
             while True:
                 with signals.held_back():
                     pause = self.tick()
@@ -54,6 +57,7 @@ class Watchdog:
             self._sign_off()
 
     def _sign_off(self) -> None:
+        self._watch.stop()
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:
@@ -73,12 +77,15 @@ class Watchdog:
             if not self._troubled:
                 logger.error("watchdog waits", extra={"error": str(error)})
             self._troubled = True
+            if isinstance(error, BrokerUnavailable):
+                self._watch.redis_error = str(error)
         except Exception:
             logger.exception("tick failed")
         else:
             if self._troubled:
                 logger.warning("watchdog goes on")
             self._troubled = False
+            self._watch.redis_error = None
         return pause
 
     def _give_sign_of_life(self) -> None:

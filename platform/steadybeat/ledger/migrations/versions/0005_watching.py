@@ -23,6 +23,8 @@ CREATE INDEX runs_ended_of_schedule ON steadybeat.runs (finished_at)
     WHERE schedule IS NOT NULL AND finished_at IS NOT NULL;
 CREATE INDEX runs_rescued ON steadybeat.runs (enqueued_at) WHERE rescue_count > 0;
 CREATE INDEX attempts_lost ON steadybeat.attempts (finished_at) WHERE outcome = 'lost';
+CREATE INDEX schedules_troubled ON steadybeat.schedules (name)
+    WHERE consecutive_failures > 0 OR paused_at IS NOT NULL;
 CREATE INDEX fires_missed ON steadybeat.fires (due_at) WHERE state = 'missed';
 """
 
@@ -67,14 +69,17 @@ COMMENT ON COLUMN steadybeat.duties.until IS 'nobody else takes it over before t
 COMMENT ON COLUMN steadybeat.duties.done_at IS 'when it was done last, where it is done now and then';
 
 CREATE TABLE steadybeat.canaries (
-    queue       text PRIMARY KEY,
-    number      bigint NOT NULL DEFAULT 1,
-    sent_at     timestamptz,
-    answered_at timestamptz,
-    answered_no bigint,
-    answered_by uuid
+    queue            text PRIMARY KEY,
+    number           bigint NOT NULL DEFAULT 1,
+    sent_at          timestamptz,
+    unanswered_since timestamptz,
+    answered_at      timestamptz,
+    answered_no      bigint,
+    answered_by      uuid
 );
 COMMENT ON TABLE steadybeat.canaries IS 'of each queue the last message that asks whether somebody consumes from it';
+COMMENT ON COLUMN steadybeat.canaries.unanswered_since IS
+    'when the first was sent after the last answer; null: the last one came';
 COMMENT ON COLUMN steadybeat.canaries.answered_no IS 'the number of the message that was answered last';
 
 CREATE TABLE steadybeat.monitors (
