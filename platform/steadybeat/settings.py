@@ -249,8 +249,8 @@ def _convert(key: str, value: Any, spec: Field[Any]) -> Any:
     """Return `value` in the type of the setting; texts come from the environment."""
     if "document" in spec.metadata:
         return _convert_document(key, value, spec)
-    default = spec.default
-    wanted = type(default)
+    default: Any = spec.default
+    wanted: Any = type(default)
     if wanted is tuple:
         parts = value.replace(",", " ").split() if isinstance(value, str) else value
         if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):

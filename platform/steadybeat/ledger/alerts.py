@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.notices import NewNotice, write_notices
+from steadybeat.ledger.notices import DROP_HELD, NewNotice, write_notices
 from steadybeat.ledger.silences import HELD_NOW, Silence
 
 _LOCK = sql("SELECT pg_advisory_xact_lock(hashtext('steadybeat.alerts')), clock_timestamp() AS now")
@@ -120,6 +120,9 @@ _LIST = sql(f"""
 """)
 _ONE = sql(f"SELECT {_COLUMNS} FROM steadybeat.alerts a WHERE a.id = :alert")
 _EVENTS = sql("SELECT at, what, who, text FROM steadybeat.alert_events WHERE alert = :alert ORDER BY id")
+_OPERATION = sql("""
+    INSERT INTO steadybeat.operations (who, what, target, reason) VALUES (:who, :what, :target, :reason)
+""")
 _COUNTS = sql("""
     SELECT rule, severity, count(*) AS n FROM steadybeat.alerts WHERE state <> 'resolved' GROUP BY rule, severity
 """)
@@ -277,10 +280,13 @@ class AlertPass:
         """Write what people are to be told."""
         write_notices(self._connection, notices)
 
-    def run(self, statement: Any, values: Mapping[str, Any]) -> list[Any]:
-        """Run a statement of another part of the ledger as a part of this pass."""
-        result = self._connection.execute(statement, values)
-        return list(result) if result.returns_rows else []
+    def drop_held(self, alerts: Sequence[int], reason: str) -> None:
+        """Drop what quiet hours hold back of alerts, and nobody has tried to send."""
+        self._connection.execute(DROP_HELD, {"alert_ids": list(alerts), "reason": reason})
+
+    def operation(self, who: str, what: str, target: str, reason: str) -> None:
+        """Write down what a person did."""
+        self._connection.execute(_OPERATION, {"who": who, "what": what, "target": target, "reason": reason})
 
     def ended_at(self, runs: Sequence[str]) -> dict[str, datetime]:
         """Return when runs have ended, of those that are on record."""

@@ -49,19 +49,9 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
     **dict.fromkeys(("places", "priority"), Integer()),
     **dict.fromkeys(
-        (
-            "not_before",
-            "deadline",
-            "scheduled_for",
-            "since",
-            "until",
-            "instant",
-            "after_fire",
-            "begins_at",
-            "ends_at",
-        ),
-        DateTime(timezone=True),
-    ),  # fmt: skip
+        ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
+    ),
+    **dict.fromkeys(("begins_at", "ends_at"), DateTime(timezone=True)),
     **dict.fromkeys(("abort_share", "percent"), Double()),
     **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
     "delays": ARRAY(Double()),
