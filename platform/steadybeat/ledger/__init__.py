@@ -33,6 +33,7 @@ turns           who took a lock last, and who waits for one
 instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
+monitors        where heartbeats go, and how that stands
 tasks           what they are, for those who do not have their code
 foreign         what could not be read
 dead            what has given up, and waits for a person
@@ -62,6 +63,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.monitors import Monitors
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
@@ -118,6 +120,7 @@ class Ledger:
         self.instances = Instances(self.database, settings)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
+        self.monitors = Monitors(self.database)
         self.tasks = Tasks(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
