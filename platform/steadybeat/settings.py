@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from steadybeat.address import Address
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
+from steadybeat.monitor import Monitor
 
 PREFIX = "steadybeat_"
 
@@ -158,6 +159,31 @@ class Settings:
         " 07:00 Europe/Berlin. None is sent while it is empty.",
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    heartbeat_url: str = _setting(
+        "",
+        "The monitor elsewhere that is told of the runs of every schedule that names none, with {schedule} where"
+        " its name belongs; none while it is empty. See the guide to heartbeats for its forms.",
+    )
+    platform_heartbeat_url: str = _setting(
+        "",
+        "The monitor elsewhere that the watchdog tells each minute that a Beat leads and messages are sent; none while"
+        " it is empty.",
+    )
+    heartbeat_api_url: str = _setting(
+        "", "Where `heartbeats sync` makes checks and monitors; that of the monitor's maker while it is empty."
+    )
+    heartbeat_api_key: str = _setting(
+        "",
+        "The key that `heartbeats sync` shows there; with one of Healthchecks, missing checks are made by themselves.",
+    )
+    heartbeat_timeout_seconds: float = _setting(
+        5.0, "How long a monitor may take to connect, and to answer.", low=0.1, high=60.0
+    )
+    heartbeat_grace_seconds: float = _setting(
+        300.0,
+        "How late a run may begin until a monitor counts it as missed, beside the jitter of its schedule.",
+        low=0.0,
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
@@ -181,6 +207,8 @@ class Settings:
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
         report_time(self.report_at)
+        _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
+        _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
@@ -292,6 +320,26 @@ def _check_postgres(url: str) -> None:
         raise ConfigurationError(
             f"{PREFIX}database_url: must be a URL such as postgresql://user:password@host:5432/name.",
             name="database_url",
+        )
+
+
+def _check_monitor(name: str, text: str, *, is_of_all: bool = False) -> None:
+    """Refuse what names no monitor; of its value only the host is said."""
+    monitor = Monitor.read(text, f"{PREFIX}{name}") if text else None
+    if monitor is None:
+        return
+    if is_of_all and not monitor.tells_schedules_apart:
+        raise ConfigurationError(
+            f"{PREFIX}{name}={monitor.shown!r}: would tell one monitor of every schedule; write {{schedule}} where the"
+            " name of a schedule belongs, or give it to a schedule as its heartbeat=.",
+            name=name,
+            value=monitor.shown,
+        )
+    if not is_of_all and (monitor.kind == "sentry" or "{schedule}" in monitor.url):
+        raise ConfigurationError(
+            f"{PREFIX}{name}={monitor.shown!r}: must be the URL of one monitor, without {{schedule}}.",
+            name=name,
+            value=monitor.shown,
         )
 
 

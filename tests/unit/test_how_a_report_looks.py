@@ -131,7 +131,7 @@ def test_a_report_is_text_that_a_terminal_can_hold() -> None:
         assert [line for line in lines if line != line.rstrip()] == []
     text = as_text(FULL)
     assert lines[:2] == ["DAILY REPORT of payments", "Friday, 9 October 2026 (Europe/Berlin)"]
-    assert "and 7 more; celery -A tasks schedules list" in text
+    assert "and 7 more: celery -A tasks schedules list" in text
     assert "02:30 comes twice" in text
     assert "No report was sent for 2026-10-08" in text
     assert "is paused by anna: the bank is away." in text

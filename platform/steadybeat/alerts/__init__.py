@@ -10,6 +10,10 @@ wording         what a message says
 delivering      what waits goes out, each channel by itself; where one fails, the next
 channels        the ways to people, through Apprise
 emergency       the ledger is away
+reports         made for every owner, and sent once a day
+report          what one day was like for one owner
+report_words, report_sections, report_text, report_html
+                what a report says, and how it looks
 """
 
 from __future__ import annotations

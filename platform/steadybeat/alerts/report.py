@@ -19,9 +19,6 @@ from steadybeat.wording import headline, one_line
 NOBODY = "nobody"
 """Who answers for a task that names no owner."""
 
-LATE = timedelta(minutes=1)
-"""A fire that began so long after it was due is late, where its schedule says nothing else (``late_after``)."""
-
 AHEAD = timedelta(days=35)
 """How far ahead a report tells of changes of the clocks: one is told of in at least one month's reports."""
 
@@ -148,6 +145,7 @@ class Report:
         alerts: Those that were there on the day, as the ledger has them.
         surprises: What changes of the clocks do to schedules in `AHEAD` from the end of the day.
         left_out: Days before it for which no report was sent.
+        app: What stands behind ``celery -A`` in the commands that it names.
     """
 
     owner: str | None
@@ -160,6 +158,7 @@ class Report:
     alerts: Sequence[Mapping[str, Any]] = ()
     surprises: Sequence[tuple[str, Surprise]] = ()
     left_out: Sequence[date] = ()
+    app: str = "tasks"
 
     def total(self, name: str) -> int:
         """Return the sum of a count of all schedules, such as ``dead_count``."""
@@ -181,11 +180,12 @@ class Gathering:
     Args:
         ledger: The ledger.
         day: The day.
-        late_after: A fire that began so long after it was due is late, where its schedule says nothing else.
+        app: What stands behind ``celery -A`` in the commands that a report names.
     """
 
-    def __init__(self, ledger: Ledger, day: Day, late_after: timedelta = LATE) -> None:
-        self._reporting, self._day, self._late_after = ledger.reporting, day, late_after
+    def __init__(self, ledger: Ledger, day: Day, app: str = "tasks") -> None:
+        self._reporting, self._day, self._app = ledger.reporting, day, app
+        self._late_after = timedelta(seconds=ledger.settings.late_seconds)
         self._others: dict[str | None, list[OtherRuns]] | None = None
 
     def report(self, owner: str | None, now: datetime, left_out: Sequence[date] = ()) -> Report:
@@ -218,6 +218,7 @@ class Gathering:
                 ((row["name"], row["spec"]) for row in rows if row["retired_at"] is None), day.until, day.until + AHEAD
             ),
             left_out=left_out,
+            app=self._app,
         )
 
     def _schedules(self, rows: Sequence[Mapping[str, Any]], fires: Sequence[Mapping[str, Any]]) -> list[ScheduleDay]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from shlex import quote
 
 from steadybeat.alerts import report_words as words
 from steadybeat.alerts.report import Report
@@ -66,7 +67,7 @@ def as_html(report: Report) -> str:
     """Return a report as one document of HTML that loads nothing."""
     said, tone = words.verdict(report)
     owner, day = escape(words.owner_of(report)), escape(words.long_day(report))
-    body = "".join(_section(section) for section in sections(report))
+    body = "".join(_section(section, report.app) for section in sections(report))
     ink, paper, _ = LIGHT[tone]
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -107,8 +108,8 @@ Made at {report.made_at:%Y-%m-%d %H:%M:%S}Z from the ledger. The same on a termi
 
 
 def _same(report: Report) -> str:
-    owner = f" --owner {report.owner}" if report.owner else ""
-    return f"celery -A tasks alerts report{owner} --day {report.day.date}"
+    owner = f" --owner {quote(report.owner)}" if report.owner else ""
+    return f"celery -A {report.app} alerts report{owner} --day {report.day.date}"
 
 
 def _dark_tones() -> str:
@@ -157,7 +158,7 @@ def _colour(figure: words.Figure) -> str:
     return LIGHT[figure.tone][0] if figure.count else "#57606a"
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, app: str) -> str:
     heads = "".join(
         f'<th scope="col" class="faint line" align="{_align(section, n)}" style="padding:6px 0 6px {_gap(n)};'
         f"border-bottom:1px solid #d0d7de;font-size:12px;line-height:16px;font-weight:400;color:#57606a;"
@@ -167,9 +168,10 @@ def _section(section: Section) -> str:
     rows = "".join(f'<tr class="row">{"".join(_cells(section, row))}</tr>\n' for row in section.rows)
     more = ""
     if section.more:
+        look = escape(f"celery -A {app} {section.look}")
         more = (
             f'<p class="faint" style="margin:8px 0 0;font-size:13px;line-height:18px;color:#57606a">'
-            f'{escape(section.more)}: <code style="font-family:{MONO};font-size:12px">{escape(section.look)}</code></p>'
+            f'{escape(section.more)}: <code style="font-family:{MONO};font-size:12px">{look}</code></p>'
         )
     return f"""<tr><td class="pad" style="padding:24px 32px 0">
 <h2 class="ink" style="margin:0 0 4px;font-size:16px;line-height:24px;font-weight:600;color:#1f2328">\

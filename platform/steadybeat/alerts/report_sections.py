@@ -38,7 +38,7 @@ class Section:
 
     Attributes:
         more: What is not shown, in words.
-        look: The command that looks closer.
+        look: The sub-command that looks closer.
     """
 
     title: str
@@ -227,7 +227,7 @@ def _section(title: str, columns: Sequence[str], right: set[int], rows: Sequence
         frozenset(at for at, n in enumerate(shown) if n in right),
         [[row[n] for n in shown] for row in rows[:ROWS]],
         more,
-        f"celery -A tasks {look}",
+        look,
     )
 
 

@@ -23,7 +23,7 @@ def as_text(report: Report) -> str:
     for section in sections(report):
         lines += ["", section.title.upper(), *_table(section)]
         if section.more:
-            lines.append(f"{section.more}; {section.look}")
+            lines.append(f"{section.more}: celery -A {report.app} {section.look}")
     notes = words.notes(report)
     if notes:
         lines += ["", *(line for note in notes for line in _wrapped(note))]

@@ -40,10 +40,11 @@ class Reports:
     Args:
         ledger: The ledger.
         instance: Of this process.
+        app: What stands behind ``celery -A`` in the commands that a report names.
     """
 
-    def __init__(self, ledger: Ledger, instance: str) -> None:
-        self._ledger, self._instance = ledger, instance
+    def __init__(self, ledger: Ledger, instance: str, app: str = "tasks") -> None:
+        self._ledger, self._instance, self._app = ledger, instance, app
         told = report_time(ledger.settings.report_at)
         self.tz = "UTC" if told is None else told[1]
         self._time = None if told is None else told[0]
@@ -64,7 +65,7 @@ class Reports:
         Raises:
             LedgerUnavailable: Postgres does not answer.
         """
-        gathering = Gathering(self._ledger, day)
+        gathering = Gathering(self._ledger, day, self._app)
         return [report for owner in owners if not (report := gathering.report(owner, now)).is_empty]
 
     def send_due(self, now: datetime, channels: Channels) -> int:
@@ -96,6 +97,10 @@ class Reports:
         self._rest_until = self._due_at(last + timedelta(days=1))
         return written
 
+    def rest(self, pause: timedelta) -> None:
+        """Write none for a while: something is wrong with them, and what else is to be done must not wait for that."""
+        self._rest_until = datetime.now(UTC) + pause
+
     def send(self, report: Report, channels: Sequence[str], key: str | None = None) -> int:
         """Write the notices of one report; return how many were not written yet.
 
@@ -109,7 +114,7 @@ class Reports:
         return sum(tell(key and f"{key}/{channel}", channel, notice) for channel in dict.fromkeys(channels))
 
     def _send(self, day: Day, now: datetime, channels: Channels, left_out: Sequence[date]) -> int:
-        gathering, written = Gathering(self._ledger, day), 0
+        gathering, written = Gathering(self._ledger, day, self._app), 0
         for owner in self.owners():
             key = f"report/{owner or NOBODY}/{day.date}"
             wanted = list(dict.fromkeys(channels(owner)))
@@ -142,13 +147,14 @@ class Reports:
 
 def as_notice(report: Report) -> dict[str, Any]:
     """Return a report as what people are sent: ``severity``, ``title``, ``body``, ``html`` and ``facts``."""
-    facts = {"owner": report.owner, "day": f"{report.day.date}", "tz": report.day.tz, "verdict": verdict(report)[0]}
+    said, text = verdict(report)[0], as_text(report)
+    facts = {"owner": report.owner, "day": f"{report.day.date}", "tz": report.day.tz}
     return {
         "severity": severity(report),
         "title": title(report),
-        "body": as_text(report),
+        "body": text,
         "html": as_html(report),
-        "facts": facts,
+        "facts": {**facts, "markdown": f"{said}\n```\n{text}```", "short": f"{title(report)}."},
     }
 
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steadybeat.alerts.channels import Channels
 from steadybeat.alerts.delivering import Delivering
 from steadybeat.alerts.emergency import Emergency
 from steadybeat.alerts.life import Life
+from steadybeat.alerts.reports import Reports
 from steadybeat.alerts.routes import Routes
 from steadybeat.alerts.wording import Links
 from steadybeat.ledger.rows import Finding
+
+logger = logging.getLogger(__name__)
+
+REPORTS_REST = timedelta(minutes=1)
+"""How long no report is tried to be written after one could not be."""
 
 WORK = timedelta(seconds=3)
 """How long `Alerts.work` waits for channels; what they have not answered by then goes on beside it."""
@@ -52,6 +59,11 @@ class Alerts:
         """Sends what is due, when called."""
         return Delivering(self._platform.ledger.notices, self.channels, self._platform.name)
 
+    @functools.cached_property
+    def reports(self) -> Reports:
+        """Makes daily reports, and has them sent."""
+        return Reports(self._platform.ledger, self._platform.instance, self.links.app)
+
     def check(self) -> None:
         """Refuse channels whose URLs Apprise does not take; routes were read when this was made.
 
@@ -75,12 +87,23 @@ class Alerts:
     def work(self) -> None:
         """Tell the next ones of what nobody has acknowledged, and send what is due, in a few seconds at the most.
 
+        Last, write the reports that are due: that takes as long as it takes, once a day.
+
         Raises:
             LedgerUnavailable: Postgres does not answer: what was to be sent is sent later.
         """
         self.life.escalate(self.deliver.failing)
         self.deliver(WORK)
         self.life.take(self.deliver.findings(), {"channel_failing"}, self.deliver.failing)
+        self._report()
+
+    def _report(self) -> None:
+        """Write the reports that are due. One that cannot be written does not mean that the ledger is away."""
+        try:
+            self.reports.send_due(datetime.now(UTC), self.routes.reports_of)
+        except Exception:
+            logger.exception("reports not written")
+            self.reports.rest(REPORTS_REST)
 
     def emergency(self, finding: Finding | None) -> None:
         """Tell people that the ledger is away, without it: once, and again each hour.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steadybeat.fanout.eligibility import Tenants
     from steadybeat.ledger import Ledger
     from steadybeat.task.classifying import Classifier
+    from steadybeat.telemetry.heartbeats import Sender
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -113,6 +114,13 @@ class Steadybeat:
         from steadybeat.beat import Expecting
 
         return Expecting(self._app)
+
+    @functools.cached_property
+    def heartbeats(self) -> Sender:
+        """Tells monitors elsewhere of runs."""
+        from steadybeat.app.heartbeats import sender
+
+        return sender(self)
 
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.

@@ -73,6 +73,7 @@ def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> 
         signal.connect(_refuse_other_schedulers, dispatch_uid="steadybeat.refuse_other_schedulers")
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
+    _ = steadybeat.heartbeats
     return steadybeat
 
 

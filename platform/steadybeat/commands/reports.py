@@ -47,7 +47,7 @@ def report(
     from steadybeat.alerts.report_words import document
 
     app = installed(ctx)
-    reports = _reports(app)
+    reports: Reports = app.steadybeat.alerts.reports
     found = reports.of(_day(day, reports.tz), _owners(reports, owner), datetime.now(UTC))
     out = Output(ctx)
     if html is not None:
@@ -60,13 +60,6 @@ def report(
         click.echo("\n\n".join(as_text(each) for each in found), nl=False)
     if send:
         _send(app, reports, found)
-
-
-def _reports(app: Any) -> Reports:
-    from steadybeat.alerts.reports import Reports
-
-    platform = app.steadybeat
-    return Reports(platform.ledger, platform.instance)
 
 
 def _day(text: str | None, tz: str) -> Day:
@@ -106,12 +99,9 @@ def _one(found: Sequence[Report]) -> Report:
 
 def _send(app: Any, reports: Reports, found: Sequence[Report]) -> None:
     from steadybeat.alerts.report_words import owner_of
-    from steadybeat.alerts.routes import Routes
 
-    settings = app.steadybeat.settings
-    routes = Routes.read(settings.alert_routes, [*settings.alert_channels])
     for each in found:
-        channels = routes.reports_of(each.owner)
+        channels = app.steadybeat.alerts.routes.reports_of(each.owner)
         if channels:
             reports.send(each, channels)
             told = count(len(channels), "channel")

@@ -33,6 +33,7 @@ turns           who took a lock last, and who waits for one
 instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
+monitors        where heartbeats go, and how that stands
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
 alerts          what was found wrong, until it was resolved
@@ -49,6 +50,7 @@ pruning         what may be forgotten
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from sqlalchemy import text
@@ -71,6 +73,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.monitors import Monitors
 from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
@@ -134,8 +137,8 @@ class Ledger:
         self.instances = Instances(self.database, settings)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
+        self.monitors = Monitors(self.database)
         self.tasks = Tasks(self.database)
-        self.reporting = Reporting(self.database)
         self.alerts = Alerts(self.database)
         self.notices = Notices(self.database)
         self.silences = Silences(self.database)
@@ -148,7 +151,16 @@ class Ledger:
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)
         self.story = Story(self.database)
-        self.history = History(self.database)
+
+    @functools.cached_property
+    def history(self) -> History:
+        """What became of many fires, and who did what to it."""
+        return History(self.database)
+
+    @functools.cached_property
+    def reporting(self) -> Reporting:
+        """What a day was like for an owner."""
+        return Reporting(self.database)
 
     @classmethod
     def of(cls, app: Any) -> Ledger:

@@ -60,7 +60,8 @@ _RUNS = sql("""
     WITH of_day AS MATERIALIZED (
         SELECT r.schedule, r.scheduled_for, r.id, r.state, r.reason, r.error, r.attempt_count, r.retry_count,
                r.items_done, r.finished_at, extract(epoch FROM r.finished_at - r.started_at) AS seconds,
-               bool_or(r.state = 'succeeded') OVER (PARTITION BY r.schedule, r.scheduled_for) AS made_up_for
+               r.state = 'dead' AND NOT bool_or(r.state = 'succeeded') OVER (PARTITION BY r.schedule, r.scheduled_for)
+                   AS gave_up
           FROM steadybeat.runs r
          WHERE r.schedule = ANY(:names) AND r.scheduled_for >= :since AND r.scheduled_for < :until
     ),
@@ -80,11 +81,9 @@ _RUNS = sql("""
            sum(attempt_count) AS attempt_count, sum(retry_count) AS retry_count, sum(items_done) AS item_count,
            max(seconds) AS longest_seconds,
            CAST((array_agg(id ORDER BY seconds DESC NULLS LAST))[1] AS text) AS longest_run,
-           CAST((array_agg(id ORDER BY finished_at DESC) FILTER (WHERE state = 'dead' AND NOT made_up_for))[1] AS text)
-               AS dead_run,
-           (array_agg(reason ORDER BY finished_at DESC) FILTER (WHERE state = 'dead' AND NOT made_up_for))[1] AS dead_reason,
-           (array_agg(right(error, 2000) ORDER BY finished_at DESC) FILTER (WHERE state = 'dead' AND NOT made_up_for))[1]
-               AS error
+           CAST((array_agg(id ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS text) AS dead_run,
+           (array_agg(reason ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS dead_reason,
+           (array_agg(right(error, 2000) ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS error
       FROM of_day JOIN fate USING (schedule)
      GROUP BY schedule, fate.succeeded_count, fate.open_count, fate.dead_count, fate.cancelled_count
      ORDER BY schedule

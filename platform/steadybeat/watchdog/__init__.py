@@ -8,6 +8,7 @@ remembering  what one pass leaves to the next
 usual        what earlier runs say of the next one
 fires, schedules, runs, workers, platform
              the rules, by what they are about
+heartbeat    PlatformHeartbeat: tells a monitor elsewhere that the platform goes on
 
 What it sees it reads from the ledger alone, so that it sees it while every Beat and Redis are dead. Any number may run;
 of those one watches, and another takes over when it dies. Settings are ``steadybeat_<name>``:

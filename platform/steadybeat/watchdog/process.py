@@ -15,6 +15,7 @@ from typing import Any
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
+from steadybeat.watchdog.heartbeat import PlatformHeartbeat
 from steadybeat.watchdog.watching import Watch
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Watchdog:
         self._platform.check_servers()
         self._platform.become("watchdog")
         self._watch = Watch(app)
+        self._heartbeat = PlatformHeartbeat(app)
         self._sign_at = float("-inf")
         self._troubled = False
 
@@ -71,6 +73,7 @@ class Watchdog:
         self._platform.beat(TICK)
         try:
             self._give_sign_of_life()
+            self._heartbeat()
             self._platform.rescue()
             self._platform.fan_outs()
             self._platform.relay()
