@@ -144,9 +144,8 @@ def test(ctx: click.Context, schedule: str | None, url: str | None, as_json: boo
     else:
         out.table(_TEST_COLUMNS, found)
         bad = sum(not each["taken"] for each in found)
-        out.say(
-            "All were taken." if not bad else f"{count(bad, 'heartbeat')} {'was' if bad == 1 else 'were'} not taken."
-        )
+        were = "was" if bad == 1 else "were"
+        out.say(f"{count(bad, 'heartbeat')} {were} not taken." if bad else "All were taken.")
     if not all(each["taken"] for each in found):
         ctx.exit(1)
 

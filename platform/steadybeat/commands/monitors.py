@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import batched
 from typing import Any, NamedTuple
 
 from steadybeat.app.heartbeats import setup_of, watched
@@ -190,12 +189,14 @@ class _Sync:
 
     def finish(self) -> None:
         """Tell what is told together."""
-        for part in batched(self._later, _BATCH) if self._later else ():
-            address = api_url_of(part[0][0], self._settings.heartbeat_api_url)
-            wants = [row["told"] for _, row in part]
-            answer = self._ask(cronitor.provisioning(address, self._settings.heartbeat_api_key, wants))
-            for _, row in part:
-                _judge(row, answer, "changed")
+        for address in {api_url_of(monitor, self._settings.heartbeat_api_url) for monitor, _ in self._later}:
+            rows = [row for each, row in self._later if api_url_of(each, self._settings.heartbeat_api_url) == address]
+            for start in range(0, len(rows), _BATCH):
+                part = rows[start : start + _BATCH]
+                wants = [row["told"] for row in part]
+                answer = self._ask(cronitor.provisioning(address, self._settings.heartbeat_api_key, wants))
+                for row in part:
+                    _judge(row, answer, "changed")
 
 
 def _judge(row: dict[str, Any], answer: Answer, verb: str) -> None:

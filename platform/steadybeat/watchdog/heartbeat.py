@@ -56,7 +56,7 @@ class PlatformHeartbeat:
         wrong = self.wrong()
         if not (wrong and self._has_complained):
             said = {"event": "fail", "text": wrong, "status": 1} if wrong else {"event": "success", "text": "goes on"}
-            told = Heartbeat(schedule=NAME, **said)  # type: ignore[arg-type]
+            told = Heartbeat(schedule=NAME, **said)
             self._platform.heartbeats.tell_monitor(Addressed(told, Watched(schedule=NAME), self._monitor))
         self._has_complained = bool(wrong)
 

@@ -14,6 +14,7 @@ from steadybeat.telemetry.heartbeats.heartbeat import Heartbeat, Watched
 TRIES = 3
 """After so many tries in a row a monitor counts as failing."""
 
+FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 _PER_MINUTE = {
@@ -55,7 +56,7 @@ class Lane:
     def failed(self, now: float, retry_after_seconds: float | None) -> None:
         """Note that a try was not answered well: the next one comes later, each time twice as late."""
         self.failure_count += 1
-        pause = min(LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(self.failure_count - 1, 10))
+        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self.failure_count - 1, 10))
         if retry_after_seconds is not None:
             pause = min(60.0, max(pause, retry_after_seconds))
         self.not_before = now + pause

@@ -99,10 +99,9 @@ class Teller:
             return False
         check, _ = healthchecks.told(watched, self._setup.grace_seconds)
         check["slug"] = healthchecks.slug_of(monitor.url, watched.schedule)
+        address = api_url_of(monitor, self._setup.api_url)
         for wanted in (check, {**check, "channels": "*"}):  # whom it alarms: everybody, when it is made
-            answer = self._asked(
-                healthchecks.provisioning(api_url_of(monitor, self._setup.api_url), self._setup.api_key, wanted)
-            )
+            answer = self._asked(healthchecks.provisioning(address, self._setup.api_key, wanted))
             if answer.status != 201:
                 break
         return answer.taken
