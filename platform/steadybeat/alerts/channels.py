@@ -8,9 +8,11 @@ when the alert is.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,9 +102,7 @@ class Channels:
         return self._without_secrets(name, "; ".join(lines) or "the service did not take it")
 
     def _notify(self, name: str, post: Post) -> bool:
-        import apprise
-
-        plugin = self._opened(name)
+        apprise, plugin = _library(), self._opened(name)
         _mark(plugin, post)
         title, body, written = _form(plugin, post)
         kind = {"resolved": "success", "info": "info", "warning": "warning"}
@@ -119,9 +119,7 @@ class Channels:
 
     def _opened(self, name: str) -> Any:
         """Return Apprise's object for a channel; a new one each time, since threads must not share them."""
-        import apprise
-
-        _silence()
+        apprise = _library()
         asset = apprise.AppriseAsset(app_id="steadybeat", app_desc="steadybeat", app_url="", async_mode=False)
         try:
             plugin = apprise.Apprise.instantiate(self._urls[name], asset=asset, suppress_exceptions=True)
@@ -188,13 +186,29 @@ def _said() -> Iterator[list[str]]:
         spoken.removeHandler(ear)
 
 
-def _silence() -> None:
-    """Keep what Apprise and its HTTP client log out of this process' lines: URLs of channels are in it."""
+_loading = threading.Lock()
+
+
+def _library() -> Any:
+    """Return Apprise with its services, which it loads when the first URL is read.
+
+    What it and its HTTP client log is kept out of this process' lines: URLs of channels are in it.
+    """
+    with _loading:
+        return _loaded()
+
+
+@functools.cache
+def _loaded() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of its services use modules that Python will drop
+        import apprise
+
+        apprise.Apprise.instantiate("json://localhost")
     logging.getLogger("apprise").propagate = False
     for name in ("urllib3.connectionpool", "requests"):
-        spoken = logging.getLogger(name)
-        if _not_of_a_channel not in spoken.filters:
-            spoken.addFilter(_not_of_a_channel)
+        logging.getLogger(name).addFilter(_not_of_a_channel)
+    return apprise
 
 
 def _not_of_a_channel(record: logging.LogRecord) -> bool:

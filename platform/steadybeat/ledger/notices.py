@@ -87,6 +87,13 @@ _FAILING = sql("""
      GROUP BY n.channel
     HAVING sum(n.try_count) > 1
 """)
+_TRIED = sql("""
+    INSERT INTO steadybeat.notices (kind, channel, severity, title, body, tried_at, try_count, sent_at, given_up_at,
+                                    error)
+    SELECT 'test', :channel, :severity, :title, :body, clock_timestamp(), 1,
+           CASE WHEN CAST(:error AS text) IS NULL THEN clock_timestamp() END,
+           CASE WHEN CAST(:error AS text) IS NOT NULL THEN clock_timestamp() END, :error
+""")
 _OF_ALERT = sql("""
     SELECT id, kind, channel, title, created_at, publish_at, tried_at, try_count, sent_at, given_up_at, error
       FROM steadybeat.notices WHERE alert = ANY(:alert_ids) ORDER BY id
@@ -217,6 +224,11 @@ class Notices:
             for row in connection.execute(_GIVE_UP, values):
                 goes_on = f"; {row.next} gets it" if row.next else ""
                 _note(connection, row.alert, "failed", f"{row.channel}: {error}{goes_on}")
+
+    def tried(self, channel: str, *, severity: str, title: str, body: str, error: str | None) -> None:
+        """Write down a test message that was sent, or not."""
+        values = {"channel": channel, "severity": severity, "title": title, "body": body, "error": error}
+        self._database.execute(_TRIED, values)
 
     def failing(self) -> list[Failing]:
         """Return the channels that have failed more than once since they took something last."""
