@@ -80,7 +80,7 @@ def as_html(report: Report) -> str:
 <style>{_STYLE.replace("TONES", _dark_tones())}</style>
 </head>
 <body class="page" style="margin:0;padding:0;background:#f6f8fa;font-family:{FONT}">
-<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">{escape(said)}{"&#847; &zwnj; " * 40}</div>
+<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">{escape(said)}</div>
 <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" class="page"
  style="background:#f6f8fa;padding:24px 8px"><tr><td align="center">
 <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" class="card"

@@ -91,9 +91,8 @@ def _one(found: Sequence[Report]) -> Report:
         from steadybeat.alerts.report_words import owner_of
 
         names = ", ".join(owner_of(each) for each in found)
-        raise ConfigurationError(
-            f"--html writes one mail, and there are {len(found)} reports: name an owner{names and ': '}{names}."
-        )
+        one = f", one of {names}" if names else ""
+        raise ConfigurationError(f"--html writes one mail, and there are {len(found)} reports: give --owner{one}.")
     return found[0]
 
 
