@@ -46,6 +46,7 @@ _STYLE = """
     .page { padding: 0 !important; }
     .card { border-radius: 0 !important; border-left: 0 !important; border-right: 0 !important; }
     .pad { padding-left: 16px !important; padding-right: 16px !important; }
+    .figures { width: 100% !important; }
     .figure { display: inline-block !important; width: 31% !important; padding: 4px 0 !important; }
     .data thead { display: none !important; }
     .data tr { display: block !important; padding: 8px 0 !important; }
@@ -133,7 +134,7 @@ def _figures(report: Report) -> str:
         if each.count
     ]
     cells = "".join(
-        f'<td class="figure" valign="top" width="96" style="padding:4px 20px 4px 0;white-space:nowrap">'
+        f'<td class="figure" valign="top" style="padding:4px 24px 4px 0;white-space:nowrap">'
         f'<div class="{_ink(each)}" style="font-size:24px;line-height:30px;font-weight:600;'
         f'font-variant-numeric:tabular-nums;color:{_colour(each)}">{each.count:,}</div>'
         f'<div class="faint" style="font-size:13px;line-height:18px;color:#57606a">{each.word}</div></td>'
@@ -142,8 +143,8 @@ def _figures(report: Report) -> str:
     return f"""<tr><td class="pad" style="padding:16px 32px 0">
 <table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"
  style="border-radius:4px;overflow:hidden"><tr>{"".join(parts)}</tr></table>
-<table role="presentation" cellpadding="0" cellspacing="0" border="0" width="100%" style="margin-top:8px">
-<tr>{cells}<td width="100%" style="font-size:0">&nbsp;</td></tr></table>
+<table role="presentation" class="figures" cellpadding="0" cellspacing="0" border="0" style="margin-top:8px">
+<tr>{cells}</tr></table>
 </td></tr>
 """
 

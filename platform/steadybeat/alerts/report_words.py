@@ -102,7 +102,7 @@ def notes(report: Report) -> list[str]:
     said = []
     if report.left_out:
         days = ", ".join(f"{each}" for each in report.left_out)
-        said.append(f"No report was sent for {days}: nobody was there to send it. `alerts report --day` makes it.")
+        said.append(f"No report was sent for {days}: nobody was there to send it; alerts report --day makes it.")
     paused = [each for each in report.schedules if each.paused]
     said += [f"{each.name} is {each.paused}." for each in paused[:ROWS]]
     if len(paused) > ROWS:
