@@ -83,7 +83,7 @@ _RUNS = sql("""
            CAST((array_agg(id ORDER BY seconds DESC NULLS LAST))[1] AS text) AS longest_run,
            CAST((array_agg(id ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS text) AS dead_run,
            (array_agg(reason ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS dead_reason,
-           (array_agg(right(error, 2000) ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS error
+           (array_agg(error ORDER BY finished_at DESC) FILTER (WHERE gave_up))[1] AS error
       FROM of_day JOIN fate USING (schedule)
      GROUP BY schedule, fate.succeeded_count, fate.open_count, fate.dead_count, fate.cancelled_count
      ORDER BY schedule
