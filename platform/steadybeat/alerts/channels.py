@@ -125,7 +125,8 @@ class Channels:
         asset = apprise.AppriseAsset(app_id="steadybeat", app_desc="steadybeat", app_url="", async_mode=False)
         asset._service_timeout = 0  # beyond it, a thread of Apprise's pool would hold up the end of this process
         try:
-            plugin = apprise.Apprise.instantiate(self._urls[name], asset=asset, suppress_exceptions=True)
+            with _said():
+                plugin = apprise.Apprise.instantiate(self._urls[name], asset=asset, suppress_exceptions=True)
         except Exception:  # noqa: BLE001 - its text may hold the URL
             plugin = None
         if not isinstance(plugin, apprise.NotifyBase):
@@ -183,12 +184,14 @@ def _said() -> Iterator[list[str]]:
         _complaints.reset(token)
 
 
-class _Ear(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a complaint for whoever sends."""
-        lines = _complaints.get()
-        if lines is not None:
-            lines.append(record.getMessage())
+def _kept(record: logging.LogRecord) -> bool:
+    """Return whether a record is written as it is: not while we use Apprise; its complaints are kept for us then."""
+    lines = _complaints.get()
+    if lines is None:
+        return True
+    if record.name == "apprise" and record.levelno >= logging.WARNING:
+        lines.append(record.getMessage())
+    return False
 
 
 _loading = threading.Lock()
@@ -210,13 +213,6 @@ def _loaded() -> Any:
         import apprise
 
         apprise.Apprise.instantiate("json://localhost")
-    spoken = logging.getLogger("apprise")
-    spoken.propagate = False
-    spoken.addHandler(_Ear(logging.WARNING))
-    for name in ("urllib3.connectionpool", "requests"):
-        logging.getLogger(name).addFilter(_not_of_a_channel)
+    for name in ("apprise", "urllib3.connectionpool", "requests"):
+        logging.getLogger(name).addFilter(_kept)
     return apprise
-
-
-def _not_of_a_channel(_: logging.LogRecord) -> bool:
-    return _complaints.get() is None
