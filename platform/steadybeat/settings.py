@@ -155,8 +155,8 @@ class Settings:
     )
     report_at: str = _setting(
         "",
-        "When the daily report of the day before is sent, as a time of day and a time zone, whose days it goes by:"
-        " 07:00 Europe/Berlin. None is sent while it is empty.",
+        "When the daily report of the day before is sent, as 07:00 Europe/Berlin, by whose days it then goes; never if"
+        " empty.",
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
     heartbeat_url: str = _setting(

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -23,7 +24,7 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.telemetry.redaction import HIDDEN, redact_text
 
 THREAD = "channel "
-"""Threads that send begin so; what their libraries log is not written, since it may hold the URL."""
+"""Names of threads that send begin so."""
 
 _SHORT = 320  # characters: a service that takes no more gets one line
 _ERROR_LIMIT = 300
@@ -93,6 +94,7 @@ class Channels:
         if name not in self._urls:
             return "there is no such channel in steadybeat_alert_channels any more"
         try:
+            _library()
             with _said() as lines:
                 taken = self._notify(name, post)
         except Exception as error:  # noqa: BLE001 - whatever a service's code does, the next channel is tried
@@ -121,8 +123,10 @@ class Channels:
         """Return Apprise's object for a channel; a new one each time, since threads must not share them."""
         apprise = _library()
         asset = apprise.AppriseAsset(app_id="steadybeat", app_desc="steadybeat", app_url="", async_mode=False)
+        asset._service_timeout = 0  # beyond it, a thread of Apprise's pool would hold up the end of this process
         try:
-            plugin = apprise.Apprise.instantiate(self._urls[name], asset=asset, suppress_exceptions=True)
+            with _said():
+                plugin = apprise.Apprise.instantiate(self._urls[name], asset=asset, suppress_exceptions=True)
         except Exception:  # noqa: BLE001 - its text may hold the URL
             plugin = None
         if not isinstance(plugin, apprise.NotifyBase):
@@ -166,24 +170,28 @@ def _form(plugin: Any, post: Post) -> tuple[str, str, str]:
     return post.title, post.body, "text"
 
 
+_complaints: ContextVar[list[str] | None] = ContextVar("complaints", default=None)
+
+
 @contextmanager
 def _said() -> Iterator[list[str]]:
-    """Yield what Apprise complains of in this thread."""
+    """Yield what Apprise complains of while the block runs, also in threads that it starts for it."""
     lines: list[str] = []
-    own = threading.get_ident()
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == own:
-                lines.append(record.getMessage())
-
-    ear = Ear(logging.WARNING)
-    spoken = logging.getLogger("apprise")
-    spoken.addHandler(ear)
+    token = _complaints.set(lines)
     try:
         yield lines
     finally:
-        spoken.removeHandler(ear)
+        _complaints.reset(token)
+
+
+def _kept(record: logging.LogRecord) -> bool:
+    """Return whether a record is written as it is: not while we use Apprise; its complaints are kept for us then."""
+    lines = _complaints.get()
+    if lines is None:
+        return True
+    if record.name == "apprise" and record.levelno >= logging.WARNING:
+        lines.append(record.getMessage())
+    return False
 
 
 _loading = threading.Lock()
@@ -205,11 +213,6 @@ def _loaded() -> Any:
         import apprise
 
         apprise.Apprise.instantiate("json://localhost")
-    logging.getLogger("apprise").propagate = False
-    for name in ("urllib3.connectionpool", "requests"):
-        logging.getLogger(name).addFilter(_not_of_a_channel)
+    for name in ("apprise", "urllib3.connectionpool", "requests"):
+        logging.getLogger(name).addFilter(_kept)
     return apprise
-
-
-def _not_of_a_channel(record: logging.LogRecord) -> bool:
-    return not (record.threadName or "").startswith(THREAD)

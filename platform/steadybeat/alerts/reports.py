@@ -68,6 +68,10 @@ class Reports:
         gathering = Gathering(self._ledger, day, self._app)
         return [report for owner in owners if not (report := gathering.report(owner, now)).is_empty]
 
+    def are_due(self, now: datetime) -> bool:
+        """Return whether reports may be due that this process knows nothing of."""
+        return self._time is not None and (self._rest_until is None or now >= self._rest_until)
+
     def send_due(self, now: datetime, channels: Channels) -> int:
         """Write the notices of every report that is due and not written yet; return how many were.
 
@@ -80,7 +84,7 @@ class Reports:
         Raises:
             LedgerUnavailable: Postgres does not answer; what is written stays, and the rest follows next time.
         """
-        if self._time is None or (self._rest_until is not None and now < self._rest_until):
+        if not self.are_due(now):
             return 0
         last = Day.before(now, self.tz).date
         if now < self._due_at(last):

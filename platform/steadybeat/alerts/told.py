@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +48,7 @@ class Alerts:
         self.channels = Channels(settings.alert_channels, timedelta(seconds=settings.alert_timeout_seconds))
         self.routes = Routes.read(settings.alert_routes, self.channels.names)
         self.links = Links.of(settings, self._platform.name)
+        self._reporting: threading.Thread | None = None
         self._emergency = Emergency(self.channels.send, self.routes, self.links)
 
     @functools.cached_property
@@ -87,7 +89,7 @@ class Alerts:
     def work(self) -> None:
         """Tell the next ones of what nobody has acknowledged, and send what is due, in a few seconds at the most.
 
-        Last, write the reports that are due: that takes as long as it takes, once a day.
+        The reports that are due are written meanwhile.
 
         Raises:
             LedgerUnavailable: Postgres does not answer: what was to be sent is sent later.
@@ -95,10 +97,20 @@ class Alerts:
         self.life.escalate(self.deliver.failing)
         self.deliver(WORK)
         self.life.take(self.deliver.findings(), {"channel_failing"}, self.deliver.failing)
-        self._report()
+        if self.reports.are_due(datetime.now(UTC)):
+            self._report()
 
     def _report(self) -> None:
-        """Write the reports that are due. One that cannot be written does not mean that the ledger is away."""
+        """Write the reports that are due, beside everything else: those of a large installation take a while.
+
+        One that cannot be written does not mean that the ledger is away. A process that ends meanwhile leaves the rest
+        to the next.
+        """
+        if self._reporting is None or not self._reporting.is_alive():
+            self._reporting = threading.Thread(target=self._write_reports, name="reports", daemon=True)
+            self._reporting.start()
+
+    def _write_reports(self) -> None:
         try:
             self.reports.send_due(datetime.now(UTC), self.routes.reports_of)
         except Exception:

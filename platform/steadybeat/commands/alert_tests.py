@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option
 from steadybeat.commands.usage import Command
@@ -21,8 +22,8 @@ _COLUMNS = [
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks alerts test ops --owner payments --dry-run")
-@click.argument("channel", nargs=-1)
-@click.option("--rule", help="Of what to make up; failed unless given.")
+@click.argument("channel", nargs=-1, shell_complete=completion.channel_names)
+@click.option("--rule", shell_complete=completion.rule_names, help="Of what to make up; failed unless given.")
 @click.option("--owner", help="Whose it is to be.")
 @click.option("--service", help="Of which service it is to be.")
 @click.option("--severity", type=click.Choice(["info", "warning", "error", "critical"]), help="How bad it is to be.")

@@ -6,16 +6,20 @@ from typing import Any
 
 import click
 
+from steadybeat.commands import completion
 from steadybeat.commands.alert_tests import test
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
+from steadybeat.commands.output import as_json as plain
 from steadybeat.commands.reports import report
 from steadybeat.commands.silencing import silence, silences, unsilence
 from steadybeat.commands.usage import Group, reason_given
 
 _EXAMPLE = "the bank is down, they know"
 
-_alerts = click.argument("alert", nargs=-1, required=True, type=click.IntRange(min=1))
+_alerts = click.argument(
+    "alert", nargs=-1, required=True, type=click.IntRange(min=1), shell_complete=completion.alert_ids
+)
 _reason = click.option("--reason", required=True, help="Why; it is written down with your name, and told.")
 
 
@@ -30,9 +34,9 @@ for command in (report, test, silence, silences, unsilence):
 
 @alerts.command("list", epilog="Example: celery -A tasks alerts list --owner payments --state open")
 @click.option("--state", type=click.Choice(["open", "acknowledged", "resolved"]), help="Only those in this state.")
-@click.option("--rule", help="Only those of this rule.")
+@click.option("--rule", shell_complete=completion.rule_names, help="Only those of this rule.")
 @click.option("--owner", help="Only those of this owner.")
-@click.option("--service", help="Only those of this service.")
+@click.option("--service", shell_complete=completion.service_names, help="Only those of this service.")
 @click.option("--all", "everything", is_flag=True, help="Also those that are resolved.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
 @json_option
@@ -54,10 +58,9 @@ def list_(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     from steadybeat.ledger import Ledger
     from steadybeat.rules import RULES
 
-    if given["rule"] is not None and given["rule"] not in RULES:
-        raise ConfigurationError(
-            f"--rule={given['rule']!r}: there is no such rule.{did_you_mean(given['rule'], RULES)}"
-        )
+    rule = given["rule"]
+    if rule is not None and rule not in RULES:
+        raise ConfigurationError(f"--rule={rule!r}: there is no such rule.{did_you_mean(rule, RULES)}")
     found = Ledger.of(installed(ctx)).alerts.find(**given)
     out = Output(ctx)
     if as_json:
@@ -71,7 +74,7 @@ def list_(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
 
 @alerts.command(epilog="Example: celery -A tasks alerts show 17")
-@click.argument("alert", type=click.IntRange(min=1))
+@click.argument("alert", type=click.IntRange(min=1), shell_complete=completion.alert_ids)
 @json_option
 @click.pass_context
 def show(ctx: click.Context, alert: int, as_json: bool) -> None:
@@ -95,11 +98,9 @@ def show(ctx: click.Context, alert: int, as_json: bool) -> None:
     events, consequences = book.alerts.events(alert), book.alerts.consequences(alert)
     notices = book.notices.of_alerts(sorted({alert, found.storm_id or alert}))
     if as_json:
-        others = [
-            {"id": each.id, "rule": each.rule, "subject": each.subject, "state": each.state} for each in consequences
-        ]
-        rest = {"events": redact(events), "notices": redact(notices), "consequences": others}
-        out.json({**documented(found), **_instants(rest, events, notices), "links": dict(links.shown(found))})
+        others = [{name: getattr(each, name) for name in ("id", "rule", "subject", "state")} for each in consequences]
+        rest = {"events": redact(plain(events)), "notices": redact(plain(notices)), "consequences": others}
+        out.json({**documented(found), **rest, "links": dict(links.shown(found))})
         return
     out.facts([*facts_of(found), *links.shown(found), ("look closer", closer(found, links))])
     if consequences:
@@ -169,11 +170,3 @@ def _answer(ctx: click.Context, what: str, given: tuple[int, ...], reason: str, 
         for each in left:
             out.say(f"Alert {each.id} is {each.state} already.", "yellow")
     ctx.exit(1 if left else 0)
-
-
-def _instants(shown: dict[str, Any], events: list[dict[str, Any]], notices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return rows whose texts hold no secrets, with their instants as they were."""
-    for name, rows in (("events", events), ("notices", notices)):
-        for clean, row in zip(shown[name], rows, strict=True):
-            clean.update({key: value for key, value in row.items() if key == "at" or key.endswith("_at")})
-    return shown

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option, moment
 from steadybeat.commands.usage import Command, reason_given
@@ -20,7 +21,7 @@ _PATTERNS = ("rule", "subject", "owner", "service")
 @click.command(
     cls=Command, epilog=f"Example: celery -A tasks alerts silence --service royalties --for 2h --reason '{_EXAMPLE}'"
 )
-@click.option("--rule", help="Pattern of rules, such as never_*.")
+@click.option("--rule", shell_complete=completion.rule_names, help="Pattern of rules, such as never_*.")
 @click.option("--subject", help="Pattern of what alerts are about, such as tasks.royalties.*.")
 @click.option("--owner", help="Pattern of owners.")
 @click.option("--service", help="Pattern of services.")
@@ -84,7 +85,7 @@ def silences(ctx: click.Context, everything: bool, as_json: bool) -> None:
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks alerts unsilence 3 --reason 'it went quicker'")
-@click.argument("silence", type=click.IntRange(min=1))
+@click.argument("silence", type=click.IntRange(min=1), shell_complete=completion.silence_ids)
 @click.option("--reason", required=True, help="Why; it is written down with your name.")
 @json_option
 @click.pass_context
