@@ -47,7 +47,7 @@ def _missed(row: Any) -> str:
 
 def late(look: Look, memory: Memory) -> list[Finding]:
     """A run began later after its fire was due than its schedule allows, or waits for longer than that."""
-    if not memory.is_complete:
+    if not memory.is_current:
         raise NotJudged
     settings = look.settings
     newest: dict[str, tuple[Any, timedelta | None]] = {

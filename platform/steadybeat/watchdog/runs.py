@@ -109,7 +109,7 @@ def stuck(look: Look, memory: Memory) -> list[Finding]:
     for row in look.running:
         since = stuck_since(row, look)
         bound = too_long(row, look, usual.get(row.schedule or row.task))
-        if since is not None and _comes_first(since, bound and bound.since):
+        if since is not None and _comes_first(since, None if bound is None else bound.since):
             found.setdefault(row.task, []).append((row, since))
     return [_stuck(look, task, rows) for task, rows in found.items()]
 
