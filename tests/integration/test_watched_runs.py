@@ -105,13 +105,15 @@ def test_a_run_that_was_lost_is_told_of_for_a_while_after_it_has_ended(eyes: Eye
     run, instance = running(eyes.ledger, 10), worker(eyes.ledger, "orders", node="orders@here")
     change(eyes.ledger, "runs SET instance = CAST(:i AS uuid)", i=instance)
     assert eyes.see("lost") == []
-    lose(eyes, run, instance, 299)
+    lose(eyes, run, instance, 59)
     found = eyes.one("lost")
     assert (found.subject, found.facts["by_worker_count"], found.cause) == ("t", 1, None)
     end(eyes.ledger, run)
     assert len(eyes.see("lost")) == 1
     older(eyes.ledger, "attempts", "finished_at", 2)
     assert eyes.see("lost") == []
+    change(eyes.ledger, "runs SET state = 'waiting', finished_at = NULL")
+    assert len(eyes.see("lost")) == 1
 
 
 def test_what_was_lost_with_a_silent_worker_is_its_consequence(eyes: Eyes) -> None:
