@@ -64,7 +64,8 @@ _LOST = sql("""
            array_agg(DISTINCT gone.instance) FILTER (WHERE gone.instance IS NOT NULL) AS instances,
            array_agg(DISTINCT r.queue) AS queues
       FROM gone JOIN steadybeat.runs r ON r.id = gone.run
-     WHERE r.finished_at IS NULL OR gone.lost_at > statement_timestamp() - make_interval(secs => :told_seconds)
+     WHERE gone.lost_at > statement_timestamp() - make_interval(secs => :told_seconds)
+        OR r.finished_at IS NULL AND r.state <> 'running'
      GROUP BY r.task, r.service
 """)
 
@@ -104,7 +105,7 @@ class WatchedRuns:
 
         Args:
             within: Since so long ago.
-            told: One that has ended since counts for so long.
+            told: One that has begun again, or ended, counts for so long.
 
         Returns:
             Rows with `run_count`, of these `by_worker_count` and `by_message_count`, `since`, the last `run`, the

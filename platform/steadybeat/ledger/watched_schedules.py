@@ -71,7 +71,7 @@ _PAGE = sql(f"""
 """)
 _HISTORIES = sql("""
     SELECT named.schedule, past.durations, past.items
-      FROM unnest(:names) AS named (schedule)
+      FROM unnest(:names, CAST(:run_ids AS uuid[])) AS named (schedule, run)
      CROSS JOIN LATERAL (
            SELECT array_agg(CAST(extract(epoch FROM r.finished_at - r.started_at) AS double precision)) AS durations,
                   array_agg(coalesce(r.items_done, 0)) AS items
@@ -79,7 +79,7 @@ _HISTORIES = sql("""
                     WHERE o.schedule = named.schedule
                       AND o.scheduled_for > statement_timestamp() - make_interval(secs => :within_seconds)
                     ORDER BY o.scheduled_for DESC LIMIT CAST(:row_count AS integer)) r
-            WHERE r.state = 'succeeded' AND r.started_at IS NOT NULL AND NOT r.id = ANY(CAST(:run_ids AS uuid[]))) past
+            WHERE r.state = 'succeeded' AND r.started_at IS NOT NULL AND r.id <> named.run) past
 """)
 _DEFINED = sql("""
     SELECT name AS schedule, task, service, policies->>'expect' AS expect, policies->>'overlap' AS overlap,
@@ -127,7 +127,7 @@ class WatchedSchedules:
 
         Args:
             schedules: Their names.
-            without: Runs that do not count.
+            without: Of each, in the same order, the run that does not count.
         """
         values = {"names": list(schedules), "run_ids": list(without), "within_seconds": HISTORY.total_seconds()}
         rows = self._database.execute(_HISTORIES, values | {"row_count": HISTORY_COUNT})

@@ -48,8 +48,8 @@ of those one watches, and another takes over when it dies. Settings are ``steady
     stuck              a run that has shown progress shows none for    it does, or has ended            stuck_seconds
                        so long, and for five times as long as an item
                        took it before
-    lost               the worker, or the message, of a run was lost   it has ended, and five minutes   grace_seconds
-                                                                       have passed
+    lost               the worker, or the message, of a run was lost   it has begun again, and a        grace_seconds
+                                                                       minute has passed
     dead_letter        dead runs of no schedule wait                   they are requeued or discarded
     heartbeat_failing  three heartbeats in a row were not taken        one is
     clock_skew         an instance's clock is so far off Postgres'     it is not                        clock_skew_

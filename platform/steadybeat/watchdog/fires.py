@@ -47,7 +47,7 @@ def _missed(row: Any) -> str:
 
 def late(look: Look, memory: Memory) -> list[Finding]:
     """A run began later after its fire was due than its schedule allows, or waits for longer than that."""
-    if not memory.is_complete:
+    if not memory.is_current:
         raise NotJudged
     settings = look.settings
     newest: dict[str, tuple[Any, timedelta | None]] = {
@@ -55,7 +55,7 @@ def late(look: Look, memory: Memory) -> list[Finding]:
         for name, row in memory.late.items()
         if row.finished_at > look.now - _WITHIN
     }
-    for row in look.ledger.watched_fires.open_runs(timedelta(seconds=settings.late_seconds)):
+    for row in look.open_runs:
         known = newest.get(row.schedule)
         if known is None or known[0].scheduled_for <= row.scheduled_for:
             newest[row.schedule] = row, lateness(row, look.now, settings)
@@ -93,8 +93,7 @@ def _late(look: Look, row: Any, by: timedelta) -> Finding:
 def never_started(look: Look, memory: Memory) -> list[Finding]:
     """A fire was dispatched, and no attempt of its run has begun in time."""
     settings, waiting = look.settings, dict[str, list[Any]]()
-    soonest = min(settings.late_seconds, settings.never_started_seconds)
-    for row in look.ledger.watched_fires.open_runs(timedelta(seconds=soonest)):
+    for row in look.open_runs:
         if row.began_at is None and look.now - row.dispatched_at > longest_wait(row, settings):
             waiting.setdefault(row.schedule, []).append(row)
     return [_never_started(look, rows) for rows in waiting.values()]

@@ -155,6 +155,12 @@ class Look:
         return self.ledger.watched_runs.running()
 
     @cached_property
+    def open_runs(self) -> list[Any]:
+        """The runs of dispatched fires that have not ended and may be late, or have not started."""
+        soonest = min(self.settings.late_seconds, self.settings.never_started_seconds)
+        return self.ledger.watched_fires.open_runs(timedelta(seconds=soonest))
+
+    @cached_property
     def heads(self) -> dict[str, Any]:
         """The queues whose first run waits for too long."""
         stalled = timedelta(seconds=self.settings.stalled_seconds)

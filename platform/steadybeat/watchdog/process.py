@@ -83,14 +83,13 @@ class Watchdog:
                 logger.error("watchdog waits", extra={"error": str(error)})
             self._troubled = True
             if isinstance(error, BrokerUnavailable):
-                self._watch.redis_error = str(error)
+                self._watch.redis_away(error)
         except Exception:
             logger.exception("tick failed")
         else:
             if self._troubled:
                 logger.warning("watchdog goes on")
             self._troubled = False
-            self._watch.redis_error = None
         return pause
 
     def _give_sign_of_life(self) -> None:

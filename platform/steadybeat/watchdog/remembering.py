@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from steadybeat.errors import ConfigurationError
 from steadybeat.expectation import Expectation
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
@@ -65,6 +66,7 @@ class Memory:
         late: The last runs that began too late.
         empty: The last runs that did not do what was expected, with what is wrong.
         is_complete: Whether each schedule was looked at.
+        is_current: Whether that, and what has ended since, is known in this pass.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -76,7 +78,7 @@ class Memory:
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
-        self.is_complete = False
+        self.is_complete = self.is_current = False
 
     def catch_up(self, now: datetime, within: timedelta) -> None:
         """Judge what has ended since the last time; at first also how each schedule stood before, page by page.
@@ -86,6 +88,7 @@ class Memory:
             within: No page begins after this.
         """
         end, since = time.monotonic() + within.total_seconds(), self._since or now
+        self.is_current = False
         self._judge(self._ledger.watched_schedules.ended_since(since - _OVERLAP))
         self._since = now
         while not self.is_complete and time.monotonic() < end:
@@ -93,6 +96,7 @@ class Memory:
             self._judge([row for row in page if row.run is not None])
             self._after = page[-1].schedule if page else ""
             self.is_complete = len(page) < _PAGE
+        self.is_current = self.is_complete
 
     def usual_of_schedules(self, runs: Mapping[str, str]) -> dict[str, Usual | None]:
         """Return what is usual for some schedules.
@@ -177,7 +181,11 @@ def _seconds(row: Any) -> float:
 def _emptiness(row: Any, usual: Usual | None) -> tuple[Any, str] | None:
     if not row.expect:
         return None
-    wrong = Expectation.read(row.expect).broken_by(row.items_count, None if usual is None else usual.median_items)
+    try:
+        expected = Expectation.read(row.expect)
+    except ConfigurationError:  # of a newer release
+        return None
+    wrong = expected.broken_by(row.items_count, None if usual is None else usual.median_items)
     return (row, wrong) if wrong else None
 
 

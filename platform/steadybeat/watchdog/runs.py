@@ -13,8 +13,8 @@ from steadybeat.watchdog.remembering import Memory
 from steadybeat.watchdog.usual import Usual
 
 _LOST_FOR = timedelta(hours=1)
-_TOLD_FOR = timedelta(minutes=5)
-"""A run that was lost and has ended since is told of for so long: most are over within seconds."""
+_TOLD_FOR = timedelta(minutes=1)
+"""A run that was lost and goes on again is told of for so long: most do within seconds."""
 
 _PACE = 5.0
 """An item may take so many times as long as the items before it did."""
@@ -109,7 +109,7 @@ def stuck(look: Look, memory: Memory) -> list[Finding]:
     for row in look.running:
         since = stuck_since(row, look)
         bound = too_long(row, look, usual.get(row.schedule or row.task))
-        if since is not None and _comes_first(since, bound.since if bound else None):
+        if since is not None and _comes_first(since, None if bound is None else bound.since):
             found.setdefault(row.task, []).append((row, since))
     return [_stuck(look, task, rows) for task, rows in found.items()]
 

@@ -106,7 +106,7 @@ def empty(look: Look, memory: Memory) -> list[Finding]:
 
 def _current(look: Look, memory: Memory, kept: dict[str, tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Return what is kept of schedules that still are, and say of their runs what they said then."""
-    if not memory.is_complete:
+    if not memory.is_current:
         raise NotJudged
     defined = look.ledger.watched_schedules.defined(sorted(kept)) if kept else {}
     return [each for name, each in kept.items() if name in defined and defined[name].expect == each[0].expect]

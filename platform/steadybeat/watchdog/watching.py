@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ DUTY = "watch"
 
 _PART = timedelta(seconds=2)
 """How long one part of a pass may take that the next pass can go on with."""
+
+_KNOWN_SECONDS = 60.0
+"""How long it counts that Redis did not answer, where nobody has anything to send since."""
 
 _FAILED_COUNT = 2
 _OTHERS = timedelta(minutes=2)
@@ -54,9 +58,6 @@ class Watch:
     Args:
         app: A Celery app on which steadybeat is installed.
         alerts: Who is told; the app's alerts unless given.
-
-    Attributes:
-        redis_error: What Redis said when it did not answer; the process says so here.
     """
 
     def __init__(self, app: Any, alerts: Telling | None = None) -> None:
@@ -75,7 +76,7 @@ class Watch:
         self._rules: deque[tuple[str, Rule]] = deque(SEEN_BY.items())
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self.redis_error: str | None = None
+        self._redis: tuple[float, str] | None = None
 
     # The thread
 
@@ -142,10 +143,14 @@ class Watch:
     def _pass(self) -> None:
         assert self._memory is not None and self._answering_since is not None
         answering = timedelta(seconds=time.monotonic() - self._answering_since)
-        look = Look(self._ledger, self._settings, answering, self.redis_error, self._began_at)
-        self._memory.catch_up(look.now, _PART)
-        self._expect(look)
-        self._ask(look)
+        look = Look(self._ledger, self._settings, answering, self._redis_error(), self._began_at)
+        look.leading  # noqa: B018 - where not even this is answered, the ledger is away
+        with self._apart("ended runs not judged"):
+            self._memory.catch_up(look.now, _PART)
+        with self._apart("fires not written ahead"):
+            self._expect(look)
+        with self._apart("canaries not sent"):
+            self._ask(look)
         findings, judged = self._see(look, self._memory)
         self._alive()
         self._alerts.take(findings, judged)
@@ -159,30 +164,33 @@ class Watch:
                 logger.warning("a look at the ledger takes long", extra={"rules": len(judged)})
                 break
             self._rules.rotate(-1)
-            try:
+            with self._apart("rule not judged", rule=name), suppress(NotJudged):
                 findings += rule(look, memory)
                 judged.add(name)
-            except NotJudged:
-                continue
-            except LedgerUnavailable:
-                raise
-            except Exception:
-                logger.exception("rule not judged", extra={"rule": name})
         return findings, judged
+
+    @contextmanager
+    def _apart(self, failed: str, **facts: str) -> Iterator[None]:
+        """Let nothing that goes wrong in the block keep the rest of the pass from its work.
+
+        Raises:
+            LedgerUnavailable: It is not this question alone that the ledger does not answer.
+        """
+        try:
+            yield
+        except LedgerUnavailable as error:
+            self._ledger.ping()
+            logger.warning(failed, extra={**facts, "error": str(error)})
+        except Exception:
+            logger.exception(failed, extra=facts)
 
     def _expect(self, look: Look) -> None:
         """Write fires ahead while nobody leads: what is missed then is on record, and is decided by the next leader."""
         if not look.is_leaderless:
             self._expecting = None  # whoever leads writes them
             return
-        try:
-            self._expecting = self._expecting or self._platform.expecting()
-            self._expecting(_PART)
-        except LedgerUnavailable:
-            raise
-        except Exception:
-            self._expecting = None
-            logger.exception("fires not written ahead")
+        self._expecting = self._expecting or self._platform.expecting()
+        self._expecting(_PART)
 
     def _ask(self, look: Look) -> None:
         """Ask the queues that have workers whether these consume."""
@@ -190,16 +198,25 @@ class Watch:
         queues = sorted({queue for worker in look.workers for queue in worker.queues or ()})
         if not pause or not queues or not look.knows_consumers:
             return
-        try:
-            for queue, number in self._ledger.canaries.due(queues, timedelta(seconds=pause)).items():
+        for queue, number in self._ledger.canaries.due(queues, timedelta(seconds=pause)).items():
+            try:
                 self._platform.canaries.send(queue, number)
-                self._ledger.canaries.sent(queue, number)
-        except BrokerUnavailable as error:
-            self.redis_error = str(error)
-        except LedgerUnavailable:
-            raise
-        except Exception:
-            logger.exception("canary not sent")
+            except BrokerUnavailable as error:
+                self.redis_away(error)
+                return
+            self._redis = None
+            self._ledger.canaries.sent(queue, number)
+
+    # Redis
+
+    def redis_away(self, error: BrokerUnavailable) -> None:
+        """Know that Redis does not answer: what stands still, stands still because of that."""
+        self._redis = time.monotonic(), str(error)
+
+    def _redis_error(self) -> str | None:
+        """Return what Redis said when it did not answer, unless that is long ago or it has answered since."""
+        known = self._redis
+        return known[1] if known is not None and time.monotonic() - known[0] < _KNOWN_SECONDS else None
 
     # The ledger itself
 
