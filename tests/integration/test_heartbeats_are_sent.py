@@ -70,7 +70,7 @@ def hc() -> Iterator[Healthchecks]:
 
 def sending(book: Book, url: str = "", **facts: Any) -> Sender:
     default = Monitor.read(url) if url else None
-    return Sender(Setup(default=default, schedules=book.schedules, note=book.note, timeout_seconds=0.2, **facts))
+    return Sender(Setup(default=default, schedules=book.schedules, note=book.note, **facts))
 
 
 def beat(event: str, run: str | None = RUN, schedule: str = "settle", **facts: Any) -> Heartbeat:
@@ -166,7 +166,7 @@ def test_a_monitor_that_is_down_is_noted_once_and_once_more_when_it_is_there_aga
     port.bind(("127.0.0.1", 0))  # nobody listens
     hc.hang()
     down = hc.of_all if how == "hangs" else hc.of_all.replace(hc.url, f"http://127.0.0.1:{port.getsockname()[1]}")
-    sender = sending(book, down)
+    sender = sending(book, down, timeout_seconds=0.2)
     for number in range(5):
         sender.tell(beat("start", run=f"{RUN[:-1]}{number}"))
         sender.tell(beat("success", run=f"{RUN[:-1]}{number}"))
@@ -184,7 +184,7 @@ def test_a_monitor_that_hangs_holds_up_no_other(book: Book, hc: Healthchecks) ->
     with Cronitor() as cronitor:
         book.own["stuck"] = f"healthchecks+{hc.url}/{hc.check('stuck').code}"
         hc.hang()
-        sender = sending(book, cronitor.of_all)
+        sender = sending(book, cronitor.of_all, timeout_seconds=0.2)
         sender.tell(beat("success", schedule="stuck"))
         sender.tell(beat("start"))
         sender.tell(beat("success", duration_seconds=0.5))
@@ -266,7 +266,7 @@ def test_addresses_are_in_no_line_whatever_goes_wrong(
 ) -> None:
     secret = hc.check("settle").code
     book.own["settle"] = f"healthchecks+{hc.url}/{secret}"
-    sender = sending(book)
+    sender = sending(book, timeout_seconds=0.2)
     with caplog.at_level(logging.DEBUG):
         hc.worse = [Said(302, headers={"Location": f"{hc.url}/{secret}"}), Said(500), Said(200)]
         for event in ("start", "fail", "success"):
