@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from steadybeat.alerts.routes import Routes
 from steadybeat.alerts.wording import Links
 from steadybeat.errors import ConfigurationError, LedgerUnavailable
 from steadybeat.ledger.rows import Finding
+from steadybeat.watchdog import Watchdog
 from tests.eventually import eventually
 from tests.integration.mailserver import mail_server
 from tests.integration.telling import Told, failed
@@ -109,6 +111,13 @@ def test_mail_is_html_and_text() -> None:
     assert {"text/plain", "text/html"} <= kinds
 
 
+def test_what_is_too_long_for_a_service_is_cut(slack: WebReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = one_channel(slack.channel())
+    monkeypatch.setattr(type(channels._opened("it")), "body_maxlen", 1024)
+    assert channels.send("it", replace(POST, body="x" * 5000)) is None
+    assert len(slack.taken[0].document["message"]) <= 1024
+
+
 def test_a_telephone_gets_one_line(slack: WebReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     channels = one_channel(slack.channel())
     monkeypatch.setattr(type(channels._opened("it")), "body_maxlen", 160)
@@ -133,6 +142,15 @@ def test_no_line_and_no_error_holds_the_url_of_a_channel(
     told = f"{caplog.text} {error} {caught.value} {channels.send('gone', POST)}"
     assert "hush" not in told
     assert "TAAAAAAAA" not in told
+
+
+def test_routes_are_checked_at_install_and_urls_when_a_watchdog_starts(ledger_url: str, redis_url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"steadybeat_alert_routes, route 1: to: there is no channel 'slak'"):
+        Told(ledger_url, {"slack": "json://127.0.0.1:1"}, [{"to": ["slak"]}])
+    told = Told(ledger_url, {"slack": "nosuch://hushhush"}, redis_url=redis_url)
+    with pytest.raises(ConfigurationError, match=r"channel 'slack': Apprise does not take its URL"):
+        Watchdog(told.app)
+    told.close()
 
 
 # A channel that fails

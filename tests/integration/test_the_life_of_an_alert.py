@@ -234,6 +234,21 @@ def test_a_storm_without_a_known_cause_is_one_message_a_minute(make: Make, slack
     assert slack.titles[4:] == ["[resolved] schedule fails: 30 schedules"]
 
 
+def test_an_answer_to_a_storm_is_an_answer_to_all_of_it(make: Make, slack: WebReceiver) -> None:
+    told = make({"to": ["slack"], "escalate": [{"after": "15m", "to": ["oncall"]}]}, alert_storm_count=3)
+    storm = [failed(f"s{n}") for n in range(9)]
+    told.passes(*storm)
+    told.age(901)
+    told.passes(*storm)
+    assert slack.titles == ["[error] schedule fails: 9 schedules"]
+    (escalated,) = [title for _, title in told.notices("channel, title") if title.startswith("[error] nobody")]
+    assert escalated == "[error] nobody answers, schedule fails: 9 schedules"
+    first = min(alert.id for alert in told.ledger.alerts.find())
+    assert len(told.alerts.life.acknowledge([first], **ANSWER)) == 9
+    told.alerts.work()
+    assert slack.titles[1:] == ["[acknowledged] schedule fails: 9 schedules"]
+
+
 def test_without_channels_alerts_are_kept_and_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     told = make(channels={})
     told.passes(failed(error="password=hunter2"))

@@ -135,6 +135,8 @@ class Channels:
                 " github.com/caronc/apprise lists the forms, such as slack://…, mailto://…, json://….",
                 name="alert_channels",
             )
+        if plugin.overflow_mode == apprise.OverflowMode.UPSTREAM:  # a service refuses what is too long for it
+            plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
         plugin.socket_connect_timeout = plugin.socket_read_timeout = self._timeout.total_seconds()
         return plugin
 

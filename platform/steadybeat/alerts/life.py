@@ -145,13 +145,14 @@ class Life:
         """Say that somebody sees to alerts: nobody else is told of them; return which were open.
 
         Args:
-            alerts: Their ids.
+            alerts: Their ids; one that was told together with others stands for these.
             who: Who does.
             reason: What that person says.
         """
         with self._alerts.deciding() as deciding:
             rows = {row.id: row for row in deciding.open()}
-            done = deciding.acknowledge(alerts, who=who, reason=reason)
+            together = [row.id for row in rows.values() if row.storm_id in alerts]
+            done = deciding.acknowledge([*alerts, *together], who=who, reason=reason)
             events = [Event(alert, "acknowledged", reason, who) for alert in done]
             self._telling(deciding).answered([rows[alert] for alert in done], who=who, reason=reason)
             self._record(deciding, events, who, "alerts ack", reason)

@@ -85,10 +85,13 @@ class Telling:
     def answered(self, alerts: Sequence[AlertRow], *, who: str, reason: str) -> None:
         """Tell those who were told of alerts that somebody sees to them."""
         told = self._pass.told_channels([alert.id for alert in alerts if alert.is_told])
+        groups: dict[tuple[int, tuple[str, ...]], list[AlertRow]] = {}
         for alert in alerts:
-            channels = [name for name in told.get(alert.id, ()) if name in self._routes.channels]
-            way = self._way(alert)
-            self._pass.write(self._notices("acknowledged", (alert,), way, channels, who=who, reason=reason))
+            channels = tuple(name for name in told.get(alert.id, ()) if name in self._routes.channels)
+            groups.setdefault((alert.storm_id or alert.id, channels), []).append(alert)
+        for (_, channels), group in groups.items():
+            way = self._way(group[0])
+            self._pass.write(self._notices("acknowledged", tuple(group), way, channels, who=who, reason=reason))
 
     def escalate(self, alerts: Sequence[AlertRow]) -> list[Event]:
         """Take the next step of alerts that nobody has acknowledged in time.

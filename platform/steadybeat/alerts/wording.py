@@ -238,7 +238,12 @@ def _storm_rows(story: Story) -> list[tuple[str, str]]:
     first, count = story.alerts[0], len(story.alerts)
     rule = RULES.get(first.rule)
     means = rule.means if rule else first.summary
-    what = f"{count} alerts are over. They were:" if story.kind == "resolved" else f"{count} at once:"
+    by = f" by {story.who}: {_line(story.reason or '')}" if story.who else ""
+    words = {
+        "resolved": f"are over{f', resolved{by}' if by else ''}. They were:",
+        "acknowledged": f"acknowledged{by}. It is:",
+    }
+    what = f"{count} {words.get(story.kind, 'at once:')}"
     owners = sorted({alert.owner or "nobody" for alert in story.alerts})
     since = min(alert.since or alert.opened_at for alert in story.alerts)
     return [
@@ -255,8 +260,8 @@ def _html(
     cells = [(name, escape(value)) for name, value in rows]
     cells += [(name, f"<code>{escape(value)}</code>") for name, value in commands]
     cells += [(name, f'<a href="{escape(value)}">{escape(value)}</a>') for name, value in links]
-    lines = "".join(f"<tr><th align='left' valign='top'>{name}</th><td>{value}</td></tr>" for name, value in cells)
-    return f"<h3>{escape(title)}</h3><table cellpadding='3'>{lines}</table>"
+    lines = "<br/>\n".join(f"<b>{name}</b>: {value}" for name, value in cells)
+    return f"<h3>{escape(title)}</h3>\n<p>{lines}</p>"
 
 
 def _line(text: str, limit: int = _LINE_LIMIT) -> str:

@@ -101,7 +101,9 @@ _ENDED_RUNS = sql("""
     SELECT CAST(id AS text) AS id, finished_at FROM steadybeat.runs WHERE id = ANY(CAST(:run_ids AS uuid[]))
 """)
 _CONSEQUENCES = sql("""
-    SELECT cause_id, subject FROM steadybeat.alerts WHERE cause_id = ANY(:alert_ids) ORDER BY id
+    SELECT a.cause_id, a.subject FROM steadybeat.alerts a JOIN steadybeat.alerts cause ON cause.id = a.cause_id
+     WHERE a.cause_id = ANY(:alert_ids) AND a.last_seen_at >= coalesce(cause.reopened_at, cause.opened_at)
+     ORDER BY a.id
 """)
 _TOLD_CHANNELS = sql("""
     SELECT DISTINCT a.id, n.channel FROM steadybeat.alerts a
@@ -294,7 +296,7 @@ class AlertPass:
         return {row.id: row.finished_at for row in rows if row.finished_at is not None}
 
     def consequences(self, alerts: Sequence[int]) -> dict[int, list[str]]:
-        """Return what alerts are the cause of, as subjects."""
+        """Return what alerts are the cause of since they were opened, or came back, last; as subjects."""
         found: dict[int, list[str]] = {}
         for row in self._connection.execute(_CONSEQUENCES, {"alert_ids": list(alerts)}):
             found.setdefault(row.cause_id, []).append(row.subject)
