@@ -101,6 +101,7 @@ def test_surprises_of_schedules_are_told_by_their_time_and_in_words() -> None:
         ("b", make("30 2 * * *", BERLIN).to_json()),
         ("a", make("*/10 2 * * *", BERLIN).to_json()),
         ("c", make("30 2 * * *", "America/New_York").to_json()),
+        ("d", {"type": "of a newer release"}),
     ]
     found = coming(specs, *SPRING)
     assert [name for name, _ in found] == ["c", "a", "b"]

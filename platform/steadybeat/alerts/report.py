@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from steadybeat.errors import ScheduleError
 from steadybeat.ledger import Ledger
 from steadybeat.schedule import from_json
 from steadybeat.schedule.surprises import Surprise, surprises
@@ -248,12 +250,17 @@ def coming(
 ) -> list[tuple[str, Surprise]]:
     """Return what the changes of the clocks do to schedules in ``start < t <= end``, by time and name.
 
+    Of a rule that this release cannot read, being one of a newer release, nothing is said.
+
     Args:
         specs: Names and rules of time, as the ledger has them.
         start: Aware.
         end: Aware.
     """
-    found = [(name, each) for name, spec in specs for each in surprises(from_json(spec), start, end)]
+    found = []
+    for name, spec in specs:
+        with contextlib.suppress(ScheduleError):
+            found += [(name, each) for each in surprises(from_json(spec), start, end)]
     return sorted(found, key=lambda pair: (pair[1].at, pair[0], pair[1].kind, pair[1].walls))
 
 

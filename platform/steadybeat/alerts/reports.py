@@ -55,7 +55,7 @@ class Reports:
         return [*self._ledger.reporting.owners(), None]
 
     def of(self, day: Day, owners: Sequence[str | None], now: datetime) -> list[Report]:
-        """Return the reports of a day, those of owners without anything left out.
+        """Return the reports of a day; that of what has no owner only where it says something.
 
         Args:
             day: The day.
@@ -66,7 +66,8 @@ class Reports:
             LedgerUnavailable: Postgres does not answer.
         """
         gathering = Gathering(self._ledger, day, self._app)
-        return [report for owner in owners if not (report := gathering.report(owner, now)).is_empty]
+        found = [gathering.report(owner, now) for owner in owners]
+        return [report for report in found if report.owner is not None or not report.is_empty]
 
     def are_due(self, now: datetime) -> bool:
         """Return whether reports may be due that this process knows nothing of."""
