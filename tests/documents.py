@@ -26,6 +26,7 @@ PAGES = tuple(
     for page in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
         *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("ops/runbooks/*.md"),
     )
     if page.exists()
 )

@@ -19,7 +19,8 @@ class Rule:
         means: One sentence for a person.
         subject: What an alert of it is about: ``schedule``, ``task``, ``queue``, ``instance``, ``monitor``, ``channel``
             or ``platform``.
-        severity: How bad it is where nothing that it is about says so itself.
+        severity: How bad it is. What is an ``error`` is as bad as the task says that it is about, or as the worst
+            task of its queue; what is a ``warning`` is no worse than that, whatever the task says.
     """
 
     name: str
@@ -30,15 +31,25 @@ class Rule:
 
 
 _RULES = (
-    Rule("missed", "fire missed", "A fire is past its time and its grace, and was not dispatched.", "schedule"),
+    Rule(
+        "missed",
+        "fire missed",
+        "A fire is past its time and its grace, and nobody has dispatched it; or it was missed for good.",
+        "schedule",
+    ),
     Rule(
         "late",
         "fire late",
-        "A fire was dispatched, or its run began, later than its schedule allows.",
+        "The run of a fire began later than its schedule allows, or waits for longer than that.",
         "schedule",
         "warning",
     ),
-    Rule("never_started", "run not started", "A run was sent, and no attempt of it has begun in time.", "schedule"),
+    Rule(
+        "never_started",
+        "run not started",
+        "The run of a fire was sent, and no attempt of it has begun in time.",
+        "schedule",
+    ),
     Rule(
         "running_too_long",
         "run too long",
@@ -59,7 +70,7 @@ _RULES = (
     Rule("failed", "schedule fails", "The last runs of a schedule are dead.", "schedule"),
     Rule("dead_letter", "dead letters", "Runs of no schedule have given up, and wait for a person.", "task"),
     Rule("empty", "success is empty", "A run succeeded, and did not do what its schedule expects.", "schedule"),
-    Rule("paused", "schedule paused", "A schedule is paused, and its fires are skipped.", "schedule", "warning"),
+    Rule("paused", "schedule paused", "A schedule is paused: its fires are skipped.", "schedule", "warning"),
     Rule("no_leader", "no leader", "No Beat leads: no fire is dispatched.", "platform", "critical"),
     Rule(
         "relay_stalled",
@@ -71,13 +82,13 @@ _RULES = (
     Rule(
         "queue_stalled",
         "queue stands still",
-        "Runs wait on a queue, and none of it begins although a worker lives.",
+        "Runs wait on a queue, and none of it begins or goes on although a worker lives.",
         "queue",
     ),
     Rule(
         "no_consumer",
         "queue without a consumer",
-        "No living worker consumes from a queue on which something waits or is due.",
+        "No living worker consumes from a queue on which a run waits.",
         "queue",
     ),
     Rule(
@@ -89,7 +100,7 @@ _RULES = (
     Rule(
         "worker_silent",
         "worker silent",
-        "A worker gives no sign of life, has not signed off, and nobody has taken its place.",
+        "A worker gives no sign of life, has not signed off, and no worker that came later consumes its queues.",
         "instance",
     ),
     Rule(

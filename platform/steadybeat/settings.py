@@ -7,20 +7,31 @@ that reads either.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from datetime import time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from steadybeat.address import Address
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
+from steadybeat.monitor import Monitor
 
 PREFIX = "steadybeat_"
 
 
 def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
     return field(default=default, metadata={"text": text, "low": low, "high": high})
+
+
+def _document(kind: type[dict[str, Any]] | type[list[Any]], text: str, example: str) -> Any:
+    """Return a setting that is a document: JSON in the environment. It may hold secrets, and is shown nowhere."""
+    made: Any = dict if kind is dict else tuple
+    metadata = {"text": text, "low": None, "high": None, "document": kind, "example": example}
+    return field(default_factory=made, repr=False, hash=False, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +81,33 @@ class Settings:
         50, "Runs of one fan-out that are sent or at work at a time, where it says nothing else.", low=1
     )
 
+    watch_seconds: float = _setting(5.0, "How often the watchdog looks for what is wrong.", low=0.1)
+    missed_seconds: float = _setting(
+        30.0, "How long past its time a fire that nobody has dispatched is missed; a failover takes less.", low=1.0
+    )
+    late_seconds: float = _setting(
+        120.0, "How long past its time a fire may begin that has no late_after of its own.", low=1.0
+    )
+    never_started_seconds: float = _setting(
+        600.0, "How long the run of a dispatched fire may wait for its first attempt.", low=1.0
+    )
+    stalled_seconds: float = _setting(
+        60.0, "How long the outbox, or a queue on which runs wait, may stand still; a restart takes less.", low=1.0
+    )
+    stuck_seconds: float = _setting(300.0, "How long a run that shows how far it is may show no progress.", low=1.0)
+    leaderless_seconds: float = _setting(
+        10.0, "How long no Beat may be heard of that leads: five signs of life, and two failovers.", low=1.0
+    )
+    canary_seconds: float = _setting(
+        60.0,
+        "How often a queue is asked whether its workers consume, and how long its answer may take; 0: never.",
+        low=0.0,
+    )
+    slower_factor: float = _setting(
+        5.0, "How many times as long as 95 % of the runs before it a run takes that is slower.", low=1.1
+    )
+    slower_seconds: float = _setting(10.0, "No run that takes less than this is slower, or too long.", low=0.0)
+
     soft_time_limit_seconds: float = _setting(
         540.0, "Soft time limit of a task that names none: the task may clean up.", low=0.1
     )
@@ -82,10 +120,70 @@ class Settings:
     )
     retry_backoff_max_seconds: float = _setting(600.0, "Longest pause between two attempts of a run.", low=0.0)
 
+    alert_channels: Mapping[str, str] = _document(
+        dict,
+        "Ways to people: of each its name and its URL as Apprise has it. Empty: alerts are kept, and nobody is told.",
+        '{"ops": "slack://…"}',
+    )
+    alert_routes: tuple[Mapping[str, Any], ...] = _document(
+        list,
+        "Who is told of what: the first route that fits says so. Empty: everybody is told of everything.",
+        '[{"owner": "payments", "to": ["ops"]}]',
+    )
+    alert_timeout_seconds: float = _setting(
+        10.0, "How long the server of a channel may take to be reached, and to answer.", low=0.1
+    )
+    alert_flap_seconds: float = _setting(
+        900.0, "An alert that comes back this soon after it was resolved is the same one, opened again.", low=0.0
+    )
+    alert_storm_count: int = _setting(
+        10, "Alerts of one rule and one route in one minute that are told one by one; more are one message.", low=1
+    )
+    celery_app: str = _setting(
+        "", "What stands behind `celery -A` in the commands that messages name; the app's own name if empty."
+    )
+    flower_url: str = _setting("", "Where Flower is, for the links of messages.")
+    logs_url: str = _setting(
+        "",
+        "Where the lines of a run are, for the links of messages, with {run_id}, {task}, {schedule} and {service} where"
+        " they belong.",
+    )
+    runbooks_url: str = _setting("", "The folder of the runbooks, for the links of messages; <rule>.md is in it.")
+
     retention_seconds: float = _setting(
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
+    report_at: str = _setting(
+        "",
+        "When the daily report of the day before is sent, as 07:00 Europe/Berlin, by whose days it then goes; never if"
+        " empty.",
+    )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    heartbeat_url: str = _setting(
+        "",
+        "The monitor elsewhere that is told of the runs of every schedule that names none, with {schedule} where"
+        " its name belongs; none while it is empty. See the guide to heartbeats for its forms.",
+    )
+    platform_heartbeat_url: str = _setting(
+        "",
+        "The monitor elsewhere that the watchdog tells each minute that a Beat leads and messages are sent; none while"
+        " it is empty.",
+    )
+    heartbeat_api_url: str = _setting(
+        "", "Where `heartbeats sync` makes checks and monitors; that of the monitor's maker while it is empty."
+    )
+    heartbeat_api_key: str = _setting(
+        "",
+        "The key that `heartbeats sync` shows there; with one of Healthchecks, missing checks are made by themselves.",
+    )
+    heartbeat_timeout_seconds: float = _setting(
+        5.0, "How long a monitor may take to connect, and to answer.", low=0.1, high=60.0
+    )
+    heartbeat_grace_seconds: float = _setting(
+        300.0,
+        "How late a run may begin until a monitor counts it as missed, beside the jitter of its schedule.",
+        low=0.0,
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
@@ -108,6 +206,9 @@ class Settings:
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
+        report_time(self.report_at)
+        _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
+        _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
@@ -140,17 +241,44 @@ class Settings:
             if name not in known:
                 nearest = did_you_mean(key, (PREFIX + each for each in known))
                 raise UnknownSetting(f"{key}: there is no such setting.{nearest}", name=key)
-            values[name] = _convert(key, conf[key], known[name].default)
+            values[name] = _convert(key, conf[key], known[name])
         for name, spec in known.items():
             variable = (PREFIX + name).upper()
             if environ.get(variable):
-                values[name] = _convert(variable, environ[variable], spec.default)
+                values[name] = _convert(variable, environ[variable], spec)
         return cls(**values)
 
 
-def _convert(key: str, value: Any, default: Any) -> Any:
-    """Return `value` in the type of `default`; texts come from the environment."""
-    wanted = type(default)
+def report_time(text: str) -> tuple[time, str] | None:
+    """Return the time of day and the time zone of ``report_at``, or None where it is empty.
+
+    Raises:
+        ConfigurationError: It is no time of day, or there is no such time zone.
+    """
+    if not text:
+        return None
+    clock, _, tz = text.strip().partition(" ")
+    tz = tz.strip() or "UTC"
+    try:
+        if not re.fullmatch(r"\d{2}:\d{2}", clock):
+            raise ValueError
+        at = time.fromisoformat(clock)
+        ZoneInfo(tz)
+    except (ValueError, KeyError, OSError) as error:
+        raise ConfigurationError(
+            f"{PREFIX}report_at={text!r}: must be a time of day and a time zone, such as '07:00 Europe/Berlin'.",
+            name="report_at",
+            value=text,
+        ) from error
+    return at, tz
+
+
+def _convert(key: str, value: Any, spec: Field[Any]) -> Any:
+    """Return `value` in the type of the setting; texts come from the environment."""
+    if "document" in spec.metadata:
+        return _convert_document(key, value, spec)
+    default: Any = spec.default
+    wanted: Any = type(default)
     if wanted is tuple:
         parts = value.replace(",", " ").split() if isinstance(value, str) else value
         if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
@@ -167,12 +295,51 @@ def _convert(key: str, value: Any, default: Any) -> Any:
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
 
 
+def _convert_document(key: str, value: Any, spec: Field[Any]) -> Any:
+    """Return a document; texts are JSON. What is wrong stays unsaid, since it may hold secrets."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if spec.metadata["document"] is dict:
+        if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
+            return dict(value)
+        kind = "names with their URLs"
+    else:
+        if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
+            return tuple(dict(each) for each in value)
+        kind = "a list of routes"
+    example = spec.metadata["example"]
+    raise ConfigurationError(f"{key}: must be {kind}, as JSON in the environment, such as {example}.", name=key)
+
+
 def _check_postgres(url: str) -> None:
     """Refuse what is no URL of Postgres; the value stays unsaid, since it may hold a password."""
     if not re.match(r"postgres(ql)?(\+psycopg)?://", url):
         raise ConfigurationError(
             f"{PREFIX}database_url: must be a URL such as postgresql://user:password@host:5432/name.",
             name="database_url",
+        )
+
+
+def _check_monitor(name: str, text: str, *, is_of_all: bool = False) -> None:
+    """Refuse what names no monitor; of its value only the host is said."""
+    monitor = Monitor.read(text, f"{PREFIX}{name}") if text else None
+    if monitor is None:
+        return
+    if is_of_all and not monitor.tells_schedules_apart:
+        raise ConfigurationError(
+            f"{PREFIX}{name}={monitor.shown!r}: would tell one monitor of every schedule; write {{schedule}} where the"
+            " name of a schedule belongs, or give it to a schedule as its heartbeat=.",
+            name=name,
+            value=monitor.shown,
+        )
+    if not is_of_all and (monitor.kind == "sentry" or "{schedule}" in monitor.url):
+        raise ConfigurationError(
+            f"{PREFIX}{name}={monitor.shown!r}: must be the URL of one monitor, without {{schedule}}.",
+            name=name,
+            value=monitor.shown,
         )
 
 

@@ -109,7 +109,7 @@ def wrong(line: str, *, whole: bool) -> str:
         if rest[0] not in command.commands:
             return f"there is no {rest[0]}"
         command, words = command.commands[rest[0]], rest[1:]
-    if rest and not context.ignore_unknown_options:
+    if rest and not (context.ignore_unknown_options or context.allow_extra_args):
         return f"takes no {rest[0]}"
     missing = [each.name for each in command.params if each.required and not is_given(given.get(str(each.name)))]
     return f"lacks {', '.join(map(str, missing))}" if whole and missing else ""

@@ -11,9 +11,10 @@ from steadybeat import cron, every
 from steadybeat.commands.output import Column, Output, aligned, as_json, distance, length, nominal, one_line
 from steadybeat.commands.rerun import body_of
 from steadybeat.commands.schedules import differences
-from steadybeat.commands.why import Answer, Facts, answer, headline, neighbours, state_of
+from steadybeat.commands.why import Answer, Facts, answer, neighbours, state_of
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.ledger.schedules import Change
+from steadybeat.wording import headline
 
 AT = datetime(2026, 3, 1, 6, tzinfo=UTC)
 RULE = cron("0 6 * * *", tz="UTC")

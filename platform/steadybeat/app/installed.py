@@ -19,12 +19,15 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.alerts import Alerts
+    from steadybeat.beat import Expecting
     from steadybeat.canvas import Following
-    from steadybeat.delivery import Ahead, Relay, Rescuer
+    from steadybeat.delivery import Ahead, Canaries, Relay, Rescuer
     from steadybeat.fanout import FanOuts
     from steadybeat.fanout.eligibility import Tenants
     from steadybeat.ledger import Ledger
     from steadybeat.task.classifying import Classifier
+    from steadybeat.telemetry.heartbeats import Sender
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -92,6 +95,33 @@ class Steadybeat:
 
         return FanOuts(self._app)
 
+    @functools.cached_property
+    def alerts(self) -> Alerts:
+        """Takes what the watchdog finds, and tells people of it."""
+        from steadybeat.alerts import Alerts
+
+        return Alerts(self._app)
+
+    @functools.cached_property
+    def canaries(self) -> Canaries:
+        """Asks queues whether somebody consumes from them, when called."""
+        from steadybeat.delivery import Canaries
+
+        return Canaries(self._app)
+
+    def expecting(self) -> Expecting:
+        """Return what writes fires ahead while nobody leads; it knows the schedules from now on."""
+        from steadybeat.beat import Expecting
+
+        return Expecting(self._app)
+
+    @functools.cached_property
+    def heartbeats(self) -> Sender:
+        """Tells monitors elsewhere of runs."""
+        from steadybeat.app.heartbeats import sender
+
+        return sender(self)
+
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.
 
@@ -146,7 +176,7 @@ class Steadybeat:
         """Show that a part of this process goes on.
 
         Args:
-            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER` or `TICK`.
+            part: What goes on: `telemetry.EVENT_LOOP`, `KEEPER`, `TICK` or `WATCH`.
             within: How long it may now be silent; ``steadybeat_health_seconds`` unless given.
         """
         if self.pulse is not None:

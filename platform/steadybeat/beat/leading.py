@@ -21,6 +21,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
 from steadybeat.locks import Leadership
 from steadybeat.schedule import fire_key, run_id
+from steadybeat.telemetry import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -183,6 +184,7 @@ class Leader:
                 "steadybeat_schedule": fire.schedule,
                 "steadybeat_scheduled_for": fire.scheduled_for.isoformat(),
                 "periodic_task_name": fire.schedule,
+                **({"steadybeat_asked": fire.asked} if fire.asked else {}),
             },
         }
         entry = SteadyEntry.of(self._app, definition, **options)
@@ -291,6 +293,8 @@ class Leader:
             logger.info("fire dispatched", extra={**facts, "run_id": run})
         else:
             logger.warning(f"fire {fire.state}", extra={**facts, "reason": fire.reason})
+            said = f"fire of {fire.scheduled_for.isoformat()} {fire.state}: {fire.reason}"
+            heartbeats.tell(heartbeats.Heartbeat(event="log", schedule=fire.schedule, run=run, text=said))
 
     def _counts(self, name: str) -> bool:
         definition = self._definitions.get(name)

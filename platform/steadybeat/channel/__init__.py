@@ -1,9 +1,11 @@
 """Channel: how messages cross Redis, and how every client of Redis is made.
 
 `transport` is kombu's transport, unable to choke on a message; `clients` opens Redis wherever something other than a
-message is wanted of it; `server` says whether a Redis may be used at all.
+message is wanted of it; `server` says whether a Redis may be used at all; `canary` says what asks a queue whether
+somebody consumes from it.
 """
 
+from steadybeat.channel.canary import CANARY, CANARY_NUMBER
 from steadybeat.channel.clients import Sentinels, client, client_of_schedules, clients_of_locks
 from steadybeat.channel.server import refuse_unfit, refuse_unfit_others
 from steadybeat.channel.transport import (
@@ -18,6 +20,8 @@ from steadybeat.channel.transport import (
 )
 
 __all__ = [
+    "CANARY",
+    "CANARY_NUMBER",
     "TRANSPORT",
     "Channel",
     "Command",

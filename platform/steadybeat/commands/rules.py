@@ -11,6 +11,7 @@ import click
 from steadybeat.commands.output import length
 from steadybeat.commands.values import NOTHING, Duration, Instant, Json, Number, Text, when
 from steadybeat.errors import ConfigurationError
+from steadybeat.monitor import shown
 
 if TYPE_CHECKING:
     from steadybeat.schedule import Rule
@@ -211,4 +212,5 @@ def _told_in_words(policies: Policies) -> list[str]:
     if policies.failures_before_alert:
         said += [f"an alert after {policies.failures_before_alert} dead runs in a row"]
     said += [f"expected: {policies.expect}"] if policies.expect else []
+    said += [f"heartbeats to {shown(policies.heartbeat)}"] if policies.heartbeat else []
     return said

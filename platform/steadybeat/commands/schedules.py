@@ -23,6 +23,7 @@ from steadybeat.commands.showing import show
 from steadybeat.commands.triggering import trigger
 from steadybeat.commands.usage import Group
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.monitor import hidden
 
 if TYPE_CHECKING:
     from steadybeat.ledger.rows import ScheduleRow
@@ -94,7 +95,7 @@ def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
 def defined(row: ScheduleRow | None) -> dict[str, Any] | None:
     """Return what a schedule is defined as, for JSON."""
     names = ("task", "service", "spec", "policies", "args", "kwargs", "options")
-    return None if row is None else {name: getattr(row, name) for name in names}
+    return None if row is None else {name: getattr(row, name) for name in names} | {"policies": hidden(row.policies)}
 
 
 def _show_changes(
@@ -138,6 +139,7 @@ def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: C
             lines.append(f"rule: {from_json(old).explain()} → {from_json(new).explain()}")
         elif field == "policies":
             names = [name for name in sorted({**old, **new}) if old.get(name) != new.get(name)]
+            old, new = hidden(old), hidden(new)
             lines += [f"{name}: {_said(old.get(name))} → {_said(new.get(name))}" for name in names]
         else:
             lines.append(f"{field}: {_said(old)} → {_said(new)}")
@@ -202,7 +204,7 @@ def _listed(row: ScheduleRow, last: dict[str, Any] | None, now: datetime) -> dic
         "task": row.task,
         "rule": rule.explain(),
         "spec": row.spec,
-        "policies": row.policies,
+        "policies": hidden(row.policies),
         "next_fire_at": rule.next_after(now),
         "last_run": last and {name: value for name, value in last.items() if name != "schedule"},
         "source": row.source,

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steadybeat.commands.output import Column, length, moment, nominal
-from steadybeat.commands.why import headline, where
+from steadybeat.commands.why import where
 from steadybeat.telemetry.redaction import redact_text
+from steadybeat.wording import headline
 
 if TYPE_CHECKING:
     from steadybeat.ledger import Ledger

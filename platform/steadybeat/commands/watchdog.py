@@ -14,9 +14,11 @@ from steadybeat.commands.usage import Command
 @click.option("-f", "--logfile", help="Log to this file instead of standard error.")
 @click.pass_context
 def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
-    """Send what is due and rescue what was lost, until stopped.
+    """Send what is due, rescue what was lost, and watch for what is wrong, until stopped.
 
-    Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. Any number may run.
+    Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. What is missing, late,
+    stuck or slow is seen while Postgres lives, whatever becomes of Beats and of Redis, and people are told. Any number
+    may run; one of them watches, and another takes over when it dies.
     Exits with 0 when it was told to stop, and with 2 when Postgres or Redis do not answer.
     """
     from steadybeat.watchdog import Watchdog

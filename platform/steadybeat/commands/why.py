@@ -11,6 +11,7 @@ from steadybeat.commands.output import count, distance, length, moment, nominal
 from steadybeat.commands.schedules import due_at
 from steadybeat.schedule import Rule
 from steadybeat.schedule.rule import EPOCH, MICROSECOND
+from steadybeat.wording import headline
 
 LATE = timedelta(seconds=10)
 """A fire may wait this long past its due time before that is a finding; a failover takes less."""
@@ -280,11 +281,3 @@ def _ended(attempt: Mapping[str, Any]) -> str:
     took = length(attempt["finished_at"] - attempt["started_at"])
     because = attempt.get("reason") or headline(attempt["error"])
     return f"{outcome} after {took}{because and f', {because}'}".rstrip(".")
-
-
-def headline(error: str | None) -> str:
-    """Return what an error with its stack says happened: the first line after the stack."""
-    lines = [line for line in (error or "").splitlines() if line.strip()]
-    frames = [n for n, line in enumerate(lines) if line.startswith("  File ")]
-    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines
-    return after[0].strip() if after else ""

@@ -13,6 +13,7 @@ from steadybeat.delivery.patience import patience
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rescue import Rescued
+from steadybeat.telemetry import heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -79,3 +80,5 @@ class Rescuer:
     def _tell(rescued: Iterable[Rescued]) -> None:
         for run in rescued:
             logger.warning(_EVENTS[run.state], extra={"run_id": run.run, "task": run.task})
+            facts = {"schedule": run.schedule, "run_id": run.run, "reason": run.reason}
+            heartbeats.ended("dead" if run.state == "dead" else "rescued", facts)

@@ -26,7 +26,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.admitting import Held, Standing
 from steadybeat.ledger.fan_outs import Counts
 from steadybeat.ledger.rows import Envelope, NewRun
-from steadybeat.telemetry import correlation
+from steadybeat.telemetry import correlation, heartbeats
 
 logger = logging.getLogger(__name__)
 
@@ -212,6 +212,9 @@ class FanOuts:
         self._app.steadybeat.reach("before_end", whole.task)
         facts = {"fan_out": run, "task": whole.task, "state": state, "reason": reason, **result}
         logger.log(logging.ERROR if state == "dead" else logging.INFO, "fan-out ended", extra=facts)
+        if ended:
+            of = {"schedule": whole.schedule, "run_id": run, "reason": reason or f"{result['succeeded']} tenants"}
+            heartbeats.ended(state, of, items_count=result["succeeded"])
         return whole.group_id if ended and state == "succeeded" and not whole.has_succeeded else None
 
     def _after(self, whole: Any, result: dict[str, int], lineage: dict[str, str]) -> list[NewRun]:

@@ -33,7 +33,15 @@ turns           who took a lock last, and who waits for one
 instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
+monitors        where heartbeats go, and how that stands
 tasks           what they are, for those who do not have their code
+reporting       what a day was like for an owner
+alerts          what was found wrong, until it was resolved
+notices         what people are to be told, and were
+silences        what nobody is to be told of, and until when
+watched_fires, watched_schedules, watched_runs, watched_platform
+                what the watchdog reads, every few seconds
+canaries        which queues answer when they are asked
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -42,12 +50,15 @@ pruning         what may be forgotten
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.admitting import Admitting
+from steadybeat.ledger.alerts import Alerts
+from steadybeat.ledger.canaries import Canaries
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
@@ -62,12 +73,15 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.monitors import Monitors
+from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prune
 from steadybeat.ledger.reopening import Reopening
 from steadybeat.ledger.replacing import Replacing
+from steadybeat.ledger.reporting import Reporting
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
@@ -75,10 +89,15 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
+from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story
 from steadybeat.ledger.tasks import Tasks
 from steadybeat.ledger.tenants import Tenants
 from steadybeat.ledger.turns import Turns
+from steadybeat.ledger.watched_fires import WatchedFires
+from steadybeat.ledger.watched_platform import WatchedPlatform
+from steadybeat.ledger.watched_runs import WatchedRuns
+from steadybeat.ledger.watched_schedules import WatchedSchedules
 from steadybeat.settings import Settings
 
 __all__ = ["Instance", "Ledger", "SchemaStatus"]
@@ -118,12 +137,30 @@ class Ledger:
         self.instances = Instances(self.database, settings)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
+        self.monitors = Monitors(self.database)
         self.tasks = Tasks(self.database)
+        self.alerts = Alerts(self.database)
+        self.notices = Notices(self.database)
+        self.silences = Silences(self.database)
+        self.watched_fires = WatchedFires(self.database)
+        self.watched_schedules = WatchedSchedules(self.database)
+        self.watched_runs = WatchedRuns(self.database)
+        self.watched_platform = WatchedPlatform(self.database)
+        self.canaries = Canaries(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)
         self.story = Story(self.database)
-        self.history = History(self.database)
+
+    @functools.cached_property
+    def history(self) -> History:
+        """What became of many fires, and who did what to it."""
+        return History(self.database)
+
+    @functools.cached_property
+    def reporting(self) -> Reporting:
+        """What a day was like for an owner."""
+        return Reporting(self.database)
 
     @classmethod
     def of(cls, app: Any) -> Ledger:

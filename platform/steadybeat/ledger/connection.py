@@ -42,19 +42,24 @@ _GAVE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 # A value's name says its type, so that Postgres never has to guess the type of a NULL or of a text.
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("run", "instance", "claim_id", "run_id", "rerun_of", "former_run", "after"), Uuid(as_uuid=False)),
-    **dict.fromkeys(("fence", "term", "revision", "generation", "before_id", "since_transaction"), BigInteger()),
+    **dict.fromkeys(
+        ("fence", "term", "revision", "generation", "before_id", "since_transaction", "number"), BigInteger()
+    ),
     **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes", "total_count", "abort_count"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
     **dict.fromkeys(("places", "priority"), Integer()),
     **dict.fromkeys(
         ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
     ),
+    **dict.fromkeys(("begins_at", "ends_at"), DateTime(timezone=True)),
     **dict.fromkeys(("abort_share", "percent"), Double()),
     **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
     "delays": ARRAY(Double()),
     "through_outbox": Boolean(),
-    **dict.fromkeys(("is_told", "entirely"), Boolean()),
-    "names": ARRAY(Text()),
+    **dict.fromkeys(("is_told", "entirely", "everything"), Boolean()),
+    **dict.fromkeys(("alert", "notice", "silence"), BigInteger()),
+    **dict.fromkeys(("alert_ids", "notice_ids"), ARRAY(BigInteger())),
+    **dict.fromkeys(("names", "channels"), ARRAY(Text())),
     "queues": ARRAY(Text()),
     "services": ARRAY(Text()),
     "states": ARRAY(Text()),

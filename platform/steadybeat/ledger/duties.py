@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from steadybeat.ledger.connection import Database, sql
 
@@ -23,6 +23,13 @@ _TAKE_NOW_AND_THEN = sql("""
      WHERE d.done_at IS NULL OR d.done_at <= clock_timestamp() - make_interval(secs => :pause_seconds)
     RETURNING name
 """)
+_DONE = sql("""
+    INSERT INTO steadybeat.duties AS d (name, instance, until, done_at)
+    VALUES (:name, :instance, clock_timestamp(), :instant)
+    ON CONFLICT (name) DO UPDATE SET instance = excluded.instance, done_at = excluded.done_at
+     WHERE d.done_at IS NULL OR d.done_at < excluded.done_at
+""")
+_DONE_AT = sql("SELECT done_at FROM steadybeat.duties WHERE name = :name")
 
 
 class Duties:
@@ -56,3 +63,18 @@ class Duties:
         """
         values = {"name": name, "instance": instance, "pause_seconds": pause.total_seconds()}
         return bool(self._database.execute(_TAKE_NOW_AND_THEN, values))
+
+    def done(self, name: str, instance: str, at: datetime) -> None:
+        """Say that what was due up to an instant is done.
+
+        Args:
+            name: Of the duty.
+            instance: Who has done it.
+            at: Aware; an earlier one than was said before changes nothing.
+        """
+        self._database.execute(_DONE, {"name": name, "instance": instance, "instant": at})
+
+    def done_at(self, name: str) -> datetime | None:
+        """Return up to when something is done, or when it was done last; None where it never was."""
+        rows = self._database.execute(_DONE_AT, {"name": name})
+        return rows[0].done_at if rows else None

@@ -126,9 +126,9 @@ COUNTS = sql("""
       FROM steadybeat.runs WHERE fan_out = :run
 """)
 WHOLE = sql("""
-    SELECT r.task, r.state, r.result, r.body, r.group_id, r.correlation_id, CAST(r.message AS text) AS message,
-           r.cancel_requested_at, r.cancel_reason, f.seed, f.policy, f.concurrency, f.total_count, f.on_complete,
-           f.abort_reason, f.begun_at, f.written_at, f.ended_at,
+    SELECT r.task, r.schedule, r.state, r.result, r.body, r.group_id, r.correlation_id,
+           CAST(r.message AS text) AS message, r.cancel_requested_at, r.cancel_reason, f.seed, f.policy,
+           f.concurrency, f.total_count, f.on_complete, f.abort_reason, f.begun_at, f.written_at, f.ended_at,
            EXISTS (SELECT FROM steadybeat.processed_keys k
                     WHERE k.task = r.task AND k.key = r.idempotency_key AND k.step = '' AND k.run = r.id
                       AND k.state = 'done') AS has_succeeded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
@@ -52,7 +53,7 @@ _LOST = sql(f"""
            AND k.run = run.id AND k.state = 'held'
     ),
     {FAILED}
-    SELECT id, task, state FROM run
+    SELECT id, task, state, schedule, reason FROM run
 """)
 
 _QUEUES = sql("""
@@ -95,13 +96,13 @@ _UNSTARTED = sql(f"""
                state = 'waiting',
                next_rescue_at = clock_timestamp() + make_interval(secs => {_BACKOFF})
           FROM gone WHERE r.id = gone.id
-        RETURNING r.id, r.task, r.delivery_no
+        RETURNING r.id, r.task, r.delivery_no, r.schedule, r.reason
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp(), id, delivery_no, 'rescue' FROM run
     )
-    SELECT id, task, 'waiting' AS state FROM run
+    SELECT id, task, 'waiting' AS state, schedule, reason FROM run
 """)
 
 
@@ -116,6 +117,8 @@ class Rescued:
     run: str
     task: str
     state: str
+    schedule: str | None = None
+    reason: str | None = None
 
 
 class Rescue:
@@ -159,5 +162,5 @@ class Rescue:
         return self._rescued(self._database.execute(_UNSTARTED, values))
 
     @staticmethod
-    def _rescued(rows: list[tuple[object, str, str]]) -> list[Rescued]:
-        return [Rescued(str(run), task, state) for run, task, state in rows]
+    def _rescued(rows: list[Any]) -> list[Rescued]:
+        return [Rescued(str(run), *rest) for run, *rest in rows]

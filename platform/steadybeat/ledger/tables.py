@@ -106,6 +106,11 @@ schedules = Table(
     ),
 )
 Index("schedules_changed_in", schedules.c.changed_in)
+Index(
+    "schedules_troubled",
+    schedules.c.name,
+    postgresql_where=text("consecutive_failures > 0 OR paused_at IS NOT NULL"),
+)
 
 fires = Table(
     "fires",

@@ -53,6 +53,9 @@ canaries = Table(
     Column("queue", Text, primary_key=True),
     Column("number", BigInteger, nullable=False, server_default="1"),
     Column("sent_at", _INSTANT),
+    Column(
+        "unanswered_since", _INSTANT, comment="when the first was sent after the last answer; null: the last one came"
+    ),
     Column("answered_at", _INSTANT),
     Column("answered_no", BigInteger, comment="the number of the message that was answered last"),
     Column("answered_by", Uuid),

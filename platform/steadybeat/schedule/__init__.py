@@ -15,6 +15,7 @@ and go out aware in UTC. A rule says *when* only; catch-up, overlap and the othe
     exclusion.py    excluding(): without holidays, windows, or the instants of another rule
     windows.py      window(): maintenance, and what else can be left out
     zones.py        time zones, and when their clocks change
+    surprises.py    what a change of the clocks does to a rule that its words do not say
     stored.py       rules from JSON
     dialects.py     rules as Celery's own schedules
     fires.py        the key, the run id and the jitter of a fire

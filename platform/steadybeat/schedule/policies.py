@@ -10,6 +10,7 @@ from typing import Any
 
 from steadybeat.errors import did_you_mean
 from steadybeat.expectation import Expectation
+from steadybeat.monitor import Monitor
 from steadybeat.schedule.rule import refused
 
 CATCH_UP = ("latest", "all", "none")
@@ -92,6 +93,8 @@ def policies(options: Mapping[str, Any]) -> Policies:
         _check(name, value)
     if "expect" in given:
         Expectation.read(given["expect"])
+    if "heartbeat" in given:
+        Monitor.read(given["heartbeat"])
     return Policies(**given)
 
 

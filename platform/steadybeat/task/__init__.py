@@ -22,6 +22,7 @@ unrecorded    runs of messages that were sent without steadybeat
 request       what only the parent process sees: time-outs, lost children, revokes
 ending        how a worker ends, and how its attempts learn of it
 pools         where attempts run, and what does not work there
+canaries      messages that ask only whether a worker consumes
 memory        what an attempt took at its peak
 keeper        the sign of life of a worker, and its pause while the ledger is away
 consumer      messages that no task can take

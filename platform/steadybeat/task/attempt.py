@@ -48,6 +48,7 @@ class Attempt(Turns, Failing):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
+            self._tell_monitor(found)
             memory.begin()
             self.reach("after_claim")
             return found
@@ -56,6 +57,11 @@ class Attempt(Turns, Failing):
             self._request.errbacks = None  # the ledger knows of them
             raise Permanent(found.detail)
         raise Ignore(found.detail)
+
+    def _tell_monitor(self, claim: Claim) -> None:
+        asked = self._request.get("steadybeat_asked")
+        facts = {"run": self.run, "attempt": claim.attempt, "tenant": claim.tenant, "asked": asked}
+        telemetry.heartbeats.begun(schedule=claim.schedule, **facts)
 
     def _claim_while_alive(self) -> Claim:
         """Claim once this instance counts as alive: its keeper says so before long, if it is not about to end.
@@ -86,7 +92,8 @@ class Attempt(Turns, Failing):
                 self._app.steadybeat.fan_outs.advance(found.fan_out)
         is_dead = end is not None and end["state"] == "dead"
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
-        whose = {} if found.tenant is None else {"tenant": found.tenant}
+        of = {"tenant": found.tenant, "schedule": found.schedule}
+        whose = {name: fact for name, fact in of.items() if fact is not None}
         self._log(status, reason=found.detail, **whose, **self._counted(found))
         return end
 

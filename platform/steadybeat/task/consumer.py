@@ -11,8 +11,10 @@ from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
 from kombu.exceptions import DecodeError, OperationalError
 
+from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
+from steadybeat.task import canaries
 from steadybeat.telemetry import EVENT_LOOP
 
 logger = get_logger(__name__)
@@ -66,6 +68,9 @@ class SteadyConsumer(Consumer):
 
         def handle_any(message: Any) -> None:
             try:
+                if canaries.is_canary(message):
+                    canaries.take(message, self.pool)
+                    return
                 reason = _why_untakeable(self.app, message)
                 if reason:
                     self._keep(message, reason)
@@ -88,6 +93,9 @@ class SteadyConsumer(Consumer):
             named = _run_of(message)
             ended = named and ledger.runs.end_unstarted(named[0], delivery_no=named[1], state="dead", reason=reason)
             ledger.foreign.keep(queue, raw, reason, run=named[0] if named and ended else None)
+            if named and ended:
+                fire = {"schedule": message.headers.get("steadybeat_schedule"), "run_id": named[0], "reason": reason}
+                telemetry.heartbeats.ended("dead", fire)
         except LedgerUnavailable as error:
             logger.warning("foreign message left unacknowledged", extra={"queue": queue, "error": str(error)})
             return

@@ -48,6 +48,7 @@ class Keeper(bootsteps.StartStopStep):
         self._ending: Any = None
         if pools.has_processes(worker.pool_cls):
             memory.watch(worker)  # not in `create`: Celery may have made the pool by then
+            self._platform.heartbeats.share()
 
     def create(self, worker: Any) -> None:
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
@@ -76,6 +77,7 @@ class Keeper(bootsteps.StartStopStep):
             self._platform.rest(EVENT_LOOP)  # a pool of threads or greenlets has none that could be asked
         self._thread = threading.Thread(target=self._keep, name="steadybeat-keeper", daemon=True)
         self._thread.start()
+        self._platform.heartbeats.listen()
 
     def close(self, worker: Any) -> None:
         """Begin to end, where no signal said so: somebody asked by remote control."""
@@ -91,6 +93,7 @@ class Keeper(bootsteps.StartStopStep):
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=self._ledger.settings.ledger_timeout_seconds)
+        self._platform.heartbeats.flush()
         try:
             self._platform.sign_off()
             self._platform.fan_outs.tell_left(self._worker.app.amqp.queues.consume_from)

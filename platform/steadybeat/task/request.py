@@ -61,8 +61,15 @@ class SteadyRequest(Request):
     @property
     def _facts(self) -> dict[str, Any]:
         """Whose run it is, for a line."""
-        tenant = self.request_dict.get("steadybeat_tenant")
-        return {"task": self.name, "run_id": self.id, **({} if tenant is None else {"tenant": tenant})}
+        said = self.request_dict
+        of_now = said.get("steadybeat_asked") != telemetry.heartbeats.BACKFILL
+        schedule = said.get("steadybeat_schedule") if of_now else None
+        facts = {"tenant": said.get("steadybeat_tenant"), "schedule": schedule}
+        return {
+            "task": self.name,
+            "run_id": self.id,
+            **{name: fact for name, fact in facts.items() if fact is not None},
+        }
 
     def acknowledge(self) -> None:
         """Tell Redis that the message is dealt with."""
@@ -141,7 +148,7 @@ class SteadyRequest(Request):
         if not timed_out:  # a child that was too slow is killed after this
             give_back_left(self)
         status = "timed_out" if timed_out else "lost"
-        telemetry.log_outcome(status, **self._facts, error=str(error), reason=reason)
+        telemetry.log_outcome(status, **self._facts, error=str(error), is_dead=not followed, reason=reason)
         if followed:
             task_ready(self)
             self.acknowledge()

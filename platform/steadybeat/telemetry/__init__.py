@@ -38,6 +38,9 @@ are never written.
     beat started            a Beat begins, leading or standing by           scheduler
     watchdog started        a watchdog begins
     crash reports pending   a process waits for its reports to leave        pending_count timeout_seconds
+    heartbeat not taken     a monitor has failed to take what it is told    schedule monitor error
+    heartbeat taken again   it takes it                                     schedule monitor
+    heartbeats left out     too many waited for monitors                    count
 
 Any other event is the message of whoever wrote it: of a task, Celery, kombu, RedBeat, Flower or Tornado.
 """
@@ -47,7 +50,7 @@ from __future__ import annotations
 from celery import Celery
 
 from steadybeat.settings import Settings
-from steadybeat.telemetry import correlation, crashes, signals
+from steadybeat.telemetry import correlation, crashes, heartbeats, signals
 from steadybeat.telemetry.facts import (
     bind_instance,
     bind_run,
@@ -59,13 +62,14 @@ from steadybeat.telemetry.facts import (
 )
 from steadybeat.telemetry.logs import configure, get_logger
 from steadybeat.telemetry.outcomes import log_outcome
-from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, Pulse, Vital, vitals
+from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, WATCH, Pulse, Vital, vitals
 from steadybeat.telemetry.redaction import redact, redact_text
 
 __all__ = [
     "EVENT_LOOP",
     "KEEPER",
     "TICK",
+    "WATCH",
     "Pulse",
     "Vital",
     "bind_instance",
@@ -75,6 +79,7 @@ __all__ = [
     "configure",
     "correlation",
     "get_logger",
+    "heartbeats",
     "install",
     "instance",
     "instance_id",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from steadybeat.telemetry import crashes
+from steadybeat.telemetry import crashes, heartbeats
 from steadybeat.telemetry.logs import FACTS
 
 LOGGER = "steadybeat.run"
@@ -38,6 +38,8 @@ def log_outcome(
     duration_seconds: float | None = None,
     items: int | None = None,
     error: BaseException | str | None = None,
+    *,
+    is_dead: bool = False,
     **facts: Any,
 ) -> None:
     """Log the end of an attempt, and report its error where nothing more will be tried.
@@ -47,12 +49,14 @@ def log_outcome(
         duration_seconds: How long the attempt worked, in seconds.
         items: Items processed; on failure, those processed before it.
         error: The error, with its stack if it is an exception.
+        is_dead: The run is dead, where its status does not say so.
         **facts: More fields, such as `reason` or `delay_seconds`; or the facts of a run that is not bound here,
             as in the parent process of a worker: `task`, `run_id`, `attempt` …
     """
     event, level = EVENTS.get(status, (f"run {status}", logging.INFO))
     if status in REPORTED and isinstance(error, BaseException):
         crashes.report(error, facts)
+    heartbeats.ended(status, facts, duration_seconds=duration_seconds, items_count=items, error=error, is_dead=is_dead)
     if not _log.isEnabledFor(level):
         return
     fields: dict[str, Any] = {"status": status}

@@ -29,7 +29,7 @@ from steadybeat.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-EVENT_LOOP, KEEPER, TICK = "event loop", "keeper", "tick"
+EVENT_LOOP, KEEPER, TICK, WATCH = "event loop", "keeper", "tick", "watch"
 MAIN_PARTS = {"worker": EVENT_LOOP, "beat": TICK, "watchdog": TICK}
 """Which part a process of a role must have been heard of before it counts as at work."""
 
@@ -106,7 +106,7 @@ class Pulse:
         """Say that a part goes on.
 
         Args:
-            part: What goes on: `EVENT_LOOP`, `KEEPER` or `TICK`.
+            part: What goes on: `EVENT_LOOP`, `KEEPER`, `TICK` or `WATCH`.
             within: How long it may now be silent; ``steadybeat_health_seconds`` unless given.
         """
         now = self._clock()

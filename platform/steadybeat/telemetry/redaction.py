@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from steadybeat import monitor
+
 HIDDEN = "***"
 
 TEXT_LIMIT = 16_384
@@ -25,6 +27,9 @@ _WORDS = (
     r"|api[_-]?key|access[_-]?key|private[_-]?key"
 )
 _KEY = re.compile(_WORDS, re.IGNORECASE)
+
+_MONITORS = frozenset({"heartbeat", "heartbeat_url", "platform_heartbeat_url"})
+"""Names under which the URL of a monitor stands: whoever knows it can speak for a schedule."""
 
 # All repeats are bounded or end where the next one begins: a hostile text must not hold up a process.
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<rest>[^\s'\"]+)", re.IGNORECASE)
@@ -102,6 +107,8 @@ def redact_fields(
         name = key if isinstance(key, str) else as_text(key)
         if value is not None and (name in hidden or is_secret(name)):
             clean[name] = HIDDEN
+        elif name in _MONITORS and isinstance(value, str):
+            clean[name] = monitor.shown(value)
         else:
             clean[name] = redact(value, levels=levels, hidden=hidden)
     return clean

@@ -2,7 +2,7 @@
 
 It sends what the outbox holds when it is time, rescues runs whose worker or whose message is lost, and moves fan-outs
 on. Each statement takes only rows that nobody else has taken, so that watchdogs and Beats do not get in each other's
-way.
+way. Beside that, in a thread of its own, it watches.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
+from steadybeat.watchdog.heartbeat import PlatformHeartbeat
+from steadybeat.watchdog.watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +33,16 @@ class Watchdog:
         LedgerUnavailable: Postgres does not answer.
         SchemaTooOld: Names the command that mends it.
         BrokerUnavailable: Redis does not answer.
+        ConfigurationError: A way to people, or a route to one, is wrong.
     """
 
     def __init__(self, app: Any) -> None:
         self._platform = app.steadybeat
+        self._platform.alerts.check()
         self._platform.check_servers()
         self._platform.become("watchdog")
+        self._watch = Watch(app)
+        self._heartbeat = PlatformHeartbeat(app)
         self._sign_at = float("-inf")
         self._troubled = False
 
@@ -46,6 +52,7 @@ class Watchdog:
         try:
             signals.install()
             logger.info("watchdog started")
+            self._watch.start()
             while True:
                 with signals.held_back():
                     pause = self.tick()
@@ -54,6 +61,7 @@ class Watchdog:
             self._sign_off()
 
     def _sign_off(self) -> None:
+        self._watch.stop()
         try:
             self._platform.sign_off()
         except LedgerUnavailable as error:
@@ -65,6 +73,7 @@ class Watchdog:
         self._platform.beat(TICK)
         try:
             self._give_sign_of_life()
+            self._heartbeat()
             self._platform.rescue()
             self._platform.fan_outs()
             self._platform.relay()
@@ -73,6 +82,8 @@ class Watchdog:
             if not self._troubled:
                 logger.error("watchdog waits", extra={"error": str(error)})
             self._troubled = True
+            if isinstance(error, BrokerUnavailable):
+                self._watch.redis_away(error)
         except Exception:
             logger.exception("tick failed")
         else:

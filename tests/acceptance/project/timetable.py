@@ -12,6 +12,8 @@ from steadybeat.schedule import Rule
 TICK = every(timedelta(seconds=1))
 CHARGE = every(timedelta(seconds=2))
 AUDIT = every(timedelta(seconds=3))
+RARELY = every(timedelta(days=3650))
+"""Of what runs only when a person asks."""
 
 OVERLAPS = ("skip", "queue_one", "queue_all", "cancel_running")
 
@@ -39,6 +41,16 @@ def watched(name: str, **policies: Any) -> dict[str, Any]:
     return {"task": f"shop.{name}", "schedule": CHARGE, "overlap": "skip", "catch_up": "none", **policies}
 
 
+ASKED: dict[str, dict[str, Any]] = {
+    "well": {"task": "shop.orders.pack", "args": ["well"]},
+    "held": {"task": "shop.orders.pack", "args": ["held"], "kwargs": {"gate": "held"}},
+    "flaky": {"task": "shop.orders.flaky", "args": ["flaky", 1]},
+    "refused": {"task": "shop.orders.refuse", "args": ["refused", "never"]},
+    "dropped": {"task": "shop.orders.poison", "args": ["dropped", "dropped"]},
+    "poison": {"task": "shop.orders.poison", "args": ["poison", "never"]},
+    "quiet": {"task": "shop.orders.pack", "args": ["quiet"], "heartbeat": "off"},
+}
+
 SCHEDULES: dict[str, dict[str, Any]] = {
     "tick": {"task": "shop.orders.tick", "schedule": TICK, "catch_up": "all", "overlap": "allow"},
     "charge": {"task": "shop.billing.charge", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
@@ -48,6 +60,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "count:often": packing("count", TICK),
     "round": {"task": "shop.mail.round_robin", "schedule": CHARGE, "catch_up": "all", "overlap": "allow"},
     "stock": packing("stock", CHARGE),
+    **{name: {**asked, "schedule": RARELY, "overlap": "allow"} for name, asked in ASKED.items()},
     **{overlap: packing(overlap, CHARGE, overlap, gate="shelf") for overlap in OVERLAPS},
     **{name: watched(name, **policies) for name, policies in WATCHED.items()},
 }

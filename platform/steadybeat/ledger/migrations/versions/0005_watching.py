@@ -23,6 +23,8 @@ CREATE INDEX runs_ended_of_schedule ON steadybeat.runs (finished_at)
     WHERE schedule IS NOT NULL AND finished_at IS NOT NULL;
 CREATE INDEX runs_rescued ON steadybeat.runs (enqueued_at) WHERE rescue_count > 0;
 CREATE INDEX attempts_lost ON steadybeat.attempts (finished_at) WHERE outcome = 'lost';
+CREATE INDEX schedules_troubled ON steadybeat.schedules (name)
+    WHERE consecutive_failures > 0 OR paused_at IS NOT NULL;
 CREATE INDEX fires_missed ON steadybeat.fires (due_at) WHERE state = 'missed';
 """
 
@@ -67,14 +69,17 @@ COMMENT ON COLUMN steadybeat.duties.until IS 'nobody else takes it over before t
 COMMENT ON COLUMN steadybeat.duties.done_at IS 'when it was done last, where it is done now and then';
 
 CREATE TABLE steadybeat.canaries (
-    queue       text PRIMARY KEY,
-    number      bigint NOT NULL DEFAULT 1,
-    sent_at     timestamptz,
-    answered_at timestamptz,
-    answered_no bigint,
-    answered_by uuid
+    queue            text PRIMARY KEY,
+    number           bigint NOT NULL DEFAULT 1,
+    sent_at          timestamptz,
+    unanswered_since timestamptz,
+    answered_at      timestamptz,
+    answered_no      bigint,
+    answered_by      uuid
 );
 COMMENT ON TABLE steadybeat.canaries IS 'of each queue the last message that asks whether somebody consumes from it';
+COMMENT ON COLUMN steadybeat.canaries.unanswered_since IS
+    'when the first was sent after the last answer; null: the last one came';
 COMMENT ON COLUMN steadybeat.canaries.answered_no IS 'the number of the message that was answered last';
 
 CREATE TABLE steadybeat.monitors (
@@ -118,9 +123,12 @@ CREATE TABLE steadybeat.alerts (
     run                 uuid,
     summary             text NOT NULL,
     facts               jsonb NOT NULL DEFAULT '{}',
+    error               text,
+    last_good_run       uuid,
     cause_id            bigint,
     since               timestamptz,
     opened_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reopened_at         timestamptz,
     last_seen_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_count          bigint NOT NULL DEFAULT 1,
     reopened_count      integer NOT NULL DEFAULT 0,
@@ -131,6 +139,8 @@ CREATE TABLE steadybeat.alerts (
     resolved_by         text,
     resolved_reason     text,
     told_at             timestamptz,
+    told_severity       text,
+    storm_id            bigint,
     escalation_step     integer NOT NULL DEFAULT 0,
     escalate_at         timestamptz,
     CONSTRAINT state_is_known CHECK (state IN ('open', 'acknowledged', 'resolved')),
@@ -147,11 +157,17 @@ COMMENT ON COLUMN steadybeat.alerts.since IS 'since when what it says is so, whe
 COMMENT ON COLUMN steadybeat.alerts.seen_count IS 'passes of the watchdog, or events, in which it was so';
 COMMENT ON COLUMN steadybeat.alerts.reopened_count IS 'how often it came back soon after it was resolved';
 COMMENT ON COLUMN steadybeat.alerts.told_at IS 'when notices of it were last written; null: nobody was told';
+COMMENT ON COLUMN steadybeat.alerts.reopened_at IS 'when it came back last, soon after it was resolved';
+COMMENT ON COLUMN steadybeat.alerts.error IS 'the last one, in one line';
+COMMENT ON COLUMN steadybeat.alerts.told_severity IS 'what it was when people were told last';
+COMMENT ON COLUMN steadybeat.alerts.storm_id IS
+    'the alert in whose notice people were told of it, together with others';
 COMMENT ON COLUMN steadybeat.alerts.escalation_step IS 'steps of its route that were taken';
 COMMENT ON COLUMN steadybeat.alerts.escalate_at IS 'when the next step is taken unless somebody acknowledges it';
 CREATE UNIQUE INDEX alerts_open ON steadybeat.alerts (rule, subject) WHERE state <> 'resolved';
 CREATE INDEX alerts_of_subject ON steadybeat.alerts (rule, subject, id);
 CREATE INDEX alerts_recent ON steadybeat.alerts (opened_at);
+CREATE INDEX alerts_resolved ON steadybeat.alerts (resolved_at) WHERE state = 'resolved';
 CREATE INDEX alerts_of_cause ON steadybeat.alerts (cause_id) WHERE cause_id IS NOT NULL;
 
 CREATE TABLE steadybeat.alert_events (
@@ -162,7 +178,7 @@ CREATE TABLE steadybeat.alert_events (
     who   text,
     text  text,
     CONSTRAINT what_is_known CHECK (what IN (
-        'opened', 'reopened', 'acknowledged', 'resolved', 'escalated', 'told', 'not_told', 'failed'))
+        'opened', 'reopened', 'worse', 'acknowledged', 'resolved', 'escalated', 'told', 'not_told', 'failed'))
 );
 COMMENT ON COLUMN steadybeat.alert_events.who IS 'a person; null: the platform itself';
 CREATE INDEX alert_events_of_alert ON steadybeat.alert_events (alert, id);
@@ -171,6 +187,7 @@ CREATE TABLE steadybeat.notices (
     id          bigserial PRIMARY KEY,
     alert       bigint,
     kind        text NOT NULL,
+    key         text UNIQUE,
     channel     text NOT NULL,
     fallbacks   jsonb NOT NULL DEFAULT '[]',
     severity    text NOT NULL,
@@ -181,17 +198,20 @@ CREATE TABLE steadybeat.notices (
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     publish_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     try_count   integer NOT NULL DEFAULT 0,
+    tried_at    timestamptz,
     sent_at     timestamptz,
     given_up_at timestamptz,
     error       text,
     CONSTRAINT kind_is_known CHECK (kind IN (
-        'opened', 'reopened', 'escalated', 'acknowledged', 'resolved', 'report', 'test'))
+        'opened', 'reopened', 'worse', 'escalated', 'acknowledged', 'resolved', 'report', 'test'))
 );
 COMMENT ON TABLE steadybeat.notices IS 'what people are to be told, and were: one row for each channel';
+COMMENT ON COLUMN steadybeat.notices.key IS 'what there is one of: a report, its owner, its day and its channel';
 COMMENT ON COLUMN steadybeat.notices.channel IS 'its name in steadybeat_alert_channels; addresses are not stored';
 COMMENT ON COLUMN steadybeat.notices.fallbacks IS 'channels that are tried in their order where this one fails';
 COMMENT ON COLUMN steadybeat.notices.publish_at IS 'not tried before this; in the future while somebody tries it';
 CREATE INDEX notices_due ON steadybeat.notices (publish_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX notices_of_channel ON steadybeat.notices (channel, tried_at);
 CREATE INDEX notices_of_alert ON steadybeat.notices (alert) WHERE alert IS NOT NULL;
 
 CREATE TABLE steadybeat.silences (
