@@ -26,8 +26,8 @@ OWNERS = ("payments", "stock", "post", "artists")
 
 FAULTS = {
     ("failed", "orders.invoice"): "payments",
-    ("running_too_long", "orders.freeze"): "payments",
-    ("stuck", "orders.knot"): "stock",
+    ("running_too_long", "shop.orders.freeze"): "payments",
+    ("stuck", "shop.orders.knot"): "stock",
     ("slower", "orders.crawl"): "stock",
     ("empty", "orders.gather"): "stock",
     ("paused", "orders.archive"): "stock",

@@ -63,7 +63,8 @@ class Progress:
         self._has_checkpoints = self._has_checkpoints or has_checkpoints
         resumed = has_checkpoints and self.checkpoint is not None
         self.done, self._total = (self._before()[1] if resumed else 0), total
-        self._written_at = self._asked_at = time.monotonic()
+        self._asked_at = time.monotonic()
+        self._written_at = float("-inf")  # the first item is told at once: a loop that then stands still is seen
         self._raise_if_stopped()
 
     def moved(

@@ -8,7 +8,7 @@ from typing import Any
 from shop import app, witness
 from steadybeat import Permanent
 
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 4.0
 
 
 def cured(name: str) -> bool:
