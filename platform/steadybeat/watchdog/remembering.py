@@ -17,8 +17,8 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 from steadybeat.watchdog.usual import Usual
 
-_OVERLAP = timedelta(seconds=30)
-"""What is committed later than it ended is met within this time: no statement of the ledger takes so long."""
+_OVERLAP = 2.0
+"""What is committed later than it ended is met within so many times what a statement of the ledger may take."""
 
 _PAGE = 500
 _FRESH_SECONDS = 3600.0
@@ -75,6 +75,7 @@ class Memory:
         self._of_schedules, self._of_tasks = Usuals(), Usuals()
         self._since: datetime | None = None
         self._after = ""
+        self._judged: set[str] = set()
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
@@ -89,7 +90,10 @@ class Memory:
         """
         end, since = time.monotonic() + within.total_seconds(), self._since or now
         self.is_current = False
-        self._judge(self._ledger.watched_schedules.ended_since(since - _OVERLAP))
+        overlap = timedelta(seconds=_OVERLAP * self._settings.ledger_timeout_seconds)
+        rows = self._ledger.watched_schedules.ended_since(since - overlap)
+        self._judge([row for row in rows if row.run not in self._judged])
+        self._judged = {row.run for row in rows}
         self._since = now
         while not self.is_complete and time.monotonic() < end:
             page = self._ledger.watched_schedules.last_ended(self._after, _PAGE)
