@@ -27,7 +27,7 @@ def _setting(default: Any, text: str, *, low: float | None = None, high: float |
 class Settings:
     """What steadybeat is told, complete and checked.
 
-    Durations are seconds and end in ``_seconds``; counts end in ``_count``.
+    Durations are seconds and end in ``_seconds``; counts end in ``_count``, and what is multiplied by in ``_factor``.
     """
 
     database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
@@ -136,6 +136,7 @@ class Settings:
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        _check_order("keeper_seconds", self.keeper_seconds, "leaderless_seconds", self.leaderless_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
@@ -191,6 +192,7 @@ def _convert(key: str, value: Any, default: Any) -> Any:
             if wanted is not int or float(value) == converted:
                 return converted
     kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
+    kind = "a number" if key.lower().endswith("_factor") else kind
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
 
 
