@@ -38,7 +38,7 @@ def _document(kind: type[dict[str, Any]] | type[list[Any]], text: str, example: 
 class Settings:
     """What steadybeat is told, complete and checked.
 
-    Durations are seconds and end in ``_seconds``; counts end in ``_count``.
+    Durations are seconds and end in ``_seconds``; counts end in ``_count``, and what is multiplied by in ``_factor``.
     """
 
     database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
@@ -210,6 +210,7 @@ class Settings:
         _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
         _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        _check_order("keeper_seconds", self.keeper_seconds, "leaderless_seconds", self.leaderless_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
         _check_order(
@@ -292,6 +293,7 @@ def _convert(key: str, value: Any, spec: Field[Any]) -> Any:
             if wanted is not int or float(value) == converted:
                 return converted
     kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
+    kind = "a number" if key.lower().endswith("_factor") else kind
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
 
 

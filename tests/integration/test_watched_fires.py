@@ -115,6 +115,18 @@ def test_a_run_that_was_sent_and_does_not_begin_is_seen_with_what_its_queue_lack
     assert eyes.see("never_started") == []
 
 
+def test_what_begins_late_because_its_queue_had_no_worker_is_told_with_that_alone(eyes: Eyes) -> None:
+    run = sent(eyes.ledger, ago(300))
+    change(eyes.ledger, "fires SET dispatched_at = due_at")
+    older(eyes.ledger, "runs", "enqueued_at", 300)
+    assert eyes.one("late").cause == ("no_consumer", "orders")
+    worker_id = worker(eyes.ledger, "orders")
+    held = claim(eyes.ledger, run, worker_id)
+    assert eyes.see("late") == []
+    assert eyes.ledger.runs.finish(run.id, held.fence, result=None)
+    assert eyes.see("late") == []
+
+
 def test_a_run_of_no_schedule_may_wait_for_as_long_as_its_queue_is_long(eyes: Eyes) -> None:
     recorded(eyes.ledger)
     older(eyes.ledger, "runs", "enqueued_at", 7000)

@@ -48,6 +48,7 @@ _OPEN = sql("""
      WHERE r.schedule IS NOT NULL AND r.finished_at IS NULL AND r.rerun_of IS NULL AND f.state = 'dispatched'
        AND f.due_at < statement_timestamp() - make_interval(secs => least(
            :late_seconds, CAST(s.policies->>'late_after_seconds' AS double precision)))
+     ORDER BY r.schedule
      LIMIT CAST(:row_count AS integer)
 """)
 _WAITING = sql("""

@@ -40,12 +40,12 @@ _TROUBLED = sql("""
 _ENDED = """
     s.name AS schedule, s.task, s.service, s.policies->>'expect' AS expect, s.policies->>'overlap' AS overlap,
     CAST(s.policies->>'late_after_seconds' AS double precision) AS late_after_seconds,
-    CAST(r.id AS text) AS run, r.scheduled_for, r.started_at, r.finished_at, coalesce(r.items_done, 0) AS items_count,
-    r.rerun_of IS NOT NULL AS is_rerun, f.due_at, f.dispatched_at, f.asked,
+    CAST(r.id AS text) AS run, r.queue, r.scheduled_for, r.started_at, r.finished_at,
+    coalesce(r.items_done, 0) AS items_count, r.rerun_of IS NOT NULL AS is_rerun, f.due_at, f.dispatched_at, f.asked,
     CASE WHEN r.attempt_count = 1 THEN r.started_at
          ELSE (SELECT a.started_at FROM steadybeat.attempts a WHERE a.run = r.id AND a.number = 1) END AS began_at"""
 _RUN = """
-    e.id, e.schedule, e.scheduled_for, e.state, e.started_at, e.finished_at, e.items_done, e.rerun_of,
+    e.id, e.queue, e.schedule, e.scheduled_for, e.state, e.started_at, e.finished_at, e.items_done, e.rerun_of,
     e.attempt_count"""
 _ENDED_SINCE = sql(f"""
     SELECT {_ENDED}
@@ -108,7 +108,7 @@ class WatchedSchedules:
 
         Returns:
             Rows with `schedule`, `task`, `service`, what it says of its runs (`expect`, `overlap`,
-            `late_after_seconds`), `run`, `scheduled_for`, `started_at` and `finished_at` of the last attempt,
+            `late_after_seconds`), `run`, `queue`, `scheduled_for`, `started_at` and `finished_at` of the last attempt,
             `began_at` of the first, `items_count`, `is_rerun`, and of the fire `due_at`, `dispatched_at` and `asked`.
         """
         return self._database.execute(_ENDED_SINCE, {"since": since})

@@ -43,8 +43,8 @@ of those one watches, and another takes over when it dies. Settings are ``steady
                        95 % of the (up to 200) runs of four weeks,     it has been usual for a day      slower_seconds
                        and not less than a floor
     empty              the last run that succeeded breaks expect=      one keeps it                     expect=
-    running_too_long   an attempt goes on past its time limit, or so   it has ended                     slower_factor,
-                       many times as long as 95 % of those before it                                    slower_seconds
+    running_too_long   an attempt goes on past its time limit, or for  it has ended                     slower_factor,
+                       twice as long as a run takes that is slower                                      slower_seconds
     stuck              a run that has shown progress shows none for    it does, or has ended            stuck_seconds
                        so long, and for five times as long as an item
                        took it before
@@ -62,7 +62,8 @@ of those one watches, and another takes over when it dies. Settings are ``steady
 What is wrong is told once, for its cause: what is missing while nobody leads names ``no_leader``; what waits on a queue
 names what is wrong with that queue's workers, a silent worker before anything else; an attempt of a silent worker, and
 what was lost with it, name that; a schedule that paused itself names its failures. One run is either stuck or runs too
-long, whichever came first; a fire that was missed, or whose run never started, is not late as well. Runs that are a
+long, whichever came first, and one that ran too long is not slower as well when it ends; a fire that was missed, whose
+run never started, or whose queue was in trouble, is not late as well. Runs that are a
 share of a fan-out are counted for their task, and a run that waits for its tenants does not run.
 """
 

@@ -50,6 +50,9 @@ def late(look: Look, memory: Memory) -> list[Finding]:
     if not memory.is_current:
         raise NotJudged
     settings = look.settings
+    for queue, head in look.heads.items():
+        if look.trouble_of(queue):
+            memory.note_trouble(queue, head.since, look.now)
     newest: dict[str, tuple[Any, timedelta | None]] = {
         name: (row, lateness(row, row.finished_at, settings))
         for name, row in memory.late.items()
@@ -58,7 +61,8 @@ def late(look: Look, memory: Memory) -> list[Finding]:
     for row in look.open_runs:
         known = newest.get(row.schedule)
         if known is None or known[0].scheduled_for <= row.scheduled_for:
-            newest[row.schedule] = row, lateness(row, look.now, settings)
+            over = row.began_at is not None and memory.is_explained(row)
+            newest[row.schedule] = row, None if over else lateness(row, look.now, settings)
     found = {name: _late(look, row, by) for name, (row, by) in newest.items() if by is not None}
     for row in look.ledger.watched_fires.waiting():
         allowed = settings.late_seconds if row.late_after_seconds is None else row.late_after_seconds

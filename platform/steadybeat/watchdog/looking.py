@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -52,6 +51,7 @@ class Look:
         self.answering = answering
         self.redis_error = redis_error
         self._began_at = began_at
+        self._troubles: dict[str, Cause | None] = {}
 
     # Who leads
 
@@ -178,12 +178,14 @@ class Look:
 
     @cached_property
     def stalled(self) -> dict[str, Any]:
-        """The queues that have workers, and on which runs wait and none begins or goes on."""
+        """The queues that have had workers for long enough, and on which runs wait and none begins or goes on."""
+        oldest = self.now - timedelta(seconds=self.settings.stalled_seconds)
         waiting = {
-            queue: row for queue, row in self.heads.items() if self.consumers(queue) and not self._is_busy(queue)
+            queue: row
+            for queue, row in self.heads.items()
+            if any(worker.started_at < oldest for worker in self.consumers(queue)) and not self._is_busy(queue)
         }
         began = self.ledger.watched_platform.began(sorted(waiting)) if waiting else {}
-        oldest = self.now - timedelta(seconds=self.settings.stalled_seconds)
         return {queue: row for queue, row in waiting.items() if (at := began[queue]) is None or at < oldest}
 
     def _is_busy(self, queue: str) -> bool:
@@ -198,6 +200,11 @@ class Look:
 
     def trouble_of(self, queue: str) -> Cause | None:
         """Return why nothing of a queue begins, if something is wrong with it, as a cause."""
+        if queue not in self._troubles:
+            self._troubles[queue] = self._trouble_of(queue)
+        return self._troubles[queue]
+
+    def _trouble_of(self, queue: str) -> Cause | None:
         if not self.consumers(queue):
             silent = self.silent_worker_of(queue)
             return silent or (("no_consumer", queue) if queue in self.deserted else None)
@@ -229,14 +236,11 @@ class Look:
             task: The task.
             **facts: Other fields of a finding.
         """
-        known = self.tasks.get(task)
-        finding = Finding(
-            rule=rule, subject=subject, summary=summary, task=task, severity=RULES[rule].severity, **facts
-        )
-        if known is None:
-            return finding
-        severity = as_bad_as(RULES[rule].severity, known.severity)
-        return replace(finding, owner=known.owner, severity=severity, service=finding.service or known.service)
+        known, severity = self.tasks.get(task), RULES[rule].severity
+        if known is not None:
+            facts = {"owner": known.owner, "service": known.service, **facts}
+            severity = as_bad_as(severity, known.severity)
+        return Finding(rule=rule, subject=subject, summary=summary, task=task, severity=severity, **facts)
 
     def about_services(
         self, rule: str, subject: str, summary: str, *, services: Iterable[str], **facts: Any

@@ -17,8 +17,8 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 from steadybeat.watchdog.usual import Usual
 
-_OVERLAP = timedelta(seconds=30)
-"""What is committed later than it ended is met within this time: no statement of the ledger takes so long."""
+_OVERLAP = 2.0
+"""What is committed later than it ended is met within so many times what a statement of the ledger may take."""
 
 _PAGE = 500
 _FRESH_SECONDS = 3600.0
@@ -75,6 +75,9 @@ class Memory:
         self._of_schedules, self._of_tasks = Usuals(), Usuals()
         self._since: datetime | None = None
         self._after = ""
+        self._judged: set[str] = set()
+        self._too_long: dict[str, float] = {}
+        self._troubled: dict[str, tuple[datetime, datetime]] = {}
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
@@ -89,7 +92,10 @@ class Memory:
         """
         end, since = time.monotonic() + within.total_seconds(), self._since or now
         self.is_current = False
-        self._judge(self._ledger.watched_schedules.ended_since(since - _OVERLAP))
+        overlap = timedelta(seconds=_OVERLAP * self._settings.ledger_timeout_seconds)
+        rows = self._ledger.watched_schedules.ended_since(since - overlap)
+        self._judge([row for row in rows if row.run not in self._judged])
+        self._judged = {row.run for row in rows}
         self._since = now
         while not self.is_complete and time.monotonic() < end:
             page = self._ledger.watched_schedules.last_ended(self._after, _PAGE)
@@ -124,11 +130,35 @@ class Memory:
 
         return self._of_tasks.of(queues, ask)
 
+    def note_too_long(self, runs: Iterable[str]) -> None:
+        """Know that it was told of runs that they go on for too long: they are not slower as well when they end."""
+        now = time.monotonic()
+        self._too_long = {run: at for run, at in self._too_long.items() if now - at < _KEPT_SECONDS}
+        self._too_long.update(dict.fromkeys(runs, now))
+
+    def note_trouble(self, queue: str, since: datetime, now: datetime) -> None:
+        """Know that something was wrong with a queue: what began late because of that is told with it, not after it.
+
+        Args:
+            queue: Its name.
+            since: When the first run came that has waited.
+            now: Until when at least.
+        """
+        before = self._troubled.get(queue)
+        is_same = before is not None and before[1] >= since
+        self._troubled[queue] = (min(before[0], since) if before is not None and is_same else since, now)
+
+    def is_explained(self, row: Any) -> bool:
+        """Return whether something was wrong with the queue of a run while that waited."""
+        since, until = self._troubled.get(row.queue, (None, None))
+        return since is not None and row.dispatched_at <= until and (row.began_at is None or row.began_at >= since)
+
     def _judge(self, rows: Sequence[Any]) -> None:
         usual = self.usual_of_schedules({row.schedule: row.run for row in rows if self._wants_history(row)})
         for row in rows:
             name = row.schedule
-            _keep(self.late, name, row if lateness(row, row.finished_at, self._settings) else None)
+            is_late = lateness(row, row.finished_at, self._settings) is not None and not self.is_explained(row)
+            _keep(self.late, name, row if is_late else None)
             _keep(self.slow, name, self._slower(row, usual.get(name)))
             _keep(self.empty, name, _emptiness(row, usual.get(name)))
 
@@ -136,7 +166,7 @@ class Memory:
         return _seconds(row) > self._settings.slower_seconds or "%" in (row.expect or "")
 
     def _slower(self, row: Any, usual: Usual | None) -> tuple[Any, Usual] | None:
-        if usual is None:
+        if usual is None or row.run in self._too_long:
             return None
         longest = usual.longest_seconds(self._settings.slower_factor, self._settings.slower_seconds)
         return (row, usual) if _seconds(row) > longest else None

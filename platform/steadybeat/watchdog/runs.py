@@ -16,6 +16,9 @@ _LOST_FOR = timedelta(hours=1)
 _TOLD_FOR = timedelta(minutes=1)
 """A run that was lost and goes on again is told of for so long: most do within seconds."""
 
+_PATIENCE = 2.0
+"""A run that is slower is told of when it has ended; one that goes on for so many times as long as that, before."""
+
 _PACE = 5.0
 """An item may take so many times as long as the items before it did."""
 
@@ -43,6 +46,7 @@ def running_too_long(look: Look, memory: Memory) -> list[Finding]:
         bound = too_long(row, look, usual.get(row.schedule or row.task))
         if bound is not None and not _comes_first(stuck_since(row, look), bound.since):
             found.setdefault(row.task, []).append((row, bound))
+    memory.note_too_long(row.run for rows in found.values() for row, _ in rows)
     return [_too_long(look, task, rows) for task, rows in found.items()]
 
 
@@ -71,7 +75,7 @@ def too_long(row: Any, look: Look, usual: Usual | None) -> Bound | None:
     limit = row.time_limit_seconds or own or settings.time_limit_seconds
     bounds = [(limit + settings.lease_margin_seconds, f"its time limit is {limit:g} s")]
     if usual is not None:
-        longest = usual.longest_seconds(settings.slower_factor, settings.slower_seconds)
+        longest = _PATIENCE * usual.longest_seconds(settings.slower_factor, settings.slower_seconds)
         said = f"95 % of the last {usual.count} took no more than {usual.p95_seconds:.3g} s"
         bounds.append((longest, said))
     seconds, why = min(bounds)
