@@ -113,11 +113,20 @@ def test_a_queue_stands_still_of_which_nothing_goes_on_although_a_worker_lives(e
     worker(eyes.ledger, "orders", node="orders@here")
     waits(eyes.ledger, 61)
     ended(eyes.ledger, 1, schedule=None, took=1, ago=30)
+    older(eyes.ledger, "instances", "started_at", 61)
     assert eyes.see("queue_stalled") == []
     older(eyes.ledger, "runs", "started_at", 40)
     assert eyes.one("queue_stalled").subject == "orders"
     running(eyes.ledger, 300)
     assert eyes.see("queue_stalled") == []
+
+
+def test_a_queue_does_not_stand_still_whose_worker_has_just_come(eyes: Eyes) -> None:
+    worker(eyes.ledger, "orders", node="orders@here")
+    waits(eyes.ledger, 600)
+    assert eyes.see("queue_stalled") == []
+    older(eyes.ledger, "instances", "started_at", 61)
+    assert eyes.one("queue_stalled").subject == "orders"
 
 
 def asked(ledger: Ledger, first_ago: float, last_ago: float = 1) -> None:
@@ -136,6 +145,7 @@ def test_a_worker_does_not_consume_that_lives_and_answers_no_canary(eyes: Eyes) 
     found = eyes.one("not_consuming")
     assert (found.subject, found.owner, found.facts["workers"]) == ("orders", "packers", ["orders@here"])
     waits(eyes.ledger, 61)
+    older(eyes.ledger, "instances", "started_at", 61)
     assert eyes.one("queue_stalled").cause == ("not_consuming", "orders")
     eyes.ledger.canaries.answer("orders", 1, one)
     assert eyes.see("not_consuming") == []

@@ -51,8 +51,9 @@ def late(look: Look, memory: Memory) -> list[Finding]:
         raise NotJudged
     settings = look.settings
     for queue, head in look.heads.items():
-        if look.trouble_of(queue):
-            memory.note_trouble(queue, head.since, look.now)
+        trouble = look.trouble_of(queue)
+        if trouble is not None:
+            memory.note_trouble(queue, trouble, head.since, look.now)
     newest: dict[str, tuple[Any, timedelta | None]] = {
         name: (row, lateness(row, row.finished_at, settings))
         for name, row in memory.late.items()

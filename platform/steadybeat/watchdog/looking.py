@@ -172,7 +172,7 @@ class Look:
         if not self.settings.canary_seconds:
             return {}
         rows = self.ledger.canaries.unanswered(timedelta(seconds=self.settings.canary_seconds))
-        asked = {row.queue: row for row in rows if self.consumers(row.queue) and not self._is_busy(row.queue)}
+        asked = {row.queue: row for row in rows if self.consumers(row.queue) and not self.is_busy(row.queue)}
         began = self.ledger.watched_platform.began(sorted(asked)) if asked else {}
         return {queue: row for queue, row in asked.items() if (at := began[queue]) is None or at < row.since}
 
@@ -183,12 +183,13 @@ class Look:
         waiting = {
             queue: row
             for queue, row in self.heads.items()
-            if any(worker.started_at < oldest for worker in self.consumers(queue)) and not self._is_busy(queue)
+            if any(worker.started_at < oldest for worker in self.consumers(queue)) and not self.is_busy(queue)
         }
         began = self.ledger.watched_platform.began(sorted(waiting)) if waiting else {}
         return {queue: row for queue, row in waiting.items() if (at := began[queue]) is None or at < oldest}
 
-    def _is_busy(self, queue: str) -> bool:
+    def is_busy(self, queue: str) -> bool:
+        """Return whether an attempt of a queue goes on."""
         return any(run.queue == queue for run in self.running)
 
     @cached_property

@@ -23,6 +23,9 @@ _OVERLAP = 2.0
 _PAGE = 500
 _FRESH_SECONDS = 3600.0
 _KEPT_SECONDS = 86400.0
+
+_AFTERMATH = timedelta(minutes=2)
+"""What happens on a queue so long after it was in trouble comes of that."""
 """While a schedule is slower, what was usual before that is kept: for a day, and then the new is usual."""
 
 Ask = Callable[[Sequence[str]], Mapping[str, Usual | None]]
@@ -78,6 +81,7 @@ class Memory:
         self._judged: set[str] = set()
         self._too_long: dict[str, float] = {}
         self._troubled: dict[str, tuple[datetime, datetime]] = {}
+        self._troubles: dict[str, tuple[str, str]] = {}
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
@@ -136,17 +140,32 @@ class Memory:
         self._too_long = {run: at for run, at in self._too_long.items() if now - at < _KEPT_SECONDS}
         self._too_long.update(dict.fromkeys(runs, now))
 
-    def note_trouble(self, queue: str, since: datetime, now: datetime) -> None:
+    def note_trouble(self, queue: str, trouble: tuple[str, str], since: datetime, now: datetime) -> None:
         """Know that something was wrong with a queue: what began late because of that is told with it, not after it.
 
         Args:
             queue: Its name.
+            trouble: Rule and subject of what was wrong.
             since: When the first run came that has waited.
             now: Until when at least.
         """
+        self._troubles[queue] = trouble
         before = self._troubled.get(queue)
         is_same = before is not None and before[1] >= since
         self._troubled[queue] = (min(before[0], since) if before is not None and is_same else since, now)
+
+    def trouble_before(self, queues: Iterable[str], at: datetime) -> tuple[str, str] | None:
+        """Return what was wrong with one of some queues not long before an instant, as a cause.
+
+        Args:
+            queues: Their names.
+            at: The instant.
+        """
+        for queue in queues:
+            _, until = self._troubled.get(queue, (None, None))
+            if until is not None and at - until < _AFTERMATH:
+                return self._troubles[queue]
+        return None
 
     def is_explained(self, row: Any) -> bool:
         """Return whether something was wrong with the queue of a run while that waited."""

@@ -161,6 +161,8 @@ def lost(look: Look, memory: Memory) -> list[Finding]:
     """The worker or the message of runs was lost, and they were sent again."""
     found = []
     for row in look.ledger.watched_runs.lost(_LOST_FOR, _TOLD_FOR):
+        if not row.by_worker_count and any(look.is_busy(queue) for queue in row.queues):
+            continue  # a worker that is busy may have taken it ahead: it is sent again, and was not lost
         parts = {"worker": row.by_worker_count, "message": row.by_message_count}
         said = " and ".join(f"the {what} of {several(count, 'run')}" for what, count in parts.items() if count)
         silent = look.silence_of(row.instances or ())
@@ -174,7 +176,7 @@ def lost(look: Look, memory: Memory) -> list[Finding]:
                 run=row.run,
                 since=row.since,
                 facts=_counted(row),
-                cause=silent or _of_any(look, row),
+                cause=silent or _of_any(look, row) or memory.trouble_before(row.queues, look.now),
             )
         )
     return found
