@@ -31,8 +31,8 @@ FAULTS = {
     ("slower", "orders.crawl"): "stock",
     ("empty", "orders.gather"): "stock",
     ("paused", "orders.archive"): "stock",
-    ("no_consumer", "mail"): "everybody",
-    ("worker_silent", "canvas"): "everybody",
+    ("no_consumer", "mail"): "post",
+    ("worker_silent", "canvas"): "artists",
 }
 """What is wrong, and who is told of it."""
 

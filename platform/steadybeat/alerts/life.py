@@ -114,10 +114,11 @@ class Life:
     ) -> None:
         """Say of each alert which other one explains it, or no longer does."""
         rows = deciding.open()
-        over = {row.id for row in gone}
-        over |= {row.id for row in recent.values() if row.resolved_at and deciding.now - row.resolved_at < AFTERMATH}
+        ended = [row for row in recent.values() if row.resolved_at and deciding.now - row.resolved_at < AFTERMATH]
+        over = {row.id for row in (*gone, *ended)}
         standing = {(row.rule, row.subject): row.id for row in rows if row.id not in over}
         over -= {*standing.values()}
+        standing = {(row.rule, row.subject): row.id for row in ended} | standing
         causes: dict[int, int | None] = {}
         for row in rows:
             finding = by_key.get((row.rule, row.subject))
