@@ -80,7 +80,9 @@ class Alerts:
         """
         self.life.escalate(self.deliver.failing)
         self.deliver(WORK)
-        self.life.take(self.deliver.findings(), {"channel_failing"}, self.deliver.failing)
+        findings = self.deliver.findings()
+        if findings or self._platform.ledger.alerts.find(rule="channel_failing", limit=1):
+            self.life.take(findings, {"channel_failing"}, self.deliver.failing)
 
     def emergency(self, finding: Finding | None) -> None:
         """Tell people that the ledger is away, without it: once, and again each hour.
