@@ -75,6 +75,7 @@ def test_slack_gets_markdown(slack: WebReceiver, monkeypatch: pytest.MonkeyPatch
     text = json.dumps(received.document)
     assert "[critical] schedule fails: royalties" in text
     assert "`celery -A shop runs why royalties last`" in text
+    assert "http" not in text
 
 
 def test_pagerduty_has_one_incident_for_an_alert_and_resolves_it(
