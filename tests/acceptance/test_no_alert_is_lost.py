@@ -13,7 +13,7 @@ from tests.eventually import eventually
 from tests.integration.telling import Told
 from tests.receivers.web import WebReceiver, web_receiver
 
-COUNT = 20
+COUNT = 8
 
 
 @pytest.fixture

@@ -75,6 +75,7 @@ def test_slack_gets_markdown(slack: WebReceiver, monkeypatch: pytest.MonkeyPatch
     text = json.dumps(received.document)
     assert "[critical] schedule fails: royalties" in text
     assert "`celery -A shop runs why royalties last`" in text
+    assert "http" not in text
 
 
 def test_pagerduty_has_one_incident_for_an_alert_and_resolves_it(
@@ -237,6 +238,24 @@ def test_a_notice_whose_sender_died_is_sent_by_another(make: Make, slack: WebRec
     told.alerts.work()
     told.alerts.work()
     assert len(slack.taken) == 1
+
+
+def test_a_ledger_that_is_away_for_a_moment_doubles_nothing(
+    make: Make, slack: WebReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = make()
+    real, answers = told.ledger.notices.sent, [LedgerUnavailable(), LedgerUnavailable()]
+
+    def sent(notice: int) -> None:
+        if answers:
+            raise answers.pop()
+        real(notice)
+
+    monkeypatch.setattr(told.ledger.notices, "sent", sent)
+    told.passes(failed())
+    told.age(3600)
+    told.passes(failed())
+    assert slack.titles == ["[error] schedule fails: royalties"]
 
 
 def test_a_channel_that_is_no_more_gives_its_notices_to_the_next(make: Make, ledger_url: str, ops: WebReceiver) -> None:

@@ -155,6 +155,31 @@ def test_what_nobody_acknowledges_goes_on_until_somebody_does(
     assert [len(slack.taken), len(oncall.taken)] == [4, 4]
 
 
+def test_no_step_is_taken_in_quiet_hours_or_during_a_silence(make: Make, oncall: WebReceiver) -> None:
+    steps = [{"after": "15m", "to": ["oncall"]}]
+    loud = make({"to": ["slack"], "escalate": steps})
+    hour = datetime.now(UTC).hour
+    quiet = {"from": f"{(hour - 1) % 24:02}:00", "until": f"{(hour + 2) % 24:02}:00"}
+    hushed = make({"to": ["slack"], "escalate": steps, "quiet": quiet})
+    loud.passes(failed())
+    loud.age(901)
+    hushed.passes(failed())
+    (alert,) = loud.ledger.alerts.find()
+    assert alert.escalate_at is not None
+    assert alert.escalate_at.minute == 0
+    loud.age(3 * 3600)
+    now = datetime.now(UTC)
+    made = loud.ledger.silences.add(
+        {"rule": None, "subject": "roy*", "owner": "pay*", "service": None},
+        begins_at=now, ends_at=now + timedelta(hours=1), **ANSWER,
+    )  # fmt: skip
+    loud.passes(failed())
+    assert oncall.taken == []
+    loud.ledger.silences.end(made.id, **ANSWER)
+    loud.passes(failed())
+    assert oncall.titles == ["[error] nobody answers, schedule fails: royalties"]
+
+
 def test_during_a_silence_alerts_are_kept_and_told_when_it_ends(make: Make, slack: WebReceiver) -> None:
     told = make()
     now = datetime.now(UTC)

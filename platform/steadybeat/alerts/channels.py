@@ -123,6 +123,7 @@ class Channels:
         """Return Apprise's object for a channel; a new one each time, since threads must not share them."""
         apprise = _library()
         asset = apprise.AppriseAsset(app_id="steadybeat", app_desc="steadybeat", app_url="", async_mode=False)
+        asset.image_url_mask = ""  # no icons from elsewhere
         asset._service_timeout = 0  # beyond it, a thread of Apprise's pool would hold up the end of this process
         try:
             with _said():

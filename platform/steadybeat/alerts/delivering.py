@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from steadybeat.alerts.channels import THREAD, Channels, Post
-from steadybeat.errors import LedgerError
+from steadybeat.errors import LedgerError, LedgerUnavailable
 from steadybeat.ledger.notices import Notice, Notices
 from steadybeat.ledger.rows import Finding
 
@@ -124,11 +124,24 @@ class Delivering:
         trip.notice, trip.began_at = notice, time.monotonic()
         error = self._channels.send(channel, self._post(notice))
         if error is None:
-            self._notices.sent(notice.id)
+            self._sent(notice)
         elif self._trips.get(channel) is trip:
             self._failed(notice, error)
         trip.notice = None
         return True
+
+    def _sent(self, notice: Notice) -> None:
+        """Say that it was sent, as long as it is ours: what is not marked is sent once more."""
+        deadline = time.monotonic() + MARGIN.total_seconds()
+        while True:
+            try:
+                self._notices.sent(notice.id)
+            except LedgerUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def _post(self, notice: Notice) -> Post:
         return Post(

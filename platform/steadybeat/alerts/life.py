@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,8 @@ AFTERMATH = timedelta(minutes=2)
 """What an alert was the cause of is not told for so long after it is over: most of it ends by itself."""
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+
+_KEPT = [field.name for field in fields(Finding) if field.name != "cause"]
 
 Key = tuple[str, str]
 
@@ -65,13 +67,14 @@ class Life:
             recent = {(row.rule, row.subject): row for row in deciding.recent(max(self._flap, AFTERMATH))}
             events = self._live(deciding, rows, recent, by_key)
             gone = [row for row in rows if row.rule in judged and (row.rule, row.subject) not in by_key]
-            self._blame(deciding, recent, gone, by_key)
+            rows = self._blame(deciding, recent, gone, by_key)
             telling = self._telling(deciding, failing)
+            fresh = {event.alert for event in events}
             events += telling.over(gone, reason="it is not so any more")
-            events += telling.tell(deciding.open(), fresh={event.alert for event in events if event.what != "resolved"})
+            over = {row.id for row in gone}
+            events += telling.tell([row for row in rows if row.id not in over], fresh)
             deciding.note(events)
-            known = {row.id: row for row in (*deciding.open(), *gone)}
-        _log(events, known)
+        _log(events, {row.id: row for row in rows})
 
     def _telling(self, deciding: AlertPass, failing: Collection[str] = ()) -> Telling:
         return Telling(deciding, self._routes, self._links, self._most, failing)
@@ -111,8 +114,8 @@ class Life:
         recent: Mapping[Key, AlertRow],
         gone: Sequence[AlertRow],
         by_key: Mapping[Key, Finding],
-    ) -> None:
-        """Say of each alert which other one explains it, or no longer does."""
+    ) -> list[AlertRow]:
+        """Say of each alert which other one explains it, or no longer does; return all of them."""
         rows = deciding.open()
         ended = [row for row in recent.values() if row.resolved_at and deciding.now - row.resolved_at < AFTERMATH]
         over = {row.id for row in (*gone, *ended)}
@@ -129,8 +132,10 @@ class Life:
                 cause = row.cause_id
             causes[row.id] = None if cause == row.id else cause
         changed = {row.id: causes[row.id] for row in rows if row.id in causes and causes[row.id] != row.cause_id}
-        if changed:
-            deciding.blame(changed)
+        if not changed:
+            return rows
+        deciding.blame(changed)
+        return [replace(row, cause_id=changed.get(row.id, row.cause_id)) for row in rows]
 
     def escalate(self, failing: Collection[str] = ()) -> None:
         """Tell the next ones of what nobody has acknowledged."""
@@ -185,8 +190,7 @@ class Life:
 
 def _written(finding: Finding) -> dict[str, Any]:
     """Return a finding as it is kept: without secrets, and with nothing that Postgres refuses."""
-    given = asdict(finding)
-    del given["cause"]
+    given = {name: getattr(finding, name) for name in _KEPT}
     for name in ("rule", "subject", "owner", "service", "task", "schedule"):
         given[name] = None if given[name] is None else storable(given[name])
     for name in ("summary", "error"):

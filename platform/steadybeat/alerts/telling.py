@@ -209,7 +209,8 @@ class Telling:
 
     def _without_mute_causes(self, alerts: Sequence[AlertRow]) -> list[AlertRow]:
         """Return alerts as if they had no cause where nobody would be told of that."""
-        mute = {alert.id for alert in alerts if not self._way(alert).to}
+        causes = {alert.cause_id for alert in alerts}
+        mute = {alert.id for alert in alerts if alert.id in causes and not self._way(alert).to}
         return [replace(alert, cause_id=None) if alert.cause_id in mute else alert for alert in alerts]
 
     def _not_shared(self, alerts: Sequence[AlertRow]) -> list[int]:

@@ -96,7 +96,9 @@ class Alerts:
         """
         self.life.escalate(self.deliver.failing)
         self.deliver(WORK)
-        self.life.take(self.deliver.findings(), {"channel_failing"}, self.deliver.failing)
+        findings = self.deliver.findings()
+        if findings or self._platform.ledger.alerts.find(rule="channel_failing", limit=1):
+            self.life.take(findings, {"channel_failing"}, self.deliver.failing)
         if self.reports.are_due(datetime.now(UTC)):
             self._report()
 

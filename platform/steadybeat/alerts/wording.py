@@ -241,7 +241,7 @@ def _storm_rows(story: Story) -> list[tuple[str, str]]:
     by = f" by {story.who}: {_line(story.reason or '')}" if story.who else ""
     words = {
         "resolved": f"are over{f', resolved{by}' if by else ''}. They were:",
-        "acknowledged": f"acknowledged{by}. It is:",
+        "acknowledged": f"are acknowledged{by}. It is:",
     }
     what = f"{count} {words.get(story.kind, 'at once:')}"
     owners = sorted({alert.owner or "nobody" for alert in story.alerts})
