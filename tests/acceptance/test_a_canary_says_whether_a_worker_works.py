@@ -33,6 +33,7 @@ def test_a_pool_answers_until_it_stands_still_and_again_when_it_goes_on(shop: Sh
     assert "canary" not in "".join(worker.logs() for worker in workers)
     assert shop.rows("SELECT FROM steadybeat.runs") == shop.rows("SELECT FROM steadybeat.foreign_messages") == []
 
+    shop.rows("UPDATE steadybeat.instances SET started_at = started_at - interval '10 minutes'")
     children = workers[0].children()
     for child in children:
         os.kill(child.pid, signal.SIGSTOP)

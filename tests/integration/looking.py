@@ -47,7 +47,10 @@ class Eyes:
     redis_error: str | None = None
 
     def look(self, answering: timedelta = LONG) -> Look:
-        return Look(self.ledger, self.ledger.settings, answering, self.redis_error)
+        seen = self.memory.deserted_at
+        look = Look(self.ledger, self.ledger.settings, answering, self.redis_error, deserted_at=seen)
+        self.memory.note_deserted(look.without_consumer, look.now)
+        return look
 
     def see(self, rule: str, answering: timedelta = LONG) -> list[Finding]:
         """Make a pass, and return what one rule finds."""
@@ -94,19 +97,20 @@ def older(ledger: Ledger, table: str, column: str, seconds: float, where: str = 
     change(ledger, f"{table} SET {column} = {column} - make_interval(secs => :seconds) WHERE {where}", seconds=seconds)
 
 
-def worker(ledger: Ledger, *queues: str, node: str | None = None, release: str = "1", role: str = "worker") -> str:
-    """A process that lives and consumes from queues."""
+def worker(ledger: Ledger, *queues: str, node: str | None = None, release: str = "1", since: float = 0) -> str:
+    """A worker that lives and has consumed from queues for so many seconds."""
     instance = str(uuid.uuid4())
     ledger.instances.sign_of_life(
         instance,
-        role=role,
+        role="worker",
         host="here",
         pid=7,
         release=release,
         node=node,
-        queues=list(queues) if role == "worker" else None,
+        queues=list(queues),
         schema_version="1",
     )
+    older(ledger, "instances", "started_at", since, f"id = '{instance}'")
     return instance
 
 

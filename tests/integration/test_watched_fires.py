@@ -98,8 +98,7 @@ def test_a_fire_that_waits_for_its_turn_for_too_long_is_late(eyes: Eyes) -> None
 
 def test_a_run_that_was_sent_and_does_not_begin_is_seen_with_what_its_queue_lacks(eyes: Eyes) -> None:
     run = sent(eyes.ledger, ago(700))
-    one = worker(eyes.ledger, "orders", node="orders@here")
-    older(eyes.ledger, "instances", "started_at", 600)
+    one = worker(eyes.ledger, "orders", node="orders@here", since=700)
     change(eyes.ledger, "fires SET dispatched_at = clock_timestamp() - interval '599 seconds'")
     assert eyes.see("never_started") == []
     change(eyes.ledger, "fires SET dispatched_at = clock_timestamp() - interval '601 seconds'")

@@ -9,7 +9,7 @@ import pytest
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
 from steadybeat.watchdog.looking import NotJudged
-from tests.integration.looking import Eyes, change, ended, eyes_of, older, running, silenced, worker
+from tests.integration.looking import Eyes, ago, change, ended, eyes_of, older, running, silenced, worker
 from tests.integration.records import recorded
 
 
@@ -110,7 +110,7 @@ def test_whether_workers_of_an_older_release_consume_is_not_known(eyes: Eyes) ->
 
 
 def test_a_queue_stands_still_of_which_nothing_goes_on_although_a_worker_lives(eyes: Eyes) -> None:
-    worker(eyes.ledger, "orders", node="orders@here")
+    worker(eyes.ledger, "orders", node="orders@here", since=300)
     waits(eyes.ledger, 61)
     ended(eyes.ledger, 1, schedule=None, took=1, ago=30)
     older(eyes.ledger, "instances", "started_at", 61)
@@ -121,12 +121,17 @@ def test_a_queue_stands_still_of_which_nothing_goes_on_although_a_worker_lives(e
     assert eyes.see("queue_stalled") == []
 
 
-def test_a_queue_does_not_stand_still_whose_worker_has_just_come(eyes: Eyes) -> None:
-    worker(eyes.ledger, "orders", node="orders@here")
+def test_a_worker_that_has_just_come_or_come_back_has_time_to_do_its_work(eyes: Eyes) -> None:
     waits(eyes.ledger, 600)
-    assert eyes.see("queue_stalled") == []
-    older(eyes.ledger, "instances", "started_at", 61)
-    assert eyes.one("queue_stalled").subject == "orders"
+    asked(eyes.ledger, 600)
+    worker(eyes.ledger, "orders", node="orders@here", since=59)
+    assert eyes.see("queue_stalled") == eyes.see("not_consuming") == []
+    older(eyes.ledger, "instances", "started_at", 2)
+    assert len(eyes.see("queue_stalled")) == len(eyes.see("not_consuming")) == 1
+    eyes.memory.note_deserted(["orders"], ago(59))
+    assert eyes.see("queue_stalled") == eyes.see("not_consuming") == []
+    eyes.memory.note_deserted(["orders"], ago(61))
+    assert len(eyes.see("queue_stalled")) == len(eyes.see("not_consuming")) == 1
 
 
 def asked(ledger: Ledger, first_ago: float, last_ago: float = 1) -> None:
@@ -138,7 +143,7 @@ def asked(ledger: Ledger, first_ago: float, last_ago: float = 1) -> None:
 
 
 def test_a_worker_does_not_consume_that_lives_and_answers_no_canary(eyes: Eyes) -> None:
-    one = worker(eyes.ledger, "orders", node="orders@here")
+    one = worker(eyes.ledger, "orders", node="orders@here", since=300)
     asked(eyes.ledger, 59)
     assert eyes.see("not_consuming") == []
     older(eyes.ledger, "canaries", "unanswered_since", 2)
@@ -152,7 +157,7 @@ def test_a_worker_does_not_consume_that_lives_and_answers_no_canary(eyes: Eyes) 
 
 
 def test_a_worker_whose_places_are_taken_has_no_time_for_canaries(eyes: Eyes) -> None:
-    worker(eyes.ledger, "orders", node="orders@here")
+    worker(eyes.ledger, "orders", node="orders@here", since=300)
     asked(eyes.ledger, 300)
     run = running(eyes.ledger, 1000)
     assert eyes.see("not_consuming") == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -36,6 +36,7 @@ class Look:
         answering: For how long the ledger has answered without a gap.
         redis_error: What Redis said when it did not answer; None: it does, as far as is known.
         began_at: When this process began to watch.
+        deserted_at: When queues were last seen without a consumer, by name.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Look:
         answering: timedelta,
         redis_error: str | None = None,
         began_at: datetime | None = None,
+        deserted_at: Mapping[str, datetime] | None = None,
     ) -> None:
         self.ledger = ledger
         self.settings = settings
         self.answering = answering
         self.redis_error = redis_error
         self._began_at = began_at
+        self._deserted_at = deserted_at or {}
         self._troubles: dict[str, Cause | None] = {}
 
     # Who leads
@@ -124,6 +127,12 @@ class Look:
         taken = {queue for worker in later for queue in worker.queues or ()}
         return any(worker.node == gone.node is not None for worker in later) or taken.issuperset(gone.queues)
 
+    @property
+    def without_consumer(self) -> set[str]:
+        """The queues from which nobody consumes, of those that somebody did lately or on which a run waits."""
+        known = {queue for each in self.instances for queue in each.queues or ()}
+        return {queue for queue in known | {*self.heads} if not self.consumers(queue)}
+
     def consumers(self, queue: str) -> list[Any]:
         """Return the workers that live and consume from a queue."""
         return [worker for worker in self.workers if queue in (worker.queues or ())]
@@ -171,22 +180,28 @@ class Look:
         """The queues that do not answer their canary although they could, as far as the ledger tells."""
         if not self.settings.canary_seconds:
             return {}
-        rows = self.ledger.canaries.unanswered(timedelta(seconds=self.settings.canary_seconds))
-        asked = {row.queue: row for row in rows if self.consumers(row.queue) and not self.is_busy(row.queue)}
+        pause = self.settings.canary_seconds
+        rows = self.ledger.canaries.unanswered(timedelta(seconds=pause))
+        asked = {row.queue: row for row in rows if self._could(row.queue, pause) and not self.is_busy(row.queue)}
         began = self.ledger.watched_platform.began(sorted(asked)) if asked else {}
         return {queue: row for queue, row in asked.items() if (at := began[queue]) is None or at < row.since}
 
     @cached_property
     def stalled(self) -> dict[str, Any]:
-        """The queues that have had workers for long enough, and on which runs wait and none begins or goes on."""
-        oldest = self.now - timedelta(seconds=self.settings.stalled_seconds)
-        waiting = {
-            queue: row
-            for queue, row in self.heads.items()
-            if any(worker.started_at < oldest for worker in self.consumers(queue)) and not self.is_busy(queue)
-        }
+        """The queues that have workers, and on which runs wait and none begins or goes on."""
+        seconds = self.settings.stalled_seconds
+        could = {queue: row for queue, row in self.heads.items() if self._could(queue, seconds)}
+        waiting = {queue: row for queue, row in could.items() if not self.is_busy(queue)}
         began = self.ledger.watched_platform.began(sorted(waiting)) if waiting else {}
+        oldest = self.now - timedelta(seconds=seconds)
         return {queue: row for queue, row in waiting.items() if (at := began[queue]) is None or at < oldest}
+
+    def _could(self, queue: str, seconds: float) -> bool:
+        """Return whether a queue has had a consumer for so long: one that has just come has not had its time yet."""
+        soonest, deserted_at = self.now - timedelta(seconds=seconds), self._deserted_at.get(queue)
+        if deserted_at is not None and deserted_at > soonest:
+            return False
+        return any(worker.started_at <= soonest for worker in self.consumers(queue))
 
     def is_busy(self, queue: str) -> bool:
         """Return whether an attempt of a queue goes on."""

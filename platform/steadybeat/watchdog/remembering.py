@@ -23,10 +23,12 @@ _OVERLAP = 2.0
 _PAGE = 500
 _FRESH_SECONDS = 3600.0
 _KEPT_SECONDS = 86400.0
+"""While a schedule is slower, what was usual before that is kept: for a day, and then the new is usual."""
 
 _AFTERMATH = timedelta(minutes=2)
 """What happens on a queue so long after it was in trouble comes of that."""
-"""While a schedule is slower, what was usual before that is kept: for a day, and then the new is usual."""
+
+_DESERTED = timedelta(days=1)
 
 Ask = Callable[[Sequence[str]], Mapping[str, Usual | None]]
 
@@ -68,6 +70,7 @@ class Memory:
         slow: The last runs that took far longer than usual, by schedule, with what is usual.
         late: The last runs that began too late.
         empty: The last runs that did not do what was expected, with what is wrong.
+        deserted_at: When queues were last seen without a consumer, by name.
         is_complete: Whether each schedule was looked at.
         is_current: Whether that, and what has ended since, is known in this pass.
     """
@@ -82,6 +85,7 @@ class Memory:
         self._too_long: dict[str, float] = {}
         self._troubled: dict[str, tuple[datetime, datetime]] = {}
         self._troubles: dict[str, tuple[str, str]] = {}
+        self.deserted_at: dict[str, datetime] = {}
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
@@ -166,6 +170,11 @@ class Memory:
             if until is not None and at - until < _AFTERMATH:
                 return self._troubles[queue]
         return None
+
+    def note_deserted(self, queues: Iterable[str], now: datetime) -> None:
+        """Know that queues have no consumer: one that comes has time to do its work before anything is said of it."""
+        self.deserted_at = {queue: at for queue, at in self.deserted_at.items() if now - at < _DESERTED}
+        self.deserted_at.update(dict.fromkeys(queues, now))
 
     def is_explained(self, row: Any) -> bool:
         """Return whether something was wrong with the queue of a run while that waited."""

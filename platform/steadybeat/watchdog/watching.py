@@ -143,8 +143,11 @@ class Watch:
     def _pass(self) -> None:
         assert self._memory is not None and self._answering_since is not None
         answering = timedelta(seconds=time.monotonic() - self._answering_since)
-        look = Look(self._ledger, self._settings, answering, self._redis_error(), self._began_at)
+        seen = self._memory.deserted_at
+        look = Look(self._ledger, self._settings, answering, self._redis_error(), self._began_at, seen)
         look.leading  # noqa: B018 - where not even this is answered, the ledger is away
+        with self._apart("queues not looked at"):
+            self._memory.note_deserted(look.without_consumer, look.now)
         with self._apart("ended runs not judged"):
             self._memory.catch_up(look.now, _PART)
         with self._apart("fires not written ahead"):
