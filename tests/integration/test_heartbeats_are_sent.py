@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import socket
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ import sentry_sdk
 from steadybeat import telemetry
 from steadybeat.monitor import Monitor
 from steadybeat.telemetry import heartbeats
-from steadybeat.telemetry.heartbeats import Heartbeat, Note, Sender, Setup, Watched, lanes
+from steadybeat.telemetry.heartbeats import Heartbeat, Note, Sender, Setup, Watched, lanes, standing
 from steadybeat.telemetry.heartbeats.sending import LIMIT_COUNT
 from tests.eventually import eventually
 from tests.receivers.cronitor import Cronitor
@@ -46,15 +46,16 @@ class Book:
         self.asked.append({*names})
         return {name: Watched(schedule=name, heartbeat=self.own.get(name), spec=DAILY) for name in {*names} - self.gone}
 
-    def note(self, note: Note) -> None:
+    def note(self, notes: Sequence[Note]) -> None:
         if self.is_away:
             raise ConnectionError("the ledger is away")
-        self.notes.append(note)
+        self.notes += notes
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(standing, "WRITTEN_SECONDS", 0.02)
 
 
 @pytest.fixture

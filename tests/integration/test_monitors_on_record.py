@@ -16,7 +16,7 @@ from steadybeat.beat import definitions
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import sql
-from steadybeat.ledger.monitors import Moving
+from steadybeat.ledger.monitors import Moving, Noted
 from steadybeat.telemetry import heartbeats
 from steadybeat.watchdog.heartbeat import NAME, PlatformHeartbeat
 from tests.eventually import eventually
@@ -63,20 +63,20 @@ def leads(ledger: Ledger) -> None:
 
 def test_a_monitor_is_failing_since_the_first_heartbeat_that_it_did_not_take(ledger: Ledger) -> None:
     minute, book = timedelta(minutes=1), ledger.monitors
-    book.note("digest", kind="cronitor", error=None, at=NOW)
-    book.note("digest", kind="cronitor", error="answered 500", at=NOW + minute)
-    book.note("digest", kind="cronitor", error="refuses connections", at=NOW + 2 * minute)
+    book.note(Noted(name="digest", kind="cronitor", error=None, at=NOW))
+    book.note(Noted(name="digest", kind="cronitor", error="answered 500", at=NOW + minute))
+    book.note(Noted(name="digest", kind="cronitor", error="refuses connections", at=NOW + 2 * minute))
     (row,) = book.all()
     assert (row.sent_at, row.failing_since, row.failure_count) == (NOW, NOW + minute, 2)
     assert row.error == "refuses connections"
-    book.note("digest", kind="cronitor", error=None, at=NOW + 3 * minute)
+    book.note(Noted(name="digest", kind="cronitor", error=None, at=NOW + 3 * minute))
     (row,) = book.all()
     assert (row.sent_at, row.failing_since, row.failure_count, row.error) == (NOW + 3 * minute, None, 0, None)
 
 
 def test_what_is_older_than_what_is_on_record_changes_nothing(ledger: Ledger) -> None:
-    ledger.monitors.note("digest", kind="cronitor", error=None, at=NOW)
-    ledger.monitors.note("digest", kind="cronitor", error="answered 500", at=NOW - timedelta(seconds=1))
+    ledger.monitors.note(Noted(name="digest", kind="cronitor", error=None, at=NOW))
+    ledger.monitors.note(Noted(name="digest", kind="cronitor", error="answered 500", at=NOW - timedelta(seconds=1)))
     assert ledger.monitors.all()[0].failing_since is None
 
 
@@ -84,13 +84,13 @@ def test_only_monitors_that_are_still_wanted_count_as_failing(app: Any) -> None:
     book = Ledger.of(app)
     book.schedules.apply(definitions(app), ["mail"])
     for name in ("shop.mail.digest", "gone", NAME):
-        book.monitors.note(name, kind="healthchecks", error="answered 500", at=NOW)
+        book.monitors.note(Noted(name=name, kind="healthchecks", error="answered 500", at=NOW))
     assert [row.name for row in book.monitors.failing()] == [NAME, "shop.mail.digest"]
 
 
 def test_what_a_monitor_was_told_is_kept_beside_how_it_stands(ledger: Ledger) -> None:
     ledger.monitors.synced("digest", kind="healthchecks", told={"grace": 60})
-    ledger.monitors.note("digest", kind="healthchecks", error=None, at=NOW)
+    ledger.monitors.note(Noted(name="digest", kind="healthchecks", error=None, at=NOW))
     (row,) = ledger.monitors.all()
     assert (row.synced, row.sent_at) == ({"grace": 60}, NOW)
     assert row.synced_at is not None
@@ -104,7 +104,7 @@ def test_a_sender_knows_a_schedule_as_the_ledger_has_it(app: Any) -> None:
     assert found["shop.mail.digest"].spec["expression"] == "0 6 * * *"
     assert found["shop.mail.digest"].time_limit_seconds == 600  # nobody has said what its task is
     note = heartbeats.Note(name="shop.mail.digest", kind="healthchecks", error="", at=NOW)
-    app.steadybeat.heartbeats.setup.note(note)
+    app.steadybeat.heartbeats.setup.note([note])
     assert book.monitors.all()[0].sent_at == NOW
 
 

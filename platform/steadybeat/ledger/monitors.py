@@ -24,9 +24,10 @@ _WATCHED = sql("""
 # What is older than what is on record is of a process that was slow to say so.
 _NOTE = sql("""
     INSERT INTO steadybeat.monitors AS m (name, kind, sent_at, failing_since, failure_count, error)
-    VALUES (:name, :kind, CASE WHEN CAST(:error AS text) IS NULL THEN CAST(:at AS timestamptz) END,
-            CASE WHEN CAST(:error AS text) IS NOT NULL THEN CAST(:at AS timestamptz) END,
-            CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE 1 END, CAST(:error AS text))
+    SELECT name, kind, CASE WHEN error IS NULL THEN at END, CASE WHEN error IS NOT NULL THEN at END,
+           CASE WHEN error IS NULL THEN 0 ELSE 1 END, error
+      FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS given (name text, kind text, error text, at timestamptz)
+     ORDER BY name
     ON CONFLICT (name) DO UPDATE
        SET kind = excluded.kind,
            sent_at = coalesce(excluded.sent_at, m.sent_at),
@@ -34,7 +35,7 @@ _NOTE = sql("""
                                 THEN coalesce(m.failing_since, excluded.failing_since) END,
            failure_count = CASE WHEN excluded.error IS NULL THEN 0 ELSE m.failure_count + 1 END,
            error = excluded.error
-     WHERE coalesce(m.sent_at, '-infinity') <= CAST(:at AS timestamptz)
+     WHERE coalesce(m.sent_at, '-infinity') <= coalesce(excluded.sent_at, excluded.failing_since)
 """)
 _SYNCED = sql("""
     INSERT INTO steadybeat.monitors AS m (name, kind, synced, synced_at)
@@ -77,6 +78,23 @@ class Moving:
     overdue: timedelta | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """How a monitor was seen to stand.
+
+    Attributes:
+        name: Of the schedule, or `PLATFORM`.
+        kind: Of the monitor.
+        error: Why it takes no heartbeats, in one line; None: it has taken one.
+        at: When that was seen, aware.
+    """
+
+    name: str
+    kind: str
+    error: str | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorRow:
     """One monitor.
@@ -114,16 +132,12 @@ class Monitors:
         rows = self._database.execute(_WATCHED, {"names": None if names is None else list(names)})
         return [dict(row._mapping) for row in rows]
 
-    def note(self, name: str, *, kind: str, error: str | None, at: datetime) -> None:
-        """Write down how a monitor stands.
-
-        Args:
-            name: Of the schedule, or `PLATFORM`.
-            kind: Of the monitor.
-            error: Why it takes no heartbeats, in one line; None: it has taken one.
-            at: When that was seen, aware.
-        """
-        self._database.execute(_NOTE, {"name": name, "kind": kind, "error": error, "at": at})
+    def note(self, *notes: Noted) -> None:
+        """Write down how monitors stand, one note for each at the most."""
+        rows = [
+            {"name": each.name, "kind": each.kind, "error": each.error, "at": each.at.isoformat()} for each in notes
+        ]
+        self._database.execute(_NOTE, {"notes": json.dumps(rows)})
 
     def synced(self, name: str, *, kind: str, told: Mapping[str, Any]) -> None:
         """Write down what a monitor was told of its schedule."""
