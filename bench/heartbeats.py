@@ -127,13 +127,8 @@ def rounds_of(rounds: int, runs: int, report: Report) -> dict[str, Any]:
         ledger = Ledger(Settings(database_url=env["STEADYBEAT_DATABASE_URL"]))
         ledger.upgrade()
         policies = {"jitter_seconds": 0.0, "catch_up": "none", "overlap": "allow"}
-        given: dict[str, Any] = {
-            "task": "bench.steady.nothing",
-            "service": "steady",
-            "spec": RARELY,
-            "policies": policies,
-        }
-        ledger.schedules.apply([ScheduleRow(name=name, **given) for name in SCHEDULES], ["steady"])
+        given: dict[str, Any] = {"task": "bench.steady.nothing", "service": "steady", "spec": RARELY}
+        ledger.schedules.apply([ScheduleRow(name=name, policies=policies, **given) for name in SCHEDULES], ["steady"])
         at = datetime(2026, 1, 1, tzinfo=UTC)
         for number in range(rounds):
             for side in SIDES[number % len(SIDES) :] + SIDES[: number % len(SIDES)]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -134,9 +134,7 @@ class Monitors:
 
     def note(self, *notes: Noted) -> None:
         """Write down how monitors stand, one note for each at the most."""
-        rows = [
-            {"name": each.name, "kind": each.kind, "error": each.error, "at": each.at.isoformat()} for each in notes
-        ]
+        rows = [{**asdict(each), "at": each.at.isoformat()} for each in notes]
         self._database.execute(_NOTE, {"notes": json.dumps(rows)})
 
     def synced(self, name: str, *, kind: str, told: Mapping[str, Any]) -> None:
