@@ -13,7 +13,8 @@ can. All four sides are the same but for the monitor:
 
 A round measures all four one after the other, and begins with another one each time. One measurement: messages are
 sent, then the worker is started; the clock runs from the moment when a tenth of the runs have ended until all have.
-The ratio of a round is a side's rate divided by that of ``off`` in the same round.
+The ratio of a round is a side's rate divided by that of ``off`` in the same round. What the worker and its pool use of the
+processor meanwhile is told beside, for that depends less on who else uses the machine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import psutil
 import psycopg
 import redis
 
@@ -76,8 +78,14 @@ def send(count: int, at: datetime) -> None:
         nothing.apply_async(headers=headers)
 
 
-def measure(side: str, url: str, count: int, folder: Path, env: dict[str, str], at: datetime) -> float:
-    """Return the runs per second of a worker whose schedules have this monitor."""
+def cpu_seconds(pid: int) -> float:
+    """Return what a worker and its pool have used of the processor."""
+    worker = psutil.Process(pid)
+    return sum(sum(each.cpu_times()[:2]) for each in (worker, *worker.children()))
+
+
+def measure(side: str, url: str, count: int, folder: Path, env: dict[str, str], at: datetime) -> tuple[float, float]:
+    """Return the runs per second of a worker whose schedules have this monitor, and its processor seconds for each."""
     client = redis.Redis.from_url(env["STEADYBEAT_REDIS_URL"])
     client.flushdb()
     send(count, at)
@@ -96,9 +104,9 @@ def measure(side: str, url: str, count: int, folder: Path, env: dict[str, str], 
 
     try:
         wait_until(lambda: left() <= count * (1 - WARM_UP), "first runs", worker, timeout_seconds=120)
-        began, before = time.monotonic(), left()
+        began, before, cpu = time.monotonic(), left(), cpu_seconds(worker.pid)
         wait_until(lambda: left() == 0, "last run", worker, timeout_seconds=600)
-        return before / (time.monotonic() - began)
+        return before / (time.monotonic() - began), (cpu_seconds(worker.pid) - cpu) / before
     finally:
         worker.end(STOP)
 
@@ -112,6 +120,7 @@ def rounds_of(rounds: int, runs: int, report: Report) -> dict[str, Any]:
         report: Where each round is told.
     """
     rates: dict[str, list[float]] = {side: [] for side in SIDES}
+    costs: dict[str, list[float]] = {side: [] for side in SIDES}
     with (
         scratch_folder() as folder,
         RedisServer(folder / "redis") as server,
@@ -133,8 +142,10 @@ def rounds_of(rounds: int, runs: int, report: Report) -> dict[str, Any]:
         for number in range(rounds):
             for side in SIDES[number % len(SIDES) :] + SIDES[: number % len(SIDES)]:
                 at += timedelta(days=1)
-                rates[side].append(measure(side, urls[side], runs, folder, env, at))
-                report.say(f"round {number + 1}: {side} {rates[side][-1]:.0f} runs/s")
+                rate, cpu = measure(side, urls[side], runs, folder, env, at)
+                rates[side].append(rate)
+                costs[side].append(cpu)
+                report.say(f"round {number + 1}: {side} {rate:.0f} runs/s, {1000 * cpu:.2f} ms of processor each")
         with psycopg.connect(env["STEADYBEAT_DATABASE_URL"]) as connection:
             row = connection.execute("SELECT count(*) FROM steadybeat.runs WHERE state <> 'succeeded'").fetchone()
         facts = machine(server.url, postgres.url)
@@ -146,6 +157,7 @@ def rounds_of(rounds: int, runs: int, report: Report) -> dict[str, Any]:
         "runs": runs,
         "not_succeeded": row and row[0],
         "runs_per_second": {side: spread(found) for side, found in rates.items()},
+        "cpu_seconds_per_run": {side: spread(found) for side, found in costs.items()},
         "ratio_to_off": {side: spread(found) for side, found in ratios.items()},
     }
 
@@ -162,6 +174,8 @@ def main() -> None:
     for side in SIDES:
         rate, ratio = figures["runs_per_second"][side], figures["ratio_to_off"].get(side)
         beside = f"; {ratio['median']:.3f} of off ({ratio['min']:.3f} to {ratio['max']:.3f})" if ratio else ""
+        cpu = figures["cpu_seconds_per_run"][side]["median"]
+        beside += f"; {1000 * cpu:.2f} ms of processor for each"
         report.say(f"{side}: {rate['median']:.0f} runs/s ({rate['min']:.0f} to {rate['max']:.0f}){beside}")
     report.end(figures)
 

@@ -18,6 +18,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import sql
 from steadybeat.ledger.monitors import Moving, Noted
 from steadybeat.telemetry import heartbeats
+from steadybeat.watchdog import Watchdog
 from steadybeat.watchdog.heartbeat import NAME, PlatformHeartbeat
 from tests.eventually import eventually
 from tests.receivers.healthchecks import Healthchecks
@@ -147,6 +148,13 @@ def test_it_hears_once_what_stands_still_and_then_nothing(app: Any, hc: Healthch
     eventually(lambda: len(check.pings) == 2)
     assert check.actions == ["fail", "success"]
     assert said in check.pings[0].body
+
+
+def test_a_watchdog_is_who_tells_it(app: Any, hc: Healthchecks) -> None:
+    watchdog = Watchdog(app)
+    for _ in range(2):
+        watchdog.tick()
+    eventually(lambda: hc.check("platform").actions == ["fail"])
 
 
 def test_it_hears_nothing_while_the_ledger_is_away(app: Any, hc: Healthchecks, monkeypatch: pytest.MonkeyPatch) -> None:
