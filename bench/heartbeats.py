@@ -13,8 +13,8 @@ can. All four sides are the same but for the monitor:
 
 A round measures all four one after the other, and begins with another one each time. One measurement: messages are
 sent, then the worker is started; the clock runs from the moment when a tenth of the runs have ended until all have.
-The ratio of a round is a side's rate divided by that of ``off`` in the same round. What the worker and its pool use of the
-processor meanwhile is told beside, for that depends less on who else uses the machine.
+The ratio of a round is a side's rate divided by that of ``off`` in the same round. What the worker and its pool use
+of the processor meanwhile is told beside, for that depends less on who else uses the machine.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ _SYNC_COLUMNS = [
 def test(ctx: click.Context, schedule: str | None, url: str | None, as_json: bool) -> None:
     """Tell a monitor of a run, and say what it answers.
 
-    It hears that a run begins and succeeds. That is the monitor of SCHEDULE; without, of one schedule for each host, and that of the platform. A monitor counts
-    it as a run. Exit code 1: one has not taken it.
+    It hears that a run begins and succeeds. That is the monitor of SCHEDULE; without, of one schedule for each
+    host, and that of the platform. A monitor counts it as a run. Exit code 1: one has not taken it.
 
     \b
     --json: [{"schedule": text, "kind": text, "host": text, "event": "start" | "success", "taken": bool,
