@@ -320,7 +320,8 @@ def bind(**facts: Any) -> None:
 
 def test_an_attempts_end_is_told_with_its_last_lines(told: list[Heartbeat]) -> None:
     bind()
-    heartbeats.begun(schedule="settle", run=RUN, attempt=2)
+    heartbeats.follow(schedule="settle", run=RUN)
+    heartbeats.begun(2)
     logging.getLogger("tasks.royalties").warning("bank said %s", "no; password=hunter2")
     try:
         raise ValueError("no account")
@@ -354,16 +355,17 @@ def test_only_the_end_of_a_run_changes_how_its_schedule_stands(
     assert [each.event for each in told] == [event]
 
 
-@pytest.mark.parametrize("status", ["duplicate", "stale"])
+@pytest.mark.parametrize("status", ["duplicate", "stale", "waiting"])
 def test_what_has_no_effect_is_not_told(told: list[Heartbeat], status: str) -> None:
     telemetry.log_outcome(status, schedule="settle", run_id=RUN)
     assert not told
 
 
 def test_tenants_backfills_and_runs_of_no_schedule_are_not_told(told: list[Heartbeat]) -> None:
-    heartbeats.begun(schedule=None, run=RUN, attempt=1)
-    heartbeats.begun(schedule="settle", run=RUN, attempt=1, tenant="acme")
-    heartbeats.begun(schedule="settle", run=RUN, attempt=1, asked="backfill")
+    heartbeats.follow(schedule=None, run=RUN)
+    heartbeats.follow(schedule="settle", run=RUN, tenant="acme")
+    heartbeats.follow(schedule="settle", run=RUN, asked="backfill")
+    heartbeats.begun(1)
     bind(tenant="acme")
     telemetry.log_outcome("succeeded")
     bind()

@@ -17,6 +17,7 @@ from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import sql
 from steadybeat.ledger.monitors import Moving, Noted
+from steadybeat.settings import Settings
 from steadybeat.telemetry import heartbeats
 from steadybeat.watchdog import Watchdog
 from steadybeat.watchdog.heartbeat import NAME, PlatformHeartbeat
@@ -87,6 +88,9 @@ def test_only_monitors_that_are_still_wanted_count_as_failing(app: Any) -> None:
     for name in ("shop.mail.digest", "gone", NAME):
         book.monitors.note(Noted(name=name, kind="healthchecks", error="answered 500", at=NOW))
     assert [row.name for row in book.monitors.failing()] == [NAME, "shop.mail.digest"]
+    nobody = Ledger(Settings(database_url=book.settings.database_url))
+    assert nobody.monitors.failing() == []
+    nobody.database.close()
 
 
 def test_what_a_monitor_was_told_is_kept_beside_how_it_stands(ledger: Ledger) -> None:

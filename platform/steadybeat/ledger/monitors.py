@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.settings import Settings
 
 PLATFORM = "platform"
 """What the monitor of the platform itself is called; no schedule's: it is not in `schedules`."""
@@ -46,12 +47,13 @@ _ALL = sql("""
     SELECT name, kind, sent_at, failing_since, failure_count, error, synced, synced_at
       FROM steadybeat.monitors ORDER BY name
 """)
-# One whose schedule is gone, or names another monitor by now, has nothing to say any more.
+# One whose schedule is gone, or has no monitor by now, has nothing to say any more.
 _FAILING = sql("""
     SELECT m.name, m.kind, m.sent_at, m.failing_since, m.failure_count, m.error, m.synced, m.synced_at
       FROM steadybeat.monitors m LEFT JOIN steadybeat.schedules s ON s.name = m.name AND s.retired_at IS NULL
      WHERE m.failing_since IS NOT NULL
-       AND (m.name = 'platform' OR s.name IS NOT NULL AND s.policies->>'heartbeat' IS DISTINCT FROM 'off')
+       AND CASE WHEN s.name IS NULL THEN m.name = 'platform' AND CAST(:has_platform AS boolean)
+                ELSE coalesce(s.policies->>'heartbeat' <> 'off', CAST(:has_default AS boolean)) END
      ORDER BY m.name
 """)
 
@@ -120,8 +122,9 @@ class MonitorRow:
 class Monitors:
     """Where heartbeats go, and how that stands."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._settings = settings
 
     def watched(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return what monitors are to know of schedules that are not retired, by name.
@@ -152,5 +155,7 @@ class Monitors:
         return Moving(*(None if each is None else timedelta(seconds=float(each)) for each in found))
 
     def failing(self) -> list[MonitorRow]:
-        """Return the monitors that take no heartbeats now, by name."""
-        return [MonitorRow(*row) for row in self._database.execute(_FAILING)]
+        """Return the monitors that take no heartbeats now, by name, of those that the settings still want told."""
+        told = {"has_platform": bool(self._settings.platform_heartbeat_url)}
+        told |= {"has_default": bool(self._settings.heartbeat_url)}
+        return [MonitorRow(*row) for row in self._database.execute(_FAILING, told)]
