@@ -12,6 +12,7 @@ from tests.acceptance.installation import Shop
 from tests.acceptance.project.timetable import ASKED
 from tests.eventually import eventually
 from tests.receivers.healthchecks import Healthchecks
+from tests.receivers.sentry import Sentry
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 BY = {"who": "ann", "reason": "a customer waits"}
@@ -25,6 +26,12 @@ def hc() -> Iterator[Healthchecks]:
         yield server
 
 
+@pytest.fixture
+def sentry() -> Iterator[Sentry]:
+    with Sentry() as server:
+        yield server
+
+
 def ask(shop: Shop, *names: str) -> None:
     for name in names:
         assert shop.interventions.ask(name, [AT], kind="trigger", **BY)
@@ -35,15 +42,16 @@ def ended(hc: Healthchecks, name: str) -> bool:
 
 
 def test_a_monitor_hears_of_starts_successes_and_failures_and_of_what_came_between(
-    shop: Shop, hc: Healthchecks
+    shop: Shop, hc: Healthchecks, sentry: Sentry
 ) -> None:
     shop.env["STEADYBEAT_HEARTBEAT_URL"] = hc.of_all
+    shop.env["STEADYBEAT_SENTRY_DSN"] = sentry.dsn
     first, beat = shop.worker("orders"), shop.beat()
     assert first.ready()
     assert beat.ready()
     shop.deploy(*ASKED)
 
-    ask(shop, "well", "flaky", "refused", "dropped", "quiet")
+    ask(shop, "well", "flaky", "refused", "dropped", "quiet", "crons")
     eventually(lambda: len(shop.starts("dropped")) == 1)
     shop.open("dropped")
     eventually(lambda: all(ended(hc, name) for name in ("well", "flaky", "refused", "dropped")))
@@ -57,12 +65,14 @@ def test_a_monitor_hears_of_starts_successes_and_failures_and_of_what_came_betwe
     assert hc.checks["dropped"].actions == ["start", "log", "start", "success"]
     assert "signal 9" in hc.checks["dropped"].pings[1].body
 
+    eventually(lambda: len(sentry.check_ins) == 3)
+    assert [each["status"] for each in sentry.check_ins] == ["in_progress", "in_progress", "ok"]
+    assert {each["check_in_id"] for each in sentry.check_ins} == {run_id("crons", AT).replace("-", "")}
+    assert sentry.check_ins[0]["monitor_config"]["schedule"]["type"] == "interval"
+
     # A whole worker is killed: somebody else sees that, and another attempt ends the same run.
-    ask(shop, "held", "poison")
+    ask(shop, "held")
     eventually(lambda: shop.starts("held") and hc.checks["held"].pings)
-    eventually(lambda: ended(hc, "poison"))
-    assert hc.checks["poison"].actions[-1] == "fail"
-    assert hc.checks["poison"].actions.count("fail") == 1
     first.kill("SIGKILL")
     second = shop.worker("orders")
     assert second.ready()

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import socket
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ import sentry_sdk
 from steadybeat import telemetry
 from steadybeat.monitor import Monitor
 from steadybeat.telemetry import heartbeats
-from steadybeat.telemetry.heartbeats import Heartbeat, Note, Sender, Setup, Watched, lanes
+from steadybeat.telemetry.heartbeats import Heartbeat, Note, Sender, Setup, Watched, lanes, standing
 from steadybeat.telemetry.heartbeats.sending import LIMIT_COUNT
 from tests.eventually import eventually
 from tests.receivers.cronitor import Cronitor
@@ -46,15 +46,16 @@ class Book:
         self.asked.append({*names})
         return {name: Watched(schedule=name, heartbeat=self.own.get(name), spec=DAILY) for name in {*names} - self.gone}
 
-    def note(self, note: Note) -> None:
+    def note(self, notes: Sequence[Note]) -> None:
         if self.is_away:
             raise ConnectionError("the ledger is away")
-        self.notes.append(note)
+        self.notes += notes
 
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(standing, "WRITTEN_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -319,7 +320,8 @@ def bind(**facts: Any) -> None:
 
 def test_an_attempts_end_is_told_with_its_last_lines(told: list[Heartbeat]) -> None:
     bind()
-    heartbeats.begun(schedule="settle", run=RUN, attempt=2)
+    heartbeats.follow(schedule="settle", run=RUN)
+    heartbeats.begun(2)
     logging.getLogger("tasks.royalties").warning("bank said %s", "no; password=hunter2")
     try:
         raise ValueError("no account")
@@ -353,16 +355,17 @@ def test_only_the_end_of_a_run_changes_how_its_schedule_stands(
     assert [each.event for each in told] == [event]
 
 
-@pytest.mark.parametrize("status", ["duplicate", "stale"])
+@pytest.mark.parametrize("status", ["duplicate", "stale", "waiting"])
 def test_what_has_no_effect_is_not_told(told: list[Heartbeat], status: str) -> None:
     telemetry.log_outcome(status, schedule="settle", run_id=RUN)
     assert not told
 
 
 def test_tenants_backfills_and_runs_of_no_schedule_are_not_told(told: list[Heartbeat]) -> None:
-    heartbeats.begun(schedule=None, run=RUN, attempt=1)
-    heartbeats.begun(schedule="settle", run=RUN, attempt=1, tenant="acme")
-    heartbeats.begun(schedule="settle", run=RUN, attempt=1, asked="backfill")
+    heartbeats.follow(schedule=None, run=RUN)
+    heartbeats.follow(schedule="settle", run=RUN, tenant="acme")
+    heartbeats.follow(schedule="settle", run=RUN, asked="backfill")
+    heartbeats.begun(1)
     bind(tenant="acme")
     telemetry.log_outcome("succeeded")
     bind()

@@ -16,8 +16,10 @@ from steadybeat.beat import definitions
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import sql
-from steadybeat.ledger.monitors import Moving
+from steadybeat.ledger.monitors import Moving, Noted
+from steadybeat.settings import Settings
 from steadybeat.telemetry import heartbeats
+from steadybeat.watchdog import Watchdog
 from steadybeat.watchdog.heartbeat import NAME, PlatformHeartbeat
 from tests.eventually import eventually
 from tests.receivers.healthchecks import Healthchecks
@@ -63,20 +65,20 @@ def leads(ledger: Ledger) -> None:
 
 def test_a_monitor_is_failing_since_the_first_heartbeat_that_it_did_not_take(ledger: Ledger) -> None:
     minute, book = timedelta(minutes=1), ledger.monitors
-    book.note("digest", kind="cronitor", error=None, at=NOW)
-    book.note("digest", kind="cronitor", error="answered 500", at=NOW + minute)
-    book.note("digest", kind="cronitor", error="refuses connections", at=NOW + 2 * minute)
+    book.note(Noted(name="digest", kind="cronitor", error=None, at=NOW))
+    book.note(Noted(name="digest", kind="cronitor", error="answered 500", at=NOW + minute))
+    book.note(Noted(name="digest", kind="cronitor", error="refuses connections", at=NOW + 2 * minute))
     (row,) = book.all()
     assert (row.sent_at, row.failing_since, row.failure_count) == (NOW, NOW + minute, 2)
     assert row.error == "refuses connections"
-    book.note("digest", kind="cronitor", error=None, at=NOW + 3 * minute)
+    book.note(Noted(name="digest", kind="cronitor", error=None, at=NOW + 3 * minute))
     (row,) = book.all()
     assert (row.sent_at, row.failing_since, row.failure_count, row.error) == (NOW + 3 * minute, None, 0, None)
 
 
 def test_what_is_older_than_what_is_on_record_changes_nothing(ledger: Ledger) -> None:
-    ledger.monitors.note("digest", kind="cronitor", error=None, at=NOW)
-    ledger.monitors.note("digest", kind="cronitor", error="answered 500", at=NOW - timedelta(seconds=1))
+    ledger.monitors.note(Noted(name="digest", kind="cronitor", error=None, at=NOW))
+    ledger.monitors.note(Noted(name="digest", kind="cronitor", error="answered 500", at=NOW - timedelta(seconds=1)))
     assert ledger.monitors.all()[0].failing_since is None
 
 
@@ -84,13 +86,16 @@ def test_only_monitors_that_are_still_wanted_count_as_failing(app: Any) -> None:
     book = Ledger.of(app)
     book.schedules.apply(definitions(app), ["mail"])
     for name in ("shop.mail.digest", "gone", NAME):
-        book.monitors.note(name, kind="healthchecks", error="answered 500", at=NOW)
+        book.monitors.note(Noted(name=name, kind="healthchecks", error="answered 500", at=NOW))
     assert [row.name for row in book.monitors.failing()] == [NAME, "shop.mail.digest"]
+    nobody = Ledger(Settings(database_url=book.settings.database_url))
+    assert nobody.monitors.failing() == []
+    nobody.database.close()
 
 
 def test_what_a_monitor_was_told_is_kept_beside_how_it_stands(ledger: Ledger) -> None:
     ledger.monitors.synced("digest", kind="healthchecks", told={"grace": 60})
-    ledger.monitors.note("digest", kind="healthchecks", error=None, at=NOW)
+    ledger.monitors.note(Noted(name="digest", kind="healthchecks", error=None, at=NOW))
     (row,) = ledger.monitors.all()
     assert (row.synced, row.sent_at) == ({"grace": 60}, NOW)
     assert row.synced_at is not None
@@ -104,7 +109,7 @@ def test_a_sender_knows_a_schedule_as_the_ledger_has_it(app: Any) -> None:
     assert found["shop.mail.digest"].spec["expression"] == "0 6 * * *"
     assert found["shop.mail.digest"].time_limit_seconds == 600  # nobody has said what its task is
     note = heartbeats.Note(name="shop.mail.digest", kind="healthchecks", error="", at=NOW)
-    app.steadybeat.heartbeats.setup.note(note)
+    app.steadybeat.heartbeats.setup.note([note])
     assert book.monitors.all()[0].sent_at == NOW
 
 
@@ -147,6 +152,13 @@ def test_it_hears_once_what_stands_still_and_then_nothing(app: Any, hc: Healthch
     eventually(lambda: len(check.pings) == 2)
     assert check.actions == ["fail", "success"]
     assert said in check.pings[0].body
+
+
+def test_a_watchdog_is_who_tells_it(app: Any, hc: Healthchecks) -> None:
+    watchdog = Watchdog(app)
+    for _ in range(2):
+        watchdog.tick()
+    eventually(lambda: hc.check("platform").actions == ["fail"])
 
 
 def test_it_hears_nothing_while_the_ledger_is_away(app: Any, hc: Healthchecks, monkeypatch: pytest.MonkeyPatch) -> None:

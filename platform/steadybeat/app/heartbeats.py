@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from steadybeat.monitor import Monitor
@@ -33,8 +33,11 @@ def setup_of(platform: Steadybeat) -> heartbeats.Setup:
         found = platform.ledger.monitors.watched(sorted(names))
         return {each["schedule"]: watched(each, settings.time_limit_seconds) for each in found}
 
-    def note(found: heartbeats.Note) -> None:
-        platform.ledger.monitors.note(found.name, kind=found.kind, error=found.error or None, at=found.at)
+    def note(found: Sequence[heartbeats.Note]) -> None:
+        from steadybeat.ledger.monitors import Noted
+
+        notes = [Noted(name=each.name, kind=each.kind, error=each.error or None, at=each.at) for each in found]
+        platform.ledger.monitors.note(*notes)
 
     default = Monitor.read(settings.heartbeat_url) if settings.heartbeat_url else None
     of_healthchecks = default is None or default.kind == "healthchecks"

@@ -72,7 +72,7 @@ _LIST_COLUMNS = [
 @json_option
 @click.pass_context
 def sync(ctx: click.Context, dry_run: bool, schedule: str | None, reason: str, as_json: bool) -> None:
-    """Make the checks and monitors of schedules, or bring them up to date.
+    """Make the checks of schedules, or bring them up to date.
 
     Each is told its name, when it is due, in which time zone, and how late it may be, as far as it can express that.
     It shows steadybeat_heartbeat_api_key to the monitor's maker, or at steadybeat_heartbeat_api_url. A step of every
@@ -117,10 +117,10 @@ _SYNC_COLUMNS = [
 @json_option
 @click.pass_context
 def test(ctx: click.Context, schedule: str | None, url: str | None, as_json: bool) -> None:
-    """Tell a monitor of a run that begins and succeeds, and say what it answers.
+    """Tell a monitor of a run, and say what it answers.
 
-    That is the monitor of SCHEDULE; without, of one schedule for each host, and that of the platform. A monitor counts
-    it as a run. Exit code 1: one has not taken it.
+    It hears that a run begins and succeeds. That is the monitor of SCHEDULE; without, of one schedule for each
+    host, and that of the platform. A monitor counts it as a run. Exit code 1: one has not taken it.
 
     \b
     --json: [{"schedule": text, "kind": text, "host": text, "event": "start" | "success", "taken": bool,

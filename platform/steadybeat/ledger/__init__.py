@@ -137,7 +137,7 @@ class Ledger:
         self.instances = Instances(self.database, settings)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
-        self.monitors = Monitors(self.database)
+        self.monitors = Monitors(self.database, settings)
         self.tasks = Tasks(self.database)
         self.alerts = Alerts(self.database)
         self.notices = Notices(self.database)

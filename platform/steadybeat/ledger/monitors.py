@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.settings import Settings
 
 PLATFORM = "platform"
 """What the monitor of the platform itself is called; no schedule's: it is not in `schedules`."""
@@ -24,9 +25,10 @@ _WATCHED = sql("""
 # What is older than what is on record is of a process that was slow to say so.
 _NOTE = sql("""
     INSERT INTO steadybeat.monitors AS m (name, kind, sent_at, failing_since, failure_count, error)
-    VALUES (:name, :kind, CASE WHEN CAST(:error AS text) IS NULL THEN CAST(:at AS timestamptz) END,
-            CASE WHEN CAST(:error AS text) IS NOT NULL THEN CAST(:at AS timestamptz) END,
-            CASE WHEN CAST(:error AS text) IS NULL THEN 0 ELSE 1 END, CAST(:error AS text))
+    SELECT name, kind, CASE WHEN error IS NULL THEN at END, CASE WHEN error IS NOT NULL THEN at END,
+           CASE WHEN error IS NULL THEN 0 ELSE 1 END, error
+      FROM jsonb_to_recordset(CAST(:notes AS jsonb)) AS given (name text, kind text, error text, at timestamptz)
+     ORDER BY name
     ON CONFLICT (name) DO UPDATE
        SET kind = excluded.kind,
            sent_at = coalesce(excluded.sent_at, m.sent_at),
@@ -34,7 +36,7 @@ _NOTE = sql("""
                                 THEN coalesce(m.failing_since, excluded.failing_since) END,
            failure_count = CASE WHEN excluded.error IS NULL THEN 0 ELSE m.failure_count + 1 END,
            error = excluded.error
-     WHERE coalesce(m.sent_at, '-infinity') <= CAST(:at AS timestamptz)
+     WHERE coalesce(m.sent_at, '-infinity') <= coalesce(excluded.sent_at, excluded.failing_since)
 """)
 _SYNCED = sql("""
     INSERT INTO steadybeat.monitors AS m (name, kind, synced, synced_at)
@@ -45,12 +47,13 @@ _ALL = sql("""
     SELECT name, kind, sent_at, failing_since, failure_count, error, synced, synced_at
       FROM steadybeat.monitors ORDER BY name
 """)
-# One whose schedule is gone, or names another monitor by now, has nothing to say any more.
+# One whose schedule is gone, or has no monitor by now, has nothing to say any more.
 _FAILING = sql("""
     SELECT m.name, m.kind, m.sent_at, m.failing_since, m.failure_count, m.error, m.synced, m.synced_at
       FROM steadybeat.monitors m LEFT JOIN steadybeat.schedules s ON s.name = m.name AND s.retired_at IS NULL
      WHERE m.failing_since IS NOT NULL
-       AND (m.name = 'platform' OR s.name IS NOT NULL AND s.policies->>'heartbeat' IS DISTINCT FROM 'off')
+       AND CASE WHEN s.name IS NULL THEN m.name = 'platform' AND CAST(:has_platform AS boolean)
+                ELSE coalesce(s.policies->>'heartbeat' <> 'off', CAST(:has_default AS boolean)) END
      ORDER BY m.name
 """)
 
@@ -75,6 +78,23 @@ class Moving:
 
     leader_silence: timedelta | None
     overdue: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """How a monitor was seen to stand.
+
+    Attributes:
+        name: Of the schedule, or `PLATFORM`.
+        kind: Of the monitor.
+        error: Why it takes no heartbeats, in one line; None: it has taken one.
+        at: When that was seen, aware.
+    """
+
+    name: str
+    kind: str
+    error: str | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +122,9 @@ class MonitorRow:
 class Monitors:
     """Where heartbeats go, and how that stands."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._settings = settings
 
     def watched(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return what monitors are to know of schedules that are not retired, by name.
@@ -114,16 +135,10 @@ class Monitors:
         rows = self._database.execute(_WATCHED, {"names": None if names is None else list(names)})
         return [dict(row._mapping) for row in rows]
 
-    def note(self, name: str, *, kind: str, error: str | None, at: datetime) -> None:
-        """Write down how a monitor stands.
-
-        Args:
-            name: Of the schedule, or `PLATFORM`.
-            kind: Of the monitor.
-            error: Why it takes no heartbeats, in one line; None: it has taken one.
-            at: When that was seen, aware.
-        """
-        self._database.execute(_NOTE, {"name": name, "kind": kind, "error": error, "at": at})
+    def note(self, *notes: Noted) -> None:
+        """Write down how monitors stand, one note for each at the most."""
+        rows = [{**asdict(each), "at": each.at.isoformat()} for each in notes]
+        self._database.execute(_NOTE, {"notes": json.dumps(rows)})
 
     def synced(self, name: str, *, kind: str, told: Mapping[str, Any]) -> None:
         """Write down what a monitor was told of its schedule."""
@@ -140,5 +155,7 @@ class Monitors:
         return Moving(*(None if each is None else timedelta(seconds=float(each)) for each in found))
 
     def failing(self) -> list[MonitorRow]:
-        """Return the monitors that take no heartbeats now, by name."""
-        return [MonitorRow(*row) for row in self._database.execute(_FAILING)]
+        """Return the monitors that take no heartbeats now, by name, of those that the settings still want told."""
+        told = {"has_platform": bool(self._settings.platform_heartbeat_url)}
+        told |= {"has_default": bool(self._settings.heartbeat_url)}
+        return [MonitorRow(*row) for row in self._database.execute(_FAILING, told)]

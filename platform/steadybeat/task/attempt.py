@@ -48,7 +48,8 @@ class Attempt(Turns, Failing):
         if found.verdict == "claimed":
             self.claimed = found
             self._bind(found)
-            self._tell_monitor(found)
+            asked = self._request.get("steadybeat_asked")
+            telemetry.heartbeats.follow(schedule=found.schedule, run=self.run, tenant=found.tenant, asked=asked)
             memory.begin()
             self.reach("after_claim")
             return found
@@ -57,11 +58,6 @@ class Attempt(Turns, Failing):
             self._request.errbacks = None  # the ledger knows of them
             raise Permanent(found.detail)
         raise Ignore(found.detail)
-
-    def _tell_monitor(self, claim: Claim) -> None:
-        asked = self._request.get("steadybeat_asked")
-        facts = {"run": self.run, "attempt": claim.attempt, "tenant": claim.tenant, "asked": asked}
-        telemetry.heartbeats.begun(schedule=claim.schedule, **facts)
 
     def _claim_while_alive(self) -> Claim:
         """Claim once this instance counts as alive: its keeper says so before long, if it is not about to end.

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 
+from steadybeat import telemetry
 from steadybeat.schedule import Rule, new_run_id
 from steadybeat.task.attempt import Attempt
 from steadybeat.task.classifying import Classifier
@@ -142,6 +143,7 @@ class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
         try:
             with attempt.working() as diverted:
                 attempt.take_turns(args, kwargs)
+                telemetry.heartbeats.begun(claim.attempt)
                 result = claim.effect_result if claim.effect_done else self._work(*args, **kwargs)
             attempt.succeed(result, diverted)
         except Stop as stop:

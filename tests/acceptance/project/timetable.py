@@ -47,8 +47,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "flaky": {"task": "shop.orders.flaky", "args": ["flaky", 1]},
     "refused": {"task": "shop.orders.refuse", "args": ["refused", "never"]},
     "dropped": {"task": "shop.orders.poison", "args": ["dropped", "dropped"]},
-    "poison": {"task": "shop.orders.poison", "args": ["poison", "never"]},
     "quiet": {"task": "shop.orders.pack", "args": ["quiet"], "heartbeat": "off"},
+    "crons": {"task": "shop.orders.flaky", "args": ["crons", 1], "heartbeat": "sentry:"},
 }
 
 SCHEDULES: dict[str, dict[str, Any]] = {

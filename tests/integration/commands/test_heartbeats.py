@@ -8,6 +8,7 @@ import pytest
 
 from steadybeat import cron, rrule
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.monitors import Noted
 from tests.integration.commands.shop import MakeApp, Run, refusal, said
 from tests.receivers import cronitor as cronitors
 from tests.receivers import healthchecks
@@ -164,8 +165,8 @@ def test_trying_without_a_monitor_is_refused(make_app: MakeApp, run: Run) -> Non
 def test_a_list_says_how_each_monitor_stands(run: Run, hc: Healthchecks, book: Ledger) -> None:
     add(run, "own", f"healthchecks+{hc.url}/{SECRET}")
     now = datetime.now(UTC)
-    book.monitors.note(DIGEST, kind="healthchecks", error="answered 500", at=now)
-    book.monitors.note("own", kind="healthchecks", error=None, at=now)
+    book.monitors.note(Noted(name=DIGEST, kind="healthchecks", error="answered 500", at=now))
+    book.monitors.note(Noted(name="own", kind="healthchecks", error=None, at=now))
     digest, own = sorted(said(run("heartbeats", "list", "--json")), key=lambda each: str(each["schedule"]) != DIGEST)
     assert (digest["state"], digest["error"], digest["expects"]) == (
         "failing", "answered 500", "0 6 * * * (Europe/Riga)",

@@ -47,6 +47,7 @@ __all__ = [
     "cadence",
     "ended",
     "flush",
+    "follow",
     "install",
     "sender",
     "tell",
@@ -55,7 +56,7 @@ __all__ = [
 BACKFILL = "backfill"
 """What was asked for of a fire that says nothing of how its schedule stands now."""
 
-_SILENT = frozenset({"duplicate", "stale"})
+_SILENT = frozenset({"duplicate", "stale", "waiting"})
 _STATUS = {"timed_out": 124, "lost": 137}
 _SIGNAL = re.compile(r"signal (\d+)")
 _EXIT_CODE = re.compile(r"exitcode (\d+)")
@@ -99,20 +100,30 @@ def tell(heartbeat: Heartbeat) -> None:
             return
 
 
-def begun(*, schedule: str | None, run: str, attempt: int, tenant: str | None = None, asked: str | None = None) -> None:
-    """Tell that an attempt begins.
+def follow(*, schedule: str | None, run: str, tenant: str | None = None, asked: str | None = None) -> None:
+    """Follow an attempt of a run from here on: its last lines are kept, and its end is told.
 
     Args:
         schedule: Which asked for the run; None: none did, and nobody is told of it.
         run: Its id.
-        attempt: Its number.
         tenant: For whom it does a share.
         asked: What a person asked for, where one did.
     """
     if schedule is None or tenant is not None or asked == BACKFILL or _Process.sender is None:
         return
     _lines.begin(run)
-    tell(Heartbeat(event="start", schedule=schedule, run=run, text=f"attempt {attempt} begins"))
+
+
+def begun(attempt: int) -> None:
+    """Tell that the attempt of the run that is bound begins, if it is followed: it has its turn.
+
+    Args:
+        attempt: Its number.
+    """
+    facts = bound()
+    if facts.get("run_id") in _lines:
+        told = f"attempt {attempt} begins"
+        tell(Heartbeat(event="start", schedule=facts["schedule"], run=facts["run_id"], text=told))
 
 
 def ended(

@@ -27,7 +27,7 @@ PER_MINUTE_COUNT = 300
 API_URLS = {"cronitor.link": "https://cronitor.io"}
 """Where monitors are made, where that is another host than the one that is told."""
 
-_STATES = {"start": "run", "success": "complete", "fail": "fail"}
+STATES = {"start": "run", "success": "complete", "fail": "fail"}
 
 
 def request(url: str, heartbeat: Heartbeat) -> Request | None:
@@ -35,7 +35,7 @@ def request(url: str, heartbeat: Heartbeat) -> Request | None:
 
     The run is the ``series``, so that a ``run`` and its ``complete`` or ``fail`` belong together.
     """
-    state = _STATES.get(heartbeat.event)
+    state = STATES.get(heartbeat.event)
     if state is None:
         return None
     parts = urlsplit(url.replace("{schedule}", quote(slug(heartbeat.schedule, KEY_LIMIT))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from steadybeat.telemetry.heartbeats.lanes import Addressed
@@ -11,6 +11,8 @@ from steadybeat.telemetry.heartbeats.telling import Note
 
 NOTED_SECONDS = 300.0
 AGAIN_SECONDS = 2.0
+WRITTEN_SECONDS = 1.0
+"""What is new is written together, so often at the most: each time costs a commit."""
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ class Standing:
         clock: Seconds that only go up.
     """
 
-    def __init__(self, write: Callable[[Note], None], clock: Callable[[], float]) -> None:
+    def __init__(self, write: Callable[[Sequence[Note]], None], clock: Callable[[], float]) -> None:
         self._write = write
         self._clock = clock
         self._seen: dict[str, tuple[str, float]] = {}
@@ -51,13 +53,13 @@ class Standing:
     def write(self) -> None:
         """Write what is new; where the ledger is away, later."""
         now = self._clock()
-        if now < self._not_before:
+        if not self._unwritten or now < self._not_before:
             return
-        for name, note in [*self._unwritten.items()]:
-            try:
-                self._write(note)
-            except Exception as error:  # noqa: BLE001 - it is written later
-                self._not_before = now + AGAIN_SECONDS
-                _log.debug("heartbeat not noted", extra={"error": str(error)})
-                return
-            del self._unwritten[name]
+        try:
+            self._write([*self._unwritten.values()])
+        except Exception as error:  # noqa: BLE001 - it is written later
+            self._not_before = now + AGAIN_SECONDS
+            _log.debug("heartbeats not noted", extra={"error": str(error)})
+        else:
+            self._unwritten.clear()
+            self._not_before = now + WRITTEN_SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -45,7 +45,7 @@ class Setup:
         api_url: Of Healthchecks, where checks are made; empty: its own.
         api_key: With it a check that is missing is made.
         schedules: Says what is known of schedules by name, from the ledger; may raise.
-        note: Writes down how a monitor stands; may raise.
+        note: Writes down how monitors stand; may raise.
     """
 
     default: Monitor | None = None
@@ -54,7 +54,7 @@ class Setup:
     api_url: str = ""
     api_key: str = ""
     schedules: Schedules = lambda _names: {}
-    note: Callable[[Note], None] = lambda _note: None
+    note: Callable[[Sequence[Note]], None] = lambda _notes: None
 
 
 class Teller:
@@ -149,4 +149,6 @@ def is_told(monitor: Monitor, watched: Watched, heartbeat: Heartbeat) -> bool:
     """Return whether a monitor is told of a heartbeat."""
     if monitor.kind == "sentry":
         return sentry_crons.check_in(heartbeat, watched, 0) is not None
-    return request_of(monitor, heartbeat) is not None
+    if monitor.kind == "cronitor":
+        return heartbeat.event in cronitor.STATES
+    return monitor.kind != "plain" or plain.hears_all(monitor.url) or heartbeat.event == "success"
