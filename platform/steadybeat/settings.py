@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from steadybeat.address import Address
+from steadybeat.address import Address, listening
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
 
 PREFIX = "steadybeat_"
@@ -86,6 +86,17 @@ class Settings:
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    metrics_address: str = _setting(
+        "",
+        "Where each worker, Beat and watchdog serves metrics to Prometheus, such as 0.0.0.0:9464; port 0 is any that is"
+        " free, and is logged. None are counted or served while it is empty.",
+    )
+    metrics_seconds: float = _setting(
+        10.0, "How often a watchdog reads the facts of the ledger that it serves as metrics.", low=1.0
+    )
+    metrics_schedules_count: int = _setting(
+        10_000, "Schedules that have series of their own among the metrics; all others are counted together.", low=0
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
@@ -108,6 +119,8 @@ class Settings:
             _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
+        if self.metrics_address:
+            listening(self.metrics_address, f"{PREFIX}metrics_address")
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
         _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)

@@ -1,10 +1,11 @@
 """Channel: how messages cross Redis, and how every client of Redis is made.
 
 `transport` is kombu's transport, unable to choke on a message; `clients` opens Redis wherever something other than a
-message is wanted of it; `server` says whether a Redis may be used at all.
+message is wanted of it; `server` says whether a Redis may be used at all; `depths` counts what waits.
 """
 
 from steadybeat.channel.clients import Sentinels, client, client_of_schedules, clients_of_locks
+from steadybeat.channel.depths import depths
 from steadybeat.channel.server import refuse_unfit, refuse_unfit_others
 from steadybeat.channel.transport import (
     TRANSPORT,
@@ -29,6 +30,7 @@ __all__ = [
     "client",
     "client_of_schedules",
     "clients_of_locks",
+    "depths",
     "refuse_unfit",
     "refuse_unfit_others",
     "why_unreadable",

@@ -33,6 +33,7 @@ turns           who took a lock last, and who waits for one
 instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
+gauges          figures of the whole, for metrics
 tasks           what they are, for those who do not have their code
 foreign         what could not be read
 dead            what has given up, and waits for a person
@@ -57,6 +58,7 @@ from steadybeat.ledger.duties import Duties
 from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
+from steadybeat.ledger.gauges import Gauges
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
@@ -99,6 +101,7 @@ class Ledger:
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
         self.runs = Runs(self.database, settings)
+        self.gauges = Gauges(self.database)
         self.retries = Retries(self.database)
         self.keys = Keys(self.database)
         self.duplicates = Duplicates(self.database)

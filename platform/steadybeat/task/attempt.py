@@ -14,10 +14,11 @@ from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, FanOutRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task import memory, unrecorded
+from steadybeat.task import measuring, memory, unrecorded
 from steadybeat.task.failing import Failing
 from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
+from steadybeat.telemetry import metrics
 
 logger = telemetry.get_logger(__name__)
 
@@ -49,6 +50,7 @@ class Attempt(Turns, Failing):
             self.claimed = found
             self._bind(found)
             memory.begin()
+            measuring.begun(self._app, self._request, found.waited_seconds)
             self.reach("after_claim")
             return found
         end = self._turn_away(found)
@@ -84,6 +86,7 @@ class Attempt(Turns, Failing):
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
             if found.fan_out is not None:
                 self._app.steadybeat.fan_outs.advance(found.fan_out)
+        metrics.count(metrics.table.TURNED_AWAY, self._task.name, found.verdict)
         is_dead = end is not None and end["state"] == "dead"
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
         whose = {} if found.tenant is None else {"tenant": found.tenant}
@@ -99,6 +102,7 @@ class Attempt(Turns, Failing):
         facts: dict[str, Any] = {"task": found.task, "schedule": found.schedule, "cause": cause}
         facts |= {"detail": found.detail, "instance": self._app.steadybeat.instance}
         self._insist(lambda: self._ledger.duplicates.note(self.run, **facts))
+        metrics.count(metrics.table.DUPLICATES, self._task.name, cause)
         return {"cause": cause}
 
     def _share(self, found: Claim) -> None:

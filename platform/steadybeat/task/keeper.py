@@ -22,7 +22,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.cancelling import Overdue
 from steadybeat.task import memory, pools
 from steadybeat.task.ending import Ending
-from steadybeat.telemetry import EVENT_LOOP, KEEPER
+from steadybeat.telemetry import EVENT_LOOP, KEEPER, metrics
 
 logger = get_logger(__name__)
 
@@ -61,7 +61,7 @@ class Keeper(bootsteps.StartStopStep):
             )
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
-        self._platform.become("worker")
+        self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
         self._platform.node = worker.hostname
         self._platform.consumed = lambda: worker.app.amqp.queues.consume_from
         self._platform.sign_of_life()
@@ -137,12 +137,14 @@ class Keeper(bootsteps.StartStopStep):
             event = "worker paused: the ledger is away" if away else "worker paused: no sign of life can be given"
             logger.error(event, extra={"error": str(error)}, exc_info=None if away else error)
         self._away = True
+        metrics.show(metrics.table.LEDGER_AWAY, value=1)
         self._on_consumer("cancel")  # each time: a broker that reconnects would consume again
 
     def _resume(self) -> None:
         if self._away:
             logger.warning("worker resumed: the ledger answers")
             self._away = False
+            metrics.show(metrics.table.LEDGER_AWAY, value=0)
             if not self._ending.begun:
                 self._on_consumer("consume")
         consumer = getattr(self._worker, "consumer", None)

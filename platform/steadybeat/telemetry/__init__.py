@@ -37,6 +37,8 @@ are never written.
     worker stopped          a worker's parent process ends
     beat started            a Beat begins, leading or standing by           scheduler
     watchdog started        a watchdog begins
+    metrics served          a process has its endpoint for Prometheus       address
+    metrics not counted     a process of a pool cannot count                reason
     crash reports pending   a process waits for its reports to leave        pending_count timeout_seconds
 
 Any other event is the message of whoever wrote it: of a task, Celery, kombu, RedBeat, Flower or Tornado.
@@ -47,7 +49,7 @@ from __future__ import annotations
 from celery import Celery
 
 from steadybeat.settings import Settings
-from steadybeat.telemetry import correlation, crashes, signals
+from steadybeat.telemetry import correlation, crashes, metrics, signals
 from steadybeat.telemetry.facts import (
     bind_instance,
     bind_run,
@@ -79,6 +81,7 @@ __all__ = [
     "instance",
     "instance_id",
     "log_outcome",
+    "metrics",
     "redact",
     "redact_text",
     "run_facts",

@@ -15,6 +15,7 @@ from typing import Any
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
+from steadybeat.watchdog.facts import LedgerFacts
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Watchdog:
         self._platform = app.steadybeat
         self._platform.check_servers()
         self._platform.become("watchdog")
+        LedgerFacts(app).start()
         self._sign_at = float("-inf")
         self._troubled = False
 
