@@ -59,9 +59,10 @@ class SteadyScheduler(RedBeatScheduler):
         self._warn_of_other_code()
 
     def _take_signals(self, sender: Any = None, **_: Any) -> None:
-        """Celery signal `beat_init`: the process has its handlers."""
+        """Celery signal `beat_init`: the process has its handlers, and its log."""
         if sender.scheduler is self:
             self._signals.install()
+            metrics.tell()
 
     @property
     def _timeout_seconds(self) -> float:

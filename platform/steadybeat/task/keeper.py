@@ -62,6 +62,7 @@ class Keeper(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
         self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
+        metrics.tell()
         self._platform.node = worker.hostname
         self._platform.consumed = lambda: worker.app.amqp.queues.consume_from
         self._platform.sign_of_life()

@@ -47,6 +47,7 @@ class LedgerFacts:
         endpoint = self._app.steadybeat.metrics
         if endpoint is not None:
             endpoint.add(self.facts)
+            metrics.tell()
             threading.Thread(target=self._keep_reading, name="steadybeat-facts", daemon=True).start()
 
     def stop(self) -> None:

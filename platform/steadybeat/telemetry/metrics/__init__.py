@@ -24,7 +24,7 @@ from steadybeat.telemetry.metrics.facts import Facts, Sample
 if TYPE_CHECKING:
     from steadybeat.telemetry.metrics.serving import Endpoint
 
-__all__ = ["OTHERS", "Facts", "Sample", "begin", "count", "is_on", "observe", "raise_to", "show", "table"]
+__all__ = ["OTHERS", "Facts", "Sample", "begin", "count", "is_on", "observe", "raise_to", "show", "table", "tell"]
 
 _endpoints: list[Endpoint] = []
 """The one of this process, or of the one that it was forked from."""
@@ -54,6 +54,12 @@ def begin(settings: Settings, role: str, *, pooled: bool = False) -> Endpoint | 
         return endpoint
     _endpoints.append(Endpoint(settings, role, pooled=pooled))
     return _endpoints[0]
+
+
+def tell() -> None:
+    """Log where this process serves, once its log is set up."""
+    for endpoint in _endpoints:
+        endpoint.tell()
 
 
 def end() -> None:

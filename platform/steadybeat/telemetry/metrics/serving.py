@@ -67,6 +67,9 @@ class Endpoint:
         show(BUILD, version("steadybeat"), role, value=1)
         self._server.set_app(_quietly(make_wsgi_app(self._registry)))
         threading.Thread(target=self._server.serve_forever, name="steadybeat-metrics", daemon=True).start()
+
+    def tell(self) -> None:
+        """Log where that is, which nobody knows otherwise where the port was any that is free."""
         logger.info("metrics served", extra={"address": self.address})
 
     def add(self, facts: Facts) -> None:
