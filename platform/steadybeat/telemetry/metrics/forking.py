@@ -41,7 +41,6 @@ class Slots:
         self._slot = MAIN
         self._files: dict[str, Any] = {}
         self._values: list[_Value] = []
-        self._pid = os.getpid()
 
     def file(self, kind: str) -> Any:
         """Return the file of this process for a kind of metrics.
@@ -79,9 +78,11 @@ class Slots:
             file.close()
 
     def remove(self) -> None:
-        """Take the files away, if this is the process that has made their folder."""
-        if os.getpid() == self._pid:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """Take the files away, after nobody counts any more."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class _Value:

@@ -86,6 +86,10 @@ class Recording:
         self._turn = threading.Lock()
         self._line.clear()
 
+    def end(self) -> None:
+        """Record nothing more: the turn is nobody's from now on."""
+        self._turn.acquire(timeout=_FORK_SECONDS)
+
 
 def _made(metric: Metric, registry: CollectorRegistry | None) -> Any:
     given: dict[str, Any] = {"labelnames": metric.labels, "registry": registry}

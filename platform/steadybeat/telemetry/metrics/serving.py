@@ -98,6 +98,7 @@ class Endpoint:
         if os.getpid() != self.pid:
             return
         State.recorder = None
+        self._recording.end()
         if self._slots is not None:
             signals.worker_process_init.disconnect(dispatch_uid="steadybeat.metrics")
             keep_no_more()
