@@ -86,7 +86,7 @@ class Claim:
     rerun: bool = False
     started_before: bool = False
     overlap: str | None = None
-    waited_seconds: float = 0.0
+    waited_seconds: float = field(default=0.0, compare=False)
     tenant: str | None = None
     fan_out: str | None = None
     fire_of: tuple[str, datetime] | None = None
