@@ -97,6 +97,18 @@ class SteadyAMQP(AMQP):
         finally:
             _diversion.reset(token)
 
+    def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a message as Celery makes it; what people are shown of its arguments has no secrets."""
+        message = super().as_task_v2(*args, **kwargs)
+        for shown, names in (
+            (message.headers, ("argsrepr", "kwargsrepr")),
+            (message.sent_event or {}, ("args", "kwargs")),
+        ):
+            for name in names:
+                if shown.get(name) not in (None, "()", "{}"):
+                    shown[name] = telemetry.redact_text(shown[name])
+        return message
+
     def key_of(self, task: str, args: Any, kwargs: Any) -> str | None:
         """Return the idempotency key that a task's template makes of its arguments; None where it makes none."""
         try:

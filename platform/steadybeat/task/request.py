@@ -34,6 +34,26 @@ class SteadyRequest(Request):
         return bool(getattr(self.task, "recorded", False))
 
     @property
+    def argsrepr(self) -> str:
+        """The arguments as events and Flower show them, without secrets."""
+        return telemetry.redact_text(str(self._argsrepr))
+
+    @property
+    def kwargsrepr(self) -> str:
+        """The keyword arguments as events and Flower show them, without secrets."""
+        return telemetry.redact_text(str(self._kwargsrepr))
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """Return what `celery inspect` and Flower are told of the task, without secrets."""
+        told: dict[str, Any] = super().info(safe)
+        return told | {name: telemetry.redact(told[name]) for name in ("args", "kwargs")}
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Send an event of the task, as Flower shows it, without secrets."""
+        if self._eventer and self._eventer.enabled:
+            super().send_event(type, **{name: _shown(fields[name]) for name in fields})
+
+    @property
     def delivery_no(self) -> int:
         """Which delivery of its run this is."""
         return int(self.request_dict.get("steadybeat_delivery") or 1)
@@ -188,3 +208,8 @@ class SteadyRequest(Request):
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})
         telemetry.log_outcome("cancelled", **self._facts, reason=reason)
+
+
+def _shown(value: Any) -> Any:
+    """Return a field of an event: results, errors and stacks are texts, and may hold secrets."""
+    return value if value is None or isinstance(value, bool | int | float) else telemetry.redact_text(str(value))
