@@ -92,6 +92,10 @@ def test_fires_are_told_by_the_beat_that_leads_and_its_end_by_the_watchdog(shop:
     eventually(lambda: watchdog.metrics().of("steadybeat_leader") == 0)
     eventually(lambda: watchdog.metrics().of("steadybeat_leaderless_seconds_total") > before + 2)
     eventually(lambda: watchdog.metrics().of("steadybeat_fires_overdue") > 0)
+    taken = next(each["address"] for each in watchdog.events() if each["event"] == "metrics served")
+    for command in ("beat", "watchdog", "worker"):
+        code, said = shop.run_celery(command, STEADYBEAT_METRICS_ADDRESS=taken)
+        assert code != 0 and f"steadybeat_metrics_address='{taken}': cannot be listened on" in said
     changes = watchdog.metrics().of("steadybeat_leader_changes_total")
     shop.beat()
     eventually(lambda: watchdog.metrics().of("steadybeat_leader_changes_total") == changes + 1)

@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery import signals
@@ -18,7 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from steadybeat.address import listening
 from steadybeat.errors import ConfigurationError
+from steadybeat.ledger.rows import Claim
 from steadybeat.settings import Settings
+from steadybeat.task import measuring
+from steadybeat.task.verdicts import ending
 from steadybeat.telemetry import metrics
 from steadybeat.telemetry.metrics import OTHERS, Facts, Sample, table
 from steadybeat.telemetry.metrics.serving import Endpoint
@@ -162,6 +166,38 @@ def test_threads_that_count_at_once_lose_nothing(begun: Callable[..., Endpoint])
     for each in threads:
         each.join()
     assert scraped(endpoint.address).of("steadybeat_lock_waits_total", task="pay") == 8_000
+
+
+def test_a_queue_that_only_a_message_knows_has_no_series(begun: Callable[..., Endpoint]) -> None:
+    endpoint, app = begun(), SimpleNamespace(amqp=SimpleNamespace(queues={"orders": None}))
+    for queue in ("orders", "forged-1", "forged-2", None):
+        measuring.begun(app, SimpleNamespace(delivery_info={"routing_key": queue}), -0.5)
+    found = scraped(endpoint.address)
+    assert found.of("steadybeat_queue_wait_seconds_count", queue="orders") == 1
+    assert found.of("steadybeat_queue_wait_seconds_count", queue=OTHERS) == 3
+    assert found.of("steadybeat_queue_wait_seconds_sum") == 0
+    assert "forged" not in found.text
+
+
+def test_what_was_no_attempt_is_counted_as_none(begun: Callable[..., Endpoint]) -> None:
+    endpoint, app = begun(), SimpleNamespace(steadybeat=SimpleNamespace(service=lambda task: "royalties"))
+    for status in ("succeeded", "fanned out", "waiting", "skipped", "duplicate"):
+        measuring.ended(app, "pay", status, 0.1)
+    measuring.ended(app, "pay", "lost", None)
+    found = scraped(endpoint.address)
+    outcomes = {labels["outcome"] for name, labels, _ in found.samples if name == "steadybeat_attempts_total"}
+    assert outcomes == {"succeeded", "fanned_out", "lost"}
+    assert found.of("steadybeat_attempt_seconds_count", task="pay") == 2
+
+
+def test_a_fire_whose_run_may_not_start_any_more_is_told_by_the_worker(begun: Callable[..., Endpoint]) -> None:
+    endpoint = begun()
+    claim = Claim(verdict="paused", schedule="settle")
+    measuring.turned_away("pay", claim, ending(claim))
+    measuring.turned_away("pay", Claim(verdict="running"), None)
+    found = scraped(endpoint.address)
+    assert found.of("steadybeat_fires_total", schedule="settle", state="skipped", cause="paused") == 1
+    assert found.of("steadybeat_deliveries_turned_away_total", task="pay", verdict="running") == 1
 
 
 # Processes of a pool

@@ -79,14 +79,14 @@ class Attempt(Turns, Failing):
         Raises:
             Ignore: It waits for the result of another run, or has got it.
         """
+        end = ending(found)
+        measuring.turned_away(self._task.name, found, end)
         if found.verdict == "duplicate" and self._task.on_conflict == "return_result":
             self._share(found)
-        end = ending(found)
         if end is not None:
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
             if found.fan_out is not None:
                 self._app.steadybeat.fan_outs.advance(found.fan_out)
-        metrics.count(metrics.table.TURNED_AWAY, self._task.name, found.verdict)
         is_dead = end is not None and end["state"] == "dead"
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
         whose = {} if found.tenant is None else {"tenant": found.tenant}

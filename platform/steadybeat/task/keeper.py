@@ -53,6 +53,8 @@ class Keeper(bootsteps.StartStopStep):
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         pools.check(worker)
         self._platform.check_servers()
+        self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
+        metrics.tell()
         if pools.has_processes(worker.pool_cls):
             gc.collect()
             gc.freeze()  # what has been imported is no garbage: no collection in a process of the pool looks at it
@@ -61,8 +63,6 @@ class Keeper(bootsteps.StartStopStep):
             )
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
-        self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
-        metrics.tell()
         self._platform.node = worker.hostname
         self._platform.consumed = lambda: worker.app.amqp.queues.consume_from
         self._platform.sign_of_life()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from steadybeat.ledger.rows import Claim
 from steadybeat.telemetry import metrics
 from steadybeat.telemetry.metrics import table
 
@@ -39,6 +41,19 @@ def ended(app: Any, task: str, status: str, seconds: float | None) -> None:
         metrics.count(table.ATTEMPTS, task, app.steadybeat.service(task), status.replace(" ", "_"))
         if seconds is not None:
             metrics.observe(table.ATTEMPT_SECONDS, task, value=seconds)
+
+
+def turned_away(task: str, found: Claim, end: Mapping[str, Any] | None) -> None:
+    """Count a delivery of which no attempt is made, and what becomes of its fire.
+
+    Args:
+        task: Its name.
+        found: What the claim says.
+        end: How its run ends by that, as `verdicts.ending` says it.
+    """
+    metrics.count(table.TURNED_AWAY, task, found.verdict)
+    if end is not None and "fire_state" in end and found.schedule is not None:
+        metrics.count(table.FIRES, found.schedule, end["fire_state"], end["cause"])
 
 
 def lock_failed(kind: str, failure: str) -> None:

@@ -119,10 +119,11 @@ FOREIGN = Metric(
 FIRES = Metric(
     "steadybeat_fires_total",
     COUNTER,
-    "What this Beat has made of fires, by the state that they came to (dispatched, waiting, skipped, missed, coalesced)"
-    " and its cause, which is empty for a fire that was dispatched.",
+    "What this process has made of fires, by the state that they came to (dispatched, waiting, skipped, missed,"
+    " coalesced) and its cause, which is empty for a fire that was dispatched: a Beat when they are due, a worker where"
+    " their run may not start by then.",
     ("schedule", "state", "cause"),
-    BEAT,
+    "worker, beat",
 )
 FIRE_LATE = Metric(
     "steadybeat_fire_late_seconds",
