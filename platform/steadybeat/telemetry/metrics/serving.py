@@ -111,7 +111,8 @@ class Endpoint:
 
     def _in_pool(self, **_: Any) -> None:
         """Celery signal `worker_process_init`: this is a process of the pool, in a place that no other one has."""
-        self.join(str(current_process().index))
+        if os.getpid() != self.pid:
+            self.join(str(current_process().index))
 
 
 class _Registry(CollectorRegistry):
