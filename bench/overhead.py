@@ -1,6 +1,6 @@
 """What the ledger costs: tasks per second of one worker with steadybeat, beside plain Celery that acknowledges late.
 
-    python bench/overhead.py [--rounds 5] [--runs 3000] [--events] [--json]
+    python bench/overhead.py [--rounds 5] [--runs 3000] [--events] [--telemetry[=NAMES]] [--json]
 
 Each side is one prefork worker with two processes (``-c 2``) at Celery's default log level; the task does nothing,
 so that only what is around it is measured. Both use the same Redis (append-only file on) and no result backend;
@@ -15,6 +15,11 @@ worker nor its first, slower tasks count. The ratio of a round is steadybeat's r
 
 Then, with nothing else to do, the same worker is asked one by one: from before ``delay()`` until its task has put an
 answer into Redis. What steadybeat adds to that is the difference of both medians, of all rounds together.
+
+With ``--telemetry`` steadybeat is compared with itself: everything in `TELEMETRY` switched on, or what is named
+(``--telemetry=metrics``), beside all of it off; each with a database of its own. While the endpoint for metrics is
+there, it is scraped every second. Rates depend on what else the machine does; the processor time that the worker
+takes for a run, parent process included, depends less on it and is compared as well.
 """
 
 from __future__ import annotations
@@ -26,17 +31,22 @@ import os
 import signal
 import statistics
 import sys
+import threading
 import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import psutil
 import psycopg
 import redis
 
 from bench.report import Report, celery, machine, spread, wait_until
-from steadybeat.dev.servers import PostgresServer, RedisServer, scratch_folder
+from steadybeat.dev.servers import PostgresServer, RedisServer, free_port, scratch_folder
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
@@ -45,23 +55,33 @@ ASKED = 100
 STOP = ((signal.SIGTERM, 20.0),)
 
 
+TELEMETRY: dict[str, dict[str, str]] = {
+    "metrics": {"STEADYBEAT_METRICS_ADDRESS": f"127.0.0.1:{free_port()}"},
+}
+"""What can be switched on, by its name, and the variables that do so."""
+
+
 class Side:
     """One of the two that are compared.
 
     Args:
-        name: ``plain`` or ``steady``: the module of its app, and its queue.
+        name: What it is called.
         redis_url: A database of Redis that is its own.
         env: Variables of its worker and of its sender.
+        app: ``plain`` or ``steady``: the module of its app, and its queue; `name` unless given.
     """
 
-    def __init__(self, name: str, redis_url: str, env: dict[str, str]) -> None:
+    def __init__(self, name: str, redis_url: str, env: dict[str, str], app: str = "") -> None:
         self.name = name
+        self.app = app or name
         self.url = redis_url
         self.env = env
         self.redis = redis.Redis.from_url(redis_url)
         self.rates: list[float] = []
         self.sending_rates: list[float] = []
         self.answer_seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
+        self.scrapes: list[int] = []
 
     def measure(self, count: int, log: Path, options: list[str]) -> None:
         """Send messages, then let a worker work them off, then ask it; append both rates and the seconds of answers.
@@ -73,29 +93,62 @@ class Side:
         """
         self.redis.flushdb()
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            self.sending_rates.append(count / pool.apply(send, (self.name, count, self.env)))
+            self.sending_rates.append(count / pool.apply(send, (self.app, count, self.env)))
         worker = celery(
-            f"bench.{self.name}",
-            ["worker", "-Q", self.name, "-c", "2", "-n", f"{self.name}@%h", *options],
+            f"bench.{self.app}",
+            ["worker", "-Q", self.app, "-c", "2", "-n", f"{self.name}@%h", *options],
             log,
             self.env,
         )
         try:
             wait_until(lambda: count - self._left() >= count * WARM_UP, "first tasks", worker)
-            began, before = time.monotonic(), self._left()
-            wait_until(lambda: self._left() == 0, "last task", worker, timeout_seconds=600)
+            began, cpu, before = time.monotonic(), cpu_seconds(worker.pid), self._left()
+            with self._scraped():
+                wait_until(lambda: self._left() == 0, "last task", worker, timeout_seconds=600)
             self.rates.append(before / (time.monotonic() - began))
+            self.cpu_seconds.append((cpu_seconds(worker.pid) - cpu) / before)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                self.answer_seconds += pool.apply(ask, (self.name, self.url, self.env))
+                self.answer_seconds += pool.apply(ask, (self.app, self.url, self.env))
         finally:
             worker.end(STOP)
 
     def _left(self) -> int:
         """Return how many messages are not done yet."""
         with self.redis.pipeline() as pipeline:
-            pipeline.llen(self.name)
+            pipeline.llen(self.app)
             pipeline.hlen("unacked")
             return sum(pipeline.execute())
+
+    @contextmanager
+    def _scraped(self) -> Iterator[None]:
+        """Scrape the worker every second, as fifteen Prometheus would, if it serves metrics."""
+        address, over, sizes = self.env.get("STEADYBEAT_METRICS_ADDRESS"), threading.Event(), list[int]()
+
+        def scrape() -> None:
+            while not over.wait(1.0):
+                with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+                    sizes.append(len(answer.read()))
+
+        thread = threading.Thread(target=scrape)
+        if address:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if address:
+                thread.join()
+                self.scrapes.append(len(sizes))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process and its living children have taken.
+
+    Args:
+        pid: Of the process.
+    """
+    whole = psutil.Process(pid)
+    return sum(each.cpu_times().user + each.cpu_times().system for each in (whole, *whole.children()))
 
 
 def send(name: str, count: int, env: dict[str, str]) -> float:
@@ -136,7 +189,7 @@ def ask(name: str, url: str, env: dict[str, str]) -> list[float]:
 
 
 def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[str, Any]:
-    """Return the figures of all rounds.
+    """Return the figures of all rounds: steadybeat beside plain Celery.
 
     Args:
         rounds: How many.
@@ -158,14 +211,7 @@ def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[
         )
         facts = machine(server.url, postgres.url)
         report.say("  ".join(f"{name} {value}" for name, value in facts.items()))
-        for number in range(rounds):
-            for side in (plain, steady) if number % 2 == 0 else (steady, plain):
-                side.measure(runs, folder / f"{side.name}.log", options)
-            report.say(
-                f"round {number + 1}: plain {plain.rates[-1]:7.1f}/s  steadybeat {steady.rates[-1]:7.1f}/s"
-                f"  ratio {steady.rates[-1] / plain.rates[-1]:.3f}"
-                f"  (sending: {plain.sending_rates[-1]:.0f}/s and {steady.sending_rates[-1]:.0f}/s)"
-            )
+        compare(plain, steady, rounds, runs, options, folder, report)
         check(postgres.url, rounds * (runs + ASKED + 10))
         ledger.database.close()
     added = statistics.median(steady.answer_seconds) - statistics.median(plain.answer_seconds)
@@ -185,6 +231,82 @@ def measure(rounds: int, runs: int, options: list[str], report: Report) -> dict[
         "worker_options": options,
         "machine": facts,
     }
+
+
+def measure_telemetry(names: list[str], rounds: int, runs: int, options: list[str], report: Report) -> dict[str, Any]:
+    """Return the figures of all rounds: steadybeat with telemetry switched on beside the same with all of it off.
+
+    Args:
+        names: What is switched on, of `TELEMETRY`.
+        rounds: How many.
+        runs: Tasks of each side in each round.
+        options: Of both workers.
+        report: Where each round is told.
+    """
+    with (
+        scratch_folder() as folder,
+        RedisServer(folder / "redis") as server,
+        PostgresServer(folder / "postgres", durable=True) as postgres,
+    ):
+        sides, urls = [], []
+        for number, name in enumerate(("off", "on")):
+            urls.append(postgres.create_database(name))
+            ledger = Ledger(Settings(database_url=urls[-1]))
+            ledger.upgrade()
+            ledger.database.close()
+            redis_url = f"{server.url.removesuffix('0')}{number}"
+            env = {"STEADYBEAT_REDIS_URL": redis_url, "STEADYBEAT_DATABASE_URL": urls[-1]}
+            switched = {key: value for each in names for key, value in TELEMETRY[each].items()} if name == "on" else {}
+            sides.append(Side(name, redis_url, env | switched, app="steady"))
+        off, on = sides
+        facts = machine(server.url, postgres.url)
+        report.say("  ".join(f"{name} {value}" for name, value in facts.items()))
+        compare(off, on, rounds, runs, options, folder, report)
+        for url in urls:
+            check(url, rounds * (runs + ASKED + 10))
+    ratios = spread([ours / theirs for ours, theirs in zip(on.rates, off.rates, strict=True)])
+    return {
+        "telemetry": names,
+        "ratio": ratios["median"],
+        "ratio_per_round": ratios,
+        "cpu_ratio_per_round": spread([a / b for a, b in zip(on.cpu_seconds, off.cpu_seconds, strict=True)]),
+        "on_cpu_microseconds_per_run": spread([1e6 * each for each in on.cpu_seconds]),
+        "off_cpu_microseconds_per_run": spread([1e6 * each for each in off.cpu_seconds]),
+        "on_tasks_per_second": spread(on.rates),
+        "off_tasks_per_second": spread(off.rates),
+        "on_sent_per_second": spread(on.sending_rates),
+        "off_sent_per_second": spread(off.sending_rates),
+        "on_answer_seconds": spread(on.answer_seconds),
+        "off_answer_seconds": spread(off.answer_seconds),
+        "scrapes": on.scrapes,
+        "rounds": rounds,
+        "runs_per_round": runs,
+        "worker_options": options,
+        "machine": facts,
+    }
+
+
+def compare(base: Side, other: Side, rounds: int, runs: int, options: list[str], folder: Path, report: Report) -> None:
+    """Measure both sides, one after the other, in turns first and second.
+
+    Args:
+        base: What is compared with.
+        other: What is compared.
+        rounds: How many.
+        runs: Tasks of each side in each round.
+        options: Of both workers.
+        folder: Of their logs.
+        report: Where each round is told.
+    """
+    for number in range(rounds):
+        for side in (base, other) if number % 2 == 0 else (other, base):
+            side.measure(runs, folder / f"{side.name}.log", options)
+        report.say(
+            f"round {number + 1}: {base.name} {base.rates[-1]:7.1f}/s  {other.name} {other.rates[-1]:7.1f}/s"
+            f"  ratio {other.rates[-1] / base.rates[-1]:.3f}"
+            f"  (sending: {base.sending_rates[-1]:.0f}/s and {other.sending_rates[-1]:.0f}/s;"
+            f" processor time of a run: {1e6 * base.cpu_seconds[-1]:.0f} and {1e6 * other.cpu_seconds[-1]:.0f} µs)"
+        )
 
 
 def check(database_url: str, runs: int) -> None:
@@ -209,10 +331,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often both sides are measured (5)")
     parser.add_argument("--runs", type=int, default=3000, help="tasks of each side in each round (3000)")
     parser.add_argument("--events", action="store_true", help="both workers send task events, as Flower needs them")
+    parser.add_argument(
+        "--telemetry",
+        nargs="?",
+        const=",".join(TELEMETRY),
+        metavar="NAMES",
+        help=f"compare steadybeat with telemetry on and off: all of it, or some of {', '.join(TELEMETRY)}",
+    )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     given = parser.parse_args()
     report = Report(json_at_end=given.json)
-    figures = measure(given.rounds, given.runs, ["-E"] if given.events else [], report)
+    options = ["-E"] if given.events else []
+    if given.telemetry is not None:
+        names = given.telemetry.split(",")
+        if unknown := {*names} - TELEMETRY.keys():
+            parser.error(f"--telemetry: there is no {', '.join(sorted(unknown))}; known are {', '.join(TELEMETRY)}")
+        tell_telemetry(measure_telemetry(names, given.rounds, given.runs, options, report), report)
+        return
+    figures = measure(given.rounds, given.runs, options, report)
     ratio = figures["ratio_per_round"]
     report.say(
         f"ratio {ratio['median']:.3f} (from {ratio['min']:.3f} to {ratio['max']:.3f}):"
@@ -223,6 +359,24 @@ def main() -> None:
         f"added to one run, from delay() to its code: {1000 * figures['added_seconds']:.1f} ms at the median"
         f" ({1000 * figures['plain_answer_seconds']['median']:.1f} ms in plain Celery)"
     )
+    report.end(figures)
+
+
+def tell_telemetry(figures: dict[str, Any], report: Report) -> None:
+    """End the report of a comparison of telemetry on and off.
+
+    Args:
+        figures: As `measure_telemetry` returns them.
+        report: Where it is told.
+    """
+    ratio, cpu = figures["ratio_per_round"], figures["cpu_ratio_per_round"]
+    answers = [1000 * figures[f"{name}_answer_seconds"]["median"] for name in ("off", "on")]
+    report.say(
+        f"{', '.join(figures['telemetry'])} on, over off: tasks per second {ratio['median']:.3f}"
+        f" (from {ratio['min']:.3f} to {ratio['max']:.3f}), processor time of a run {cpu['median']:.3f}"
+        f" (from {cpu['min']:.3f} to {cpu['max']:.3f})"
+    )
+    report.say(f"from delay() to the code of an idle worker: {answers[0]:.1f} ms off, {answers[1]:.1f} ms on")
     report.end(figures)
 
 

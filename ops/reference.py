@@ -3,6 +3,7 @@
     settings.md    the fields of `Settings`, and what `install(app)` sets in Celery's own configuration
     commands.md    every sub-command of `celery -A …` that pyproject.toml names
     tasks.md       what a task may be told, what a run can ask, and the rules of time
+    metrics.md     what is served to Prometheus, and by which process
 
 Nothing here knows a setting, a command or an option by name: what is added in the code appears at the next
 `make docs`, and a test fails until then. The same code gives the same pages on every machine.
@@ -41,6 +42,8 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.schedule.policies import CATCH_UP, OVERLAP
 from steadybeat.settings import PREFIX, Settings
 from steadybeat.task import SteadyTask, options
+from steadybeat.telemetry.metrics import OTHERS
+from steadybeat.telemetry.metrics.table import METRICS, Metric
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -75,13 +78,23 @@ _OTHER_RULES = """\
 A `schedule` may also be a `timedelta`, a number of seconds, an aware `datetime` (due once), Celery's `crontab` or
 `schedule`, RedBeat's `rrule`, or django-celery-beat's `clocked`. A crontab is read in the time zone of the Celery app,
 and is due where both of its day fields fit, as in Celery."""
+_METRICS = f"""\
+Served where [`{PREFIX}metrics_address`](settings.md#{PREFIX}metrics_address) says; [what for](../metrics.md). Durations
+are seconds, sizes bytes. Schedules beyond the first
+[`{PREFIX}metrics_schedules_count`](settings.md#{PREFIX}metrics_schedules_count) are counted together, as
+`schedule="{OTHERS}"`."""
 _AT_RUN_TIME = """\
 `from steadybeat import schedules`: what an application changes beside its code; [how](../schedules.md#by-a-program)."""
 
 
 def pages() -> dict[str, str]:
     """Return every page of the reference, by the name of its file."""
-    return {"settings.md": settings_page(), "commands.md": commands_page(), "tasks.md": tasks_page()}
+    return {
+        "settings.md": settings_page(),
+        "commands.md": commands_page(),
+        "tasks.md": tasks_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 # Settings
@@ -312,6 +325,24 @@ def _functions() -> Iterator[str]:
     for name, member in inspect.getmembers(schedules, inspect.isfunction):
         if name in schedules.__all__:
             yield called(f"schedules.{name}", member)
+
+
+# Metrics
+
+
+def metrics_page() -> str:
+    """Return the page of all metrics."""
+    parts = [f"{GENERATED}# Metrics", _METRICS]
+    for said_by in dict.fromkeys(each.said_by for each in METRICS.values()):
+        parts.append(f"## By {listed(said_by.split(', '))}")
+        parts.append("\n".join(_metric(each) for each in METRICS.values() if each.said_by == said_by))
+    return "\n\n".join(wrapped(part) for part in parts) + "\n"
+
+
+def _metric(metric: Metric) -> str:
+    labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+    buckets = f" Buckets up to {', '.join(f'{each:g}' for each in metric.buckets)}." if metric.buckets else ""
+    return f"- `{metric.name}{labels}`, {metric.kind}: {metric.says}{buckets}"
 
 
 def main() -> None:

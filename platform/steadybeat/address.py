@@ -9,6 +9,7 @@ opens a connection.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,6 +176,31 @@ NO_CLUSTER = (
     "Redis Cluster cannot be used: a pipeline over queues, schedules and the lock would cross its slots."
 )  # fmt: skip
 _WAY_OUT_OF_CLUSTER = f"Use one server, or sentinels ({_FORM})."
+
+
+def listening(address: str, name: str) -> tuple[str, int]:
+    """Return host and port of an address to listen on, such as ``0.0.0.0:9464`` or ``[::]:9464``.
+
+    Args:
+        address: As it was written; an IP address and a port, of which 0 is any that is free.
+        name: Of the setting that it came from.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        number = int(port)
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        number, ip = -1, None
+    if ip is None or not 0 <= number <= 65535 or (ip.version == 6) != host.startswith("["):
+        raise ConfigurationError(
+            f"{name}={address!r}: must be an IP address and a port, such as '0.0.0.0:9464', '[::]:9464', or"
+            " '127.0.0.1:0' for a port that is free.",
+            name=name,
+        )
+    return str(ip), number
 
 
 def is_sentinel(url: Any) -> bool:

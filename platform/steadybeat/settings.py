@@ -16,7 +16,7 @@ from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from steadybeat.address import Address
+from steadybeat.address import Address, listening
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
 from steadybeat.monitor import Monitor
 
@@ -184,6 +184,17 @@ class Settings:
         "How late a run may begin until a monitor counts it as missed, beside the jitter of its schedule.",
         low=0.0,
     )
+    metrics_address: str = _setting(
+        "",
+        "Where each worker, Beat and watchdog serves metrics to Prometheus, such as 0.0.0.0:9464; port 0 is any that is"
+        " free, and is logged. None are counted or served while it is empty.",
+    )
+    metrics_seconds: float = _setting(
+        10.0, "How often a watchdog reads the facts of the ledger that it serves as metrics.", low=1.0
+    )
+    metrics_schedules_count: int = _setting(
+        10_000, "Schedules that have series of their own among the metrics; all others are counted together.", low=0
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
@@ -209,6 +220,8 @@ class Settings:
         report_time(self.report_at)
         _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
         _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
+        if self.metrics_address:
+            listening(self.metrics_address, f"{PREFIX}metrics_address")
         _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
         _check_order("keeper_seconds", self.keeper_seconds, "leaderless_seconds", self.leaderless_seconds)
         _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)

@@ -60,8 +60,8 @@ class Image:
 class Container:
     """One process of a service."""
 
-    def __init__(self, name: str, service: Service, image: Image, engine: Engine) -> None:
-        self.name = name
+    def __init__(self, number: int, service: Service, image: Image, engine: Engine) -> None:
+        self.name = name = f"{service.name}-{number}"
         self.service = service
         self.log = engine.folder / f"{name}.log"
         self._image = image
@@ -69,10 +69,10 @@ class Container:
         self._tmp.mkdir()
         self._tmp.chmod(0o1777)
         path = ":".join([*map(str, image.programs), SYSTEM_PATH])
-        own = {key: engine.local(service, value) for key, value in service.environment.items()}
+        own = {key: engine.local(service, value, number) for key, value in service.environment.items()}
         self._environment = {**image.environment, "PATH": path, "TMPDIR": str(self._tmp), **own}
-        self._command = [engine.local(service, word) for word in (*image.entrypoint, *service.command)]
-        self._health = [engine.local(service, word) for word in service.health or ()]
+        self._command = [engine.local(service, word, number) for word in (*image.entrypoint, *service.command)]
+        self._health = [engine.local(service, word, number) for word in service.health or ()]
         self._next_check = 0.0
         self.child: Child | None = None
 
@@ -151,26 +151,33 @@ class Engine:
         self.folder = folder
         self.services = services
         self.containers: dict[str, list[Container]] = {}
-        self._ports = {(name, port): free_port() for name, port in PORTS.items()}
+        self._ports = {(name, port): [free_port()] for name, port in PORTS.items()}
         for service in services.values():
             for published in (*service.keys.get("ports", []), *service.keys.get("expose", [])):
-                self._ports[service.name, int(published.rpartition(":")[2])] = free_port()
+                free = [free_port() for _ in range(service.replicas)]
+                self._ports[service.name, int(published.rpartition(":")[2])] = free
         self._images = {"redis": self._redis(), "postgres": self._postgres()}
         self._platform = platform
 
-    def local(self, service: Service, text: str) -> str:
-        """Return a value of a service with every address and volume in it replaced by one of this machine."""
+    def local(self, service: Service, text: str, number: int = 1) -> str:
+        """Return a value of a service with every address and volume in it replaced by one of this machine.
+
+        Args:
+            service: Whose value it is.
+            text: The value.
+            number: Which of its containers has it, from 1: each has ports of its own.
+        """
         for (name, port), free in self._ports.items():
-            text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{free}", text)
+            text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{free[0]}", text)
             if name == service.name and name not in PORTS:
-                text = re.sub(rf"\b{port}\b", str(free), text).replace("0.0.0.0", "127.0.0.1")
+                text = re.sub(rf"\b{port}\b", str(free[number - 1]), text).replace("0.0.0.0", "127.0.0.1")
         for name, _, inside in (each.partition(":") for each in service.keys.get("volumes", [])):
             text = text.replace(inside, str(self.folder / f"volume-{name}"))
         return text
 
-    def port(self, service: str) -> int:
-        """Return where a service is reached on 127.0.0.1."""
-        return next(free for (name, _), free in self._ports.items() if name == service)
+    def port(self, service: str, number: int = 1) -> int:
+        """Return where a container of a service is reached on 127.0.0.1."""
+        return next(free[number - 1] for (name, _), free in self._ports.items() if name == service)
 
     def up(self) -> None:
         """Start every service when the conditions of its dependencies are met; return when all are well.
@@ -191,8 +198,8 @@ class Engine:
         for future in before:
             future.result()
         image = self._images.get(service.name, self._platform)
-        names = [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
-        self.containers[service.name] = [Container(name, service, image, self) for name in names]
+        numbers = range(1, service.replicas + 1)
+        self.containers[service.name] = [Container(number, service, image, self) for number in numbers]
         for container in self.containers[service.name]:
             container.start()
         for container in self.containers[service.name]:

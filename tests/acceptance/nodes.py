@@ -24,6 +24,7 @@ from pytest_docker_tools.exceptions import ContainerFailed
 from steadybeat.dev.leash import Child
 from tests.acceptance import forkserver
 from tests.eventually import eventually
+from tests.scraping import Scrape, scraped
 
 PATIENCE_SECONDS = 60.0
 
@@ -201,6 +202,11 @@ class LocalNode(CeleryTestNode):
         """Whether it has logged this event, with these facts."""
         wanted = {"event": event, **facts}
         return any(wanted.items() <= each.items() for each in self.events())
+
+    def metrics(self) -> Scrape:
+        """What Prometheus would read of it, where it was told to serve metrics on a free port."""
+        served = [each["address"] for each in self.events() if each["event"] == "metrics served"]
+        return scraped(served[-1])
 
     def wait_for_log(self, log: str, message: str = "", timeout: int = int(PATIENCE_SECONDS)) -> None:
         """Wait for a text in the log."""

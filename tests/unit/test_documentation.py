@@ -15,6 +15,7 @@ from celery.bin.celery import celery
 from ops import reference
 from steadybeat.ledger.tables import metadata
 from steadybeat.settings import PREFIX, Settings
+from steadybeat.telemetry.metrics.table import METRICS
 from tests.documents import PAGES, ROOT, Block, anchors, blocks, comes_out, links, spans
 
 SETTINGS = {PREFIX + spec.name for spec in fields(Settings)}
@@ -82,11 +83,11 @@ def test_every_command_and_every_option_has_its_entry() -> None:
 
 
 @pytest.mark.parametrize("page", [*HAND_WRITTEN, *COMPOSED])
-def test_every_setting_that_is_named_exists(page: str) -> None:
+def test_every_setting_and_every_metric_that_is_named_exists(page: str) -> None:
     text = (ROOT / page).read_text()
     named = set(re.findall(rf"\b{PREFIX}[a-z]\w*", text))
     named |= {name.lower() for name in re.findall(rf"(?<!\{{)\b{PREFIX.upper()}[A-Z]\w*", text)}
-    assert named - SETTINGS == set()
+    assert named - SETTINGS - METRICS.keys() == set()
 
 
 # Command lines

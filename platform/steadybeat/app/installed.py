@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steadybeat.ledger import Ledger
     from steadybeat.task.classifying import Classifier
     from steadybeat.telemetry.heartbeats import Sender
+    from steadybeat.telemetry.metrics.serving import Endpoint
     from steadybeat.telemetry.pulse import Pulse
 
 
@@ -41,6 +42,7 @@ class Steadybeat:
         consumed: Returns the queues that this worker consumes from.
         classify: What the errors of the app's tasks mean, where a task's own classifier has no opinion.
         pulse: How this process shows that it is doing something; None for one that only calls tasks.
+        metrics: Where what this process counts is served; None where it is not.
         tenants: Which tenants there are, for policies that are told no others.
         ending: Whether this worker ends; None in another process.
         unrecorded: What the ledger was not there for: to be called again, from the event loop, once it answers.
@@ -56,6 +58,7 @@ class Steadybeat:
         self.classify: Classifier | None = None
         self.tenants: Tenants | None = None
         self.pulse: Pulse | None = None
+        self.metrics: Endpoint | None = None
         self.ending: Any = None
         self.unrecorded: deque[Callable[[], None]] = deque()
         self._crash_points = crashpoints.armed(settings)
@@ -153,18 +156,20 @@ class Steadybeat:
         if self._crash_points is not None:
             self._crash_points.reach(point, task)
 
-    def become(self, role: str) -> None:
-        """Start as a new instance, with a pulse of its own.
+    def become(self, role: str, *, pooled: bool = False) -> None:
+        """Start as a new instance, with a pulse and an endpoint for metrics of its own.
 
         Args:
             role: ``worker``, ``beat`` or ``watchdog``.
+            pooled: Whether attempts are made in processes that are forked from this one.
 
         Raises:
-            ConfigurationError: The health folder cannot be written.
+            ConfigurationError: The health folder cannot be written; nobody can listen where metrics are to be served.
         """
         self._role = role
         self.instance = str(uuid.uuid4())
         self.pulse = telemetry.Pulse(self.settings, self.name, role)
+        self.metrics = telemetry.metrics.begin(self.settings, role, pooled=pooled)
         telemetry.bind_instance(telemetry.instance_id(role))
 
     @property
@@ -195,6 +200,7 @@ class Steadybeat:
         """
         if self.pulse is not None:
             self.pulse.end()
+        telemetry.metrics.end()
         self.ledger.instances.leave(self.instance)
 
     def sign_of_life(self) -> float:

@@ -21,7 +21,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
 from steadybeat.locks import Leadership
 from steadybeat.schedule import fire_key, run_id
-from steadybeat.telemetry import heartbeats
+from steadybeat.telemetry import heartbeats, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class Leader:
         self._standings = Standings(self._ledger, self._definitions, self._learner.counted)
         self._unmarked: list[tuple[FireRow, str | None]] = []
         self._handled: set[Identity] = set()
+        self._sent: list[tuple[Sequence[Coming], datetime]] = []
         self.term = term
 
     def tick(self, poll: timedelta) -> timedelta:
@@ -212,6 +213,7 @@ class Leader:
             self._standings.sent(each.fire.schedule for each in sent)
             self._learner.projection.fired(each.identity for each in sent)
             self._mark()
+            self._measure()
 
     def _decided(self, due: Sequence[Coming]) -> list[Coming]:
         """Return those of some fires that are to be sent; what becomes of the others is noted."""
@@ -245,6 +247,7 @@ class Leader:
             self._note(each.fire, Decision("missed", "unsendable", reason))
         ready = [each for each in batch if each.built is not None]
         self._hooks.ahead.send([each.built for each in ready])
+        self._sent.append((ready, self._hooks.clock()))
         self._hooks.passed("after publish")
         return ready
 
@@ -287,7 +290,19 @@ class Leader:
                 self._tell(fire, run)
         return [(fire, run) for fire, run in batch if (fire.schedule, fire.scheduled_for) not in done]
 
+    def _measure(self) -> None:
+        """Count how late fires were sent, after all of them were: it takes as long as sending some of them."""
+        sent, self._sent = self._sent, []
+        if not metrics.is_on():
+            return
+        for batch, at in sent:
+            for fire in (each.fire for each in batch if each.fire.asked is None):
+                late = max(0.0, (at - fire.due_at).total_seconds())
+                metrics.observe(metrics.table.FIRE_LATE, value=late)
+                metrics.count(metrics.table.SCHEDULE_LATE, fire.schedule, by=late)
+
     def _tell(self, fire: FireRow, run: str | None) -> None:
+        metrics.count(metrics.table.FIRES, fire.schedule, fire.state, fire.cause or "")
         facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
         if fire.state == "dispatched":
             logger.info("fire dispatched", extra={**facts, "run_id": run})

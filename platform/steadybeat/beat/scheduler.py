@@ -21,7 +21,7 @@ from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Leadership
 from steadybeat.stopping import StopSignals
-from steadybeat.telemetry import TICK
+from steadybeat.telemetry import TICK, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,10 @@ class SteadyScheduler(RedBeatScheduler):
         self._warn_of_other_code()
 
     def _take_signals(self, sender: Any = None, **_: Any) -> None:
-        """Celery signal `beat_init`: the process has its handlers."""
+        """Celery signal `beat_init`: the process has its handlers, and its log."""
         if sender.scheduler is self:
             self._signals.install()
+            metrics.tell()
 
     @property
     def _timeout_seconds(self) -> float:
@@ -98,12 +99,14 @@ class SteadyScheduler(RedBeatScheduler):
         poll = timedelta(seconds=self._settings.leader_poll_seconds * random.uniform(0.8, 1.0))  # noqa: S311
         pause = poll
         self._platform.beat(TICK)
+        began = time.monotonic()
         try:
             self._give_sign_of_life()
             leader = self._elect()
             if leader is not None:
                 pause = leader.tick(poll)
                 self._platform.rescue()
+            metrics.observe(metrics.table.TICK_SECONDS, value=time.monotonic() - began)
             pause = self._relay(pause)
             self._trouble_is_over()
         except (LedgerUnavailable, BrokerUnavailable) as error:
@@ -157,6 +160,7 @@ class SteadyScheduler(RedBeatScheduler):
 
     def _lead_no_more(self, leader: Leader) -> None:
         """Say so; where Postgres does not answer, the term ends by its silence."""
+        metrics.show(metrics.table.LEADS, value=0)
         try:
             Ledger.of(self.app).leaderships.end(leader.term)
         except LedgerUnavailable as error:
@@ -165,17 +169,22 @@ class SteadyScheduler(RedBeatScheduler):
     def _elect(self) -> Leader | None:
         """Return the leader's work if this Beat leads."""
         leads = self._clock_is_right and self._leadership.hold()
+        if self._leadership.error is not None:
+            metrics.count(metrics.table.LOCK_FAILURES, "leader", "unavailable")
         if not self._clock_is_right:
             self._leadership.release()
         if self._leader is not None and not (leads and self._leadership.acquired_count == self._acquired):
             logger.warning("beat stands by", extra={"term": self._leader.term, "error": str(self._leadership.error)})
             former, self._leader = self._leader, None
+            metrics.count(metrics.table.LOCK_FAILURES, "leader", "lost")
             self._lead_no_more(former)
         if leads and self._leader is None:
             self._acquired = self._leadership.acquired_count
             term = Ledger.of(self.app).fires.next_term()
             self._leader = Leader(self.app, term, self._leadership, self._hooks)
             logger.info("beat leads", extra={"term": term})
+            metrics.count(metrics.table.TERMS)
+            metrics.show(metrics.table.LEADS, value=1)
             self._say_who_leads()
         return self._leader
 
@@ -189,8 +198,12 @@ class SteadyScheduler(RedBeatScheduler):
         if not self._troubled:
             logger.error("beat waits", extra={"error": str(error)})
         self._troubled = True
+        metrics.show(metrics.table.LEDGER_AWAY, value=isinstance(error, LedgerUnavailable))
+        metrics.show(metrics.table.BROKER_AWAY, value=isinstance(error, BrokerUnavailable))
 
     def _trouble_is_over(self) -> None:
         if self._troubled:
             logger.warning("beat goes on")
+            metrics.show(metrics.table.LEDGER_AWAY, value=0)
+            metrics.show(metrics.table.BROKER_AWAY, value=0)
         self._troubled = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from steadybeat.errors import BrokerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import storable
 from steadybeat.ledger.rows import Envelope
-from steadybeat.telemetry import heartbeats
+from steadybeat.telemetry import heartbeats, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,11 @@ class Relay:
         ledger, unsendable = Ledger.of(self._app), dict[str, tuple[Envelope, Exception]]()
 
         def send(envelopes: Sequence[Envelope]) -> list[int]:
-            return self._send(envelopes, unsendable)
+            left = self._send(envelopes, unsendable)
+            sent = Counter(each.reason for each in envelopes if each.outbox_id not in left)
+            for reason, count in sent.items():
+                metrics.count(metrics.table.RELAYED, reason, by=count)
+            return left
 
         try:
             sent, more = ledger.outbox.relay(send, BATCH)

@@ -13,7 +13,7 @@ from steadybeat.delivery.patience import patience
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rescue import Rescued
-from steadybeat.telemetry import heartbeats
+from steadybeat.telemetry import heartbeats, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +62,11 @@ class Rescuer:
         if now - self._answering_since < ledger.settings.lease_seconds:
             return 0
         rescued = ledger.rescue.lost()
+        self._tell(rescued, "worker")
         overdue = ledger.rescue.overdue_queues()
-        if overdue:
-            rescued += ledger.rescue.unstarted(overdue, self._empty(overdue))
-        self._tell(rescued)
-        return len(rescued)
+        unstarted = ledger.rescue.unstarted(overdue, self._empty(overdue)) if overdue else []
+        self._tell(unstarted, "message")
+        return len(rescued) + len(unstarted)
 
     def _empty(self, queues: Iterable[str]) -> list[str]:
         """Return those of the queues that hold no message; none while Redis does not answer."""
@@ -77,8 +77,9 @@ class Rescuer:
             return []
 
     @staticmethod
-    def _tell(rescued: Iterable[Rescued]) -> None:
+    def _tell(rescued: Iterable[Rescued], cause: str) -> None:
         for run in rescued:
+            metrics.count(metrics.table.RESCUED, run.task, cause, run.state)
             logger.warning(_EVENTS[run.state], extra={"run_id": run.run, "task": run.task})
             facts = {"schedule": run.schedule, "run_id": run.run, "reason": run.reason}
             heartbeats.ended("dead" if run.state == "dead" else "rescued", facts)

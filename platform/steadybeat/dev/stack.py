@@ -83,6 +83,7 @@ class Stack(Supervisor):
             "STEADYBEAT_HEALTH_FOLDER": str(self.folder.path / "health"),
         }
         self.urls_of_others: dict[str, str] = {}
+        self._metrics: dict[str, str] = {}
         self._settings = Settings(health_folder=self.environment["STEADYBEAT_HEALTH_FOLDER"])
         kept = [self._kept(each) for each in run]
         self.flower_port = free_port() if flower else None
@@ -160,6 +161,7 @@ class Stack(Supervisor):
                 "pid": os.getpid(),
                 "started_at": self.started_at.isoformat() if self.started_at else None,
                 "urls": self.urls,
+                "metrics": self._metrics,
                 "processes": {each.name: each.pid for each in self.processes if each.pid},
             }
         )
@@ -194,11 +196,21 @@ class Stack(Supervisor):
 
     def _beat(self, number: int) -> Process:
         beats = pulse_beats(self._settings, "beat")
-        return self._celery(f"beat-{number}", ["beat", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False)
+        name = f"beat-{number}"
+        return self._celery(
+            name, ["beat", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False, env=self._measured(name)
+        )
 
     def _watchdog(self) -> Process:
         beats = pulse_beats(self._settings, "watchdog")
-        return self._celery("watchdog", ["watchdog", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False)
+        env = self._measured("watchdog")
+        return self._celery("watchdog", ["watchdog", "-l", "INFO"], check=beats, stop=BEAT_STOP, awaited=False, env=env)
+
+    def _measured(self, name: str) -> dict[str, str]:
+        """Return the variables with which a process serves its metrics on a port of its own."""
+        address = f"127.0.0.1:{free_port()}"
+        self._metrics[name] = f"http://{address}/metrics"
+        return {"STEADYBEAT_METRICS_ADDRESS": address}
 
     def _kept(self, spec: str) -> Process:
         """Return a process of the application's own, and tell every process where it is."""
@@ -217,7 +229,8 @@ class Stack(Supervisor):
         queue = ["-Q", ",".join(queues), "-n", f"{name}@%h", "-c", str(CONCURRENCY), "-l", "INFO", "-E"]
         quiet = ["--without-gossip", "--without-mingle"]  # nothing here listens to either
         beats = pulse_beats(self._settings, "worker")
-        return self._celery(f"worker-{name}", ["worker", *queue, *quiet], check=beats, stop=WORKER_STOP)
+        env = self._measured(f"worker-{name}")
+        return self._celery(f"worker-{name}", ["worker", *queue, *quiet], check=beats, stop=WORKER_STOP, env=env)
 
     def _flower(self, port: int) -> Process:
         return self._celery(

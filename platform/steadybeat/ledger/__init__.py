@@ -34,6 +34,7 @@ instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
 monitors        where heartbeats go, and how that stands
+gauges          figures of the whole, for metrics
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
 alerts          what was found wrong, until it was resolved
@@ -50,7 +51,6 @@ pruning         what may be forgotten
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from sqlalchemy import text
@@ -68,6 +68,7 @@ from steadybeat.ledger.duties import Duties
 from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
+from steadybeat.ledger.gauges import Gauges
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
@@ -114,6 +115,11 @@ class Ledger:
         self.settings = settings
         self._schema_is_known = False
         self.database = Database(settings.database_url, settings.ledger_timeout_seconds, settings.ledger_pool_count)
+        self._open_work()
+        self._open_telling()
+
+    def _open_work(self) -> None:
+        """Open the rooms of what happens."""
         self.schedules = Schedules(self.database)
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
@@ -135,6 +141,13 @@ class Ledger:
         self.rescue = Rescue(self.database, settings)
         self.turns = Turns(self.database)
         self.instances = Instances(self.database, settings)
+        self.foreign = ForeignMessages(self.database)
+        self.reopening = Reopening(self.database)
+        self.dead = Dead(self.database, self.reopening)
+
+    def _open_telling(self) -> None:
+        """Open the rooms of what is watched, and of what people and machines are told."""
+        self.gauges = Gauges(self.database)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
         self.monitors = Monitors(self.database, settings)
@@ -147,20 +160,9 @@ class Ledger:
         self.watched_runs = WatchedRuns(self.database)
         self.watched_platform = WatchedPlatform(self.database)
         self.canaries = Canaries(self.database)
-        self.foreign = ForeignMessages(self.database)
-        self.reopening = Reopening(self.database)
-        self.dead = Dead(self.database, self.reopening)
         self.story = Story(self.database)
-
-    @functools.cached_property
-    def history(self) -> History:
-        """What became of many fires, and who did what to it."""
-        return History(self.database)
-
-    @functools.cached_property
-    def reporting(self) -> Reporting:
-        """What a day was like for an owner."""
-        return Reporting(self.database)
+        self.history = History(self.database)
+        self.reporting = Reporting(self.database)
 
     @classmethod
     def of(cls, app: Any) -> Ledger:

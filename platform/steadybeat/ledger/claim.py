@@ -25,7 +25,7 @@ UNDONE = """
 CLAIM_AT_ONCE = Prepared(
     sql("""
     WITH run AS MATERIALIZED (
-        SELECT id, task, idempotency_key, correlation_id, retry_count, tenant, fan_out
+        SELECT id, task, idempotency_key, correlation_id, retry_count, tenant, fan_out, enqueued_at
           FROM steadybeat.runs
          WHERE id = :run AND state = 'enqueued' AND attempt_count = 0 AND crash_count = 0 AND schedule IS NULL
            AND rerun_of IS NULL AND delivery_no <= :delivery_no AND cancel_requested_at IS NULL
@@ -57,6 +57,7 @@ CLAIM_AT_ONCE = Prepared(
         SELECT :run, claimed.attempt_count, :instance, key.fence FROM claimed, key
     )
     SELECT run.task, run.idempotency_key, run.correlation_id, run.retry_count, run.tenant, run.fan_out, key.fence,
+           CAST(extract(epoch FROM clock_timestamp() - run.enqueued_at) AS double precision) AS waited_seconds,
            whole.schedule AS whole_schedule, whole.scheduled_for AS whole_scheduled_for
       FROM run CROSS JOIN key LEFT JOIN steadybeat.runs whole ON whole.id = run.fan_out
 """)
@@ -176,6 +177,7 @@ CLAIM = Prepared(
            key.fence, key.effect_done, claimed.attempt_count,
            CASE WHEN j.verdict = 'mine' THEN before.result ELSE key.result END AS effect_result,
            j.fence AS fence_before, j.attempt_count AS attempts_before,
+           CAST(extract(epoch FROM clock_timestamp() - j.enqueued_at) AS double precision) AS waited_seconds,
            before.run AS key_run, before.state AS key_state, before.changed_at AS key_changed_at,
            j.tenant, j.fan_out, whole.schedule AS whole_schedule, whole.scheduled_for AS whole_scheduled_for
       FROM judged j
@@ -195,6 +197,7 @@ def granted(row: Any) -> Claim:
         task=row.task,
         idempotency_key=row.idempotency_key,
         correlation_id=row.correlation_id,
+        waited_seconds=row.waited_seconds,
         **_share(row),
     )
 
@@ -215,6 +218,7 @@ def judge(row: Any) -> Claim:
         effect_result=row.effect_result,
         overlap=row.overlap,
         started_before=row.attempts_before > 0,
+        waited_seconds=row.waited_seconds,
         **_share(row),
     )
     if row.verdict == "mine":

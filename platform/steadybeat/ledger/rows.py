@@ -64,6 +64,7 @@ class Claim:
         started_before: Some attempt worked on it.
         rerun: A person asked for this run, which runs again what another was.
         overlap: Of its schedule.
+        waited_seconds: How long ago its message was sent last.
         tenant: For whom it does its share.
         fan_out: Of which run it is a share.
         fire_of: Schedule and nominal time of the fire that a share is for, through its fan-out.
@@ -85,6 +86,7 @@ class Claim:
     rerun: bool = False
     started_before: bool = False
     overlap: str | None = None
+    waited_seconds: float = field(default=0.0, compare=False)
     tenant: str | None = None
     fan_out: str | None = None
     fire_of: tuple[str, datetime] | None = None

@@ -28,10 +28,20 @@ class Refusal:
     Attributes:
         turn: What was asked for.
         reason: What stands in the way, such as ``held by run 0190…``.
+        is_unanswered: Whether Redis did not say.
     """
 
     turn: Turn
     reason: str
+    is_unanswered: bool = False
+
+
+Failed = Callable[[str, str], None]
+"""Is told what went wrong: the kind of the turn; unavailable, not_extended, lost, lapsed or not_released."""
+
+
+def _nobody(kind: str, failure: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(slots=True)
@@ -72,11 +82,14 @@ class Holding:
     the next extension; until then the ledger's fences stand between it and an effect.
     """
 
-    def __init__(self, places: Sequence[Place], quorum: Quorum, run: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, places: Sequence[Place], quorum: Quorum, run: str, clock: Callable[[], float], failed: Failed = _nobody
+    ) -> None:
         self.places = places
         self._quorum = quorum
         self._run = run
         self._clock = clock
+        self._failed = failed
         self._extending = threading.Lock()
         self._released = threading.Event()
 
@@ -99,6 +112,8 @@ class Holding:
 
     def _leave(self, place: Place) -> str:
         silent = self._quorum.release(place.key, place.token)
+        if silent:
+            self._failed(place.turn.kind, "not_released")
         return f"{place.turn}: {'; '.join(silent)}" if silent else ""
 
     def _keep(self) -> None:
@@ -115,15 +130,18 @@ class Holding:
             until, again = self._quorum.extend(place.key, place.token)
         except LocksUnavailable as error:
             logger.warning("lock not extended", extra={**facts, "error": str(error)})
+            self._failed(place.turn.kind, "not_extended")
             return
         if until is None:
             place.until = float("-inf")
             if not was_lost:
                 logger.error("lock lost", extra=facts)
+                self._failed(place.turn.kind, "lost")
             return
         place.until = until
         if again or was_lost:
             logger.warning("lock had lapsed and was taken again", extra=facts)
+            self._failed(place.turn.kind, "lapsed")
 
 
 class Places:
@@ -132,14 +150,16 @@ class Places:
     Args:
         quorum: Where they are kept.
         clock: Seconds of a clock that never jumps, the one of `quorum`.
+        failed: Is told what goes wrong.
 
     Attributes:
         not_released_count: How often a place could not be given back, and was left to lapse, in this process.
     """
 
-    def __init__(self, quorum: Quorum, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, quorum: Quorum, clock: Callable[[], float] = time.monotonic, failed: Failed = _nobody) -> None:
         self._quorum = quorum
         self._clock = clock
+        self._failed = failed
         self.not_released_count = 0
 
     def take(self, turns: Sequence[Turn], *, run: str, fence: int) -> Holding | Refusal:
@@ -154,12 +174,13 @@ class Places:
             fence: Of its attempt.
         """
         places: list[Place] = []
-        holding = Holding(places, self._quorum, run, self._clock)
+        holding = Holding(places, self._quorum, run, self._clock, self._failed)
         for turn in turns:
             try:
                 taken = self._place(turn, run, fence)
             except LocksUnavailable as error:
-                taken = Refusal(turn, str(error))
+                taken = Refusal(turn, str(error), is_unanswered=True)
+                self._failed(turn.kind, "unavailable")
             except BaseException:
                 self.release(holding)
                 raise

@@ -14,10 +14,11 @@ from steadybeat import telemetry
 from steadybeat.errors import EffectRefused, FanOutRefused, LedgerUnavailable, Permanent, StaleAttempt
 from steadybeat.ledger.keys import Found, Holder
 from steadybeat.ledger.rows import Claim, NewRun
-from steadybeat.task import memory, unrecorded
+from steadybeat.task import measuring, memory, unrecorded
 from steadybeat.task.failing import Failing
 from steadybeat.task.turns import Turns
 from steadybeat.task.verdicts import STATUS, duplicate_of, ending
+from steadybeat.telemetry import metrics
 
 logger = telemetry.get_logger(__name__)
 
@@ -51,6 +52,7 @@ class Attempt(Turns, Failing):
             asked = self._request.get("steadybeat_asked")
             telemetry.heartbeats.follow(schedule=found.schedule, run=self.run, tenant=found.tenant, asked=asked)
             memory.begin()
+            measuring.begun(self._app, self._request, found.waited_seconds)
             self.reach("after_claim")
             return found
         end = self._turn_away(found)
@@ -79,9 +81,10 @@ class Attempt(Turns, Failing):
         Raises:
             Ignore: It waits for the result of another run, or has got it.
         """
+        end = ending(found)
+        measuring.turned_away(self._task.name, found, end)
         if found.verdict == "duplicate" and self._task.on_conflict == "return_result":
             self._share(found)
-        end = ending(found)
         if end is not None:
             self._insist(lambda: self._ledger.runs.end_unstarted(self.run, delivery_no=self.delivery_no, **end))
             if found.fan_out is not None:
@@ -102,6 +105,7 @@ class Attempt(Turns, Failing):
         facts: dict[str, Any] = {"task": found.task, "schedule": found.schedule, "cause": cause}
         facts |= {"detail": found.detail, "instance": self._app.steadybeat.instance}
         self._insist(lambda: self._ledger.duplicates.note(self.run, **facts))
+        metrics.count(metrics.table.DUPLICATES, self._task.name, cause)
         return {"cause": cause}
 
     def _share(self, found: Claim) -> None:

@@ -15,7 +15,7 @@ from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.task import canaries
-from steadybeat.telemetry import EVENT_LOOP
+from steadybeat.telemetry import EVENT_LOOP, metrics
 
 logger = get_logger(__name__)
 
@@ -99,6 +99,7 @@ class SteadyConsumer(Consumer):
         except LedgerUnavailable as error:
             logger.warning("foreign message left unacknowledged", extra={"queue": queue, "error": str(error)})
             return
+        metrics.count(metrics.table.FOREIGN)
         logger.error("foreign message kept", extra={"queue": queue, "reason": reason})
         message.reject_log_error(logger, self.connection_errors)
 

@@ -22,7 +22,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.cancelling import Overdue
 from steadybeat.task import memory, pools
 from steadybeat.task.ending import Ending
-from steadybeat.telemetry import EVENT_LOOP, KEEPER
+from steadybeat.telemetry import EVENT_LOOP, KEEPER, metrics
 
 logger = get_logger(__name__)
 
@@ -54,6 +54,8 @@ class Keeper(bootsteps.StartStopStep):
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         pools.check(worker)
         self._platform.check_servers()
+        self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
+        metrics.tell()
         if pools.has_processes(worker.pool_cls):
             gc.collect()
             gc.freeze()  # what has been imported is no garbage: no collection in a process of the pool looks at it
@@ -62,7 +64,6 @@ class Keeper(bootsteps.StartStopStep):
             )
         signals.worker_shutdown.connect(sign_off, dispatch_uid="steadybeat.sign_off")
         signals.worker_shutting_down.connect(self._rest, weak=False, dispatch_uid="steadybeat.rest")
-        self._platform.become("worker")
         self._platform.node = worker.hostname
         self._platform.consumed = lambda: worker.app.amqp.queues.consume_from
         self._platform.sign_of_life()
@@ -140,12 +141,14 @@ class Keeper(bootsteps.StartStopStep):
             event = "worker paused: the ledger is away" if away else "worker paused: no sign of life can be given"
             logger.error(event, extra={"error": str(error)}, exc_info=None if away else error)
         self._away = True
+        metrics.show(metrics.table.LEDGER_AWAY, value=1)
         self._on_consumer("cancel")  # each time: a broker that reconnects would consume again
 
     def _resume(self) -> None:
         if self._away:
             logger.warning("worker resumed: the ledger answers")
             self._away = False
+            metrics.show(metrics.table.LEDGER_AWAY, value=0)
             if not self._ending.begun:
                 self._on_consumer("consume")
         consumer = getattr(self._worker, "consumer", None)

@@ -17,11 +17,12 @@ from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable, LockLost, Permanent, StaleAttempt
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Claim, Envelope, NewRun
-from steadybeat.task import memory
+from steadybeat.task import measuring, memory
 from steadybeat.task.ending import Ending, Stop
 from steadybeat.task.progress import Progress
 from steadybeat.task.retrying import pause_seconds
 from steadybeat.task.wording import as_json, line, short, stack
+from steadybeat.telemetry import metrics
 
 logger = telemetry.get_logger(__name__)
 
@@ -317,8 +318,10 @@ class Outcomes:
     def _peak_bytes(self) -> int:
         """Return the most memory that this attempt's process took; one that took too much is replaced."""
         peak, limit = memory.peak_bytes(), self._task.memory_limit
+        metrics.raise_to(metrics.table.PEAK_MEMORY, self._task.name, value=peak)
         if limit is not None and peak > limit:
             memory.replace_process()
+            metrics.count(metrics.table.MEMORY_EXCEEDED, self._task.name)
             facts = {"run_id": self.run, "task": self._task.name}
             logger.warning("memory limit exceeded", extra={**facts, "peak_bytes": peak, "limit_bytes": limit})
         return peak
@@ -326,4 +329,7 @@ class Outcomes:
     def _log(self, status: str, error: BaseException | str | None = None, **facts: Any) -> None:
         if self._binding is None:
             facts |= {"task": self._task.name, "run_id": self.run}
-        telemetry.log_outcome(status, time.monotonic() - self._started, items=self.progress.done, error=error, **facts)
+        seconds = time.monotonic() - self._started
+        if self.claimed.verdict == "claimed":
+            measuring.ended(self._app, self._task.name, status, seconds)
+        telemetry.log_outcome(status, seconds, items=self.progress.done, error=error, **facts)

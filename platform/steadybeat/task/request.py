@@ -13,7 +13,7 @@ from celery.worker.state import task_ready
 from steadybeat import telemetry
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
-from steadybeat.task import unrecorded
+from steadybeat.task import measuring, unrecorded
 from steadybeat.task.classifying import Decision
 from steadybeat.task.retrying import decision_on, pause_seconds
 from steadybeat.task.turns import give_back_left
@@ -120,6 +120,7 @@ class SteadyRequest(Request):
             logger.warning("run not handed back", extra={"run_id": self.id, "error": str(away)})
             return
         if self._handed_back:
+            measuring.ended(self.app, self.name, "interrupted", None)
             telemetry.log_outcome("interrupted", **self._facts, reason=reason)
             self.acknowledge()
 
@@ -148,6 +149,7 @@ class SteadyRequest(Request):
         if not timed_out:  # a child that was too slow is killed after this
             give_back_left(self)
         status = "timed_out" if timed_out else "lost"
+        measuring.ended(self.app, self.name, status, error.args[0] if timed_out else None)
         telemetry.log_outcome(status, **self._facts, error=str(error), is_dead=not followed, reason=reason)
         if followed:
             task_ready(self)
@@ -206,7 +208,9 @@ class SteadyRequest(Request):
         try:
             unrecorded.record(self.app, self)
             ours = {"instance": steadybeat.instance, "delivery_no": self.delivery_no}
-            if not runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
+            if runs.give_up(self.id, error=reason, outcome="cancelled", **ours, **ending):
+                measuring.ended(self.app, self.name, "cancelled", None)
+            else:
                 runs.end_unstarted(self.id, delivery_no=self.delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})

@@ -15,7 +15,9 @@ from steadybeat.channel import clients_of_locks
 from steadybeat.errors import ConfigurationError, LockLost, Permanent, SteadybeatError
 from steadybeat.ledger import Ledger
 from steadybeat.locks import Holding, Place, Places, Quorum, RedisNode, Refusal, turns_of
+from steadybeat.task.measuring import lock_failed
 from steadybeat.task.outcomes import Outcomes
+from steadybeat.telemetry import metrics
 
 logger = telemetry.get_logger(__name__)
 
@@ -93,6 +95,8 @@ class Turns(Outcomes):
 
     def _refused(self, refusal: Refusal) -> Never:
         """End a run that has never begun where its task says ``on_locked="skip"``; let any other wait."""
+        if not refusal.is_unanswered:
+            metrics.count(metrics.table.LOCK_WAITS, self._task.name)
         if self._task.on_locked == "skip" and self.claimed.attempt == 1:
             reason = f"skipped for {refusal.turn}: {refusal.reason}"
             self._end(reason, state="cancelled", outcome="cancelled")
@@ -126,5 +130,5 @@ def _places(app: Any) -> Places:
     found = _of_apps.get(app)
     if found is None:
         nodes = [RedisNode(client, shown) for shown, client in clients_of_locks(app)]
-        found = _of_apps[app] = Places(Quorum(nodes, app.steadybeat.settings.lease_seconds))
+        found = _of_apps[app] = Places(Quorum(nodes, app.steadybeat.settings.lease_seconds), failed=lock_failed)
     return found

@@ -37,6 +37,8 @@ are never written.
     worker stopped          a worker's parent process ends
     beat started            a Beat begins, leading or standing by           scheduler
     watchdog started        a watchdog begins
+    metrics served          a process has its endpoint for Prometheus       address
+    metrics not counted     a process of a pool cannot count                reason
     crash reports pending   a process waits for its reports to leave        pending_count timeout_seconds
     heartbeat not taken     a monitor has failed to take what it is told    schedule monitor error
     heartbeat taken again   it takes it                                     schedule monitor
@@ -50,7 +52,7 @@ from __future__ import annotations
 from celery import Celery
 
 from steadybeat.settings import Settings
-from steadybeat.telemetry import correlation, crashes, heartbeats, signals
+from steadybeat.telemetry import correlation, crashes, heartbeats, metrics, signals
 from steadybeat.telemetry.facts import (
     bind_instance,
     bind_run,
@@ -84,6 +86,7 @@ __all__ = [
     "instance",
     "instance_id",
     "log_outcome",
+    "metrics",
     "redact",
     "redact_text",
     "run_facts",

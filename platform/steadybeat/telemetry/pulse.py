@@ -82,7 +82,7 @@ class Pulse:
     def __init__(self, settings: Settings, app: str, role: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._within = settings.health_seconds
         self._clock = clock
-        self._facts = {"app": app, "role": role, "pid": os.getpid(), "born": _born(os.getpid())}
+        self._facts = {"app": app, "role": role, "pid": os.getpid(), "born": born(os.getpid())}
         self._parts: dict[str, float | None] = {}
         self._written_at: dict[str, float] = {}
         self._lock = threading.RLock()  # a signal handler may interrupt the thread that has it
@@ -180,7 +180,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     """Return what a file says, or None where its process is gone or the file is none of ours."""
     try:
         facts = json.loads(file.read_text())
-        alive = facts["born"] == _born(facts["pid"]) != 0
+        alive = facts["born"] == born(facts["pid"]) != 0
         return facts if alive and isinstance(facts["parts"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -192,7 +192,7 @@ def _clear_away(folder: Path, role: str) -> None:
             file.unlink(missing_ok=True)
 
 
-def _born(pid: int) -> int:
+def born(pid: int) -> int:
     """Return when a process started, in ticks since the machine was booted; 0 where it does not live.
 
     Source: proc(5), ``/proc/<pid>/stat``: field 3 is the state, 22 the start; field 2, the program's name, may hold

@@ -9,6 +9,7 @@ usual        what earlier runs say of the next one
 fires, schedules, runs, workers, platform
              the rules, by what they are about
 heartbeat    PlatformHeartbeat: tells a monitor elsewhere that the platform goes on
+facts        figures of the ledger and of the queues, for metrics
 
 What it sees it reads from the ledger alone, so that it sees it while every Beat and Redis are dead. Any number may run;
 of those one watches, and another takes over when it dies. Settings are ``steadybeat_<name>``:

@@ -15,6 +15,7 @@ from typing import Any
 from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
+from steadybeat.watchdog.facts import LedgerFacts
 from steadybeat.watchdog.heartbeat import PlatformHeartbeat
 from steadybeat.watchdog.watching import Watch
 
@@ -43,6 +44,7 @@ class Watchdog:
         self._platform.become("watchdog")
         self._watch = Watch(app)
         self._heartbeat = PlatformHeartbeat(app)
+        LedgerFacts(app).start()
         self._sign_at = float("-inf")
         self._troubled = False
 

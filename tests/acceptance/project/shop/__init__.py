@@ -33,6 +33,8 @@ if "SHOP_SENTINEL_PASSWORD" in os.environ:
     app.conf.broker_transport_options = {"sentinel_kwargs": {"password": os.environ["SHOP_SENTINEL_PASSWORD"]}}
 if "SHOP_SOFT_SHUTDOWN_SECONDS" in os.environ:
     app.conf.worker_soft_shutdown_timeout = float(os.environ["SHOP_SOFT_SHUTDOWN_SECONDS"])
+if "SHOP_RUNS_PER_CHILD" in os.environ:
+    app.conf.worker_max_tasks_per_child = int(os.environ["SHOP_RUNS_PER_CHILD"])
 steadybeat.install(app)
 if "SHOP_BATCH_COUNT" in os.environ:
     writing.BATCH = int(os.environ["SHOP_BATCH_COUNT"])
