@@ -86,6 +86,18 @@ class Settings:
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
     sentry_dsn: str = _setting("", "Where crash reports go; none are sent while it is empty.")
+    otlp_url: str = _setting(
+        "",
+        "Collector of OpenTelemetry that traces are sent to, as a URL for OTLP over HTTP; none are while it is empty.",
+    )
+    redact: tuple[str, ...] = _setting(
+        (),
+        "Names of fields whose values are hidden wherever they would be read, beside passwords, tokens and keys: in any"
+        " case, and as whole words of a name; iban also hides customer_iban.",
+    )
+    log_lines_count: int = _setting(
+        0, "Lines of each run that are kept in the ledger for runs show; none are while it is 0.", low=0, high=10_000
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
