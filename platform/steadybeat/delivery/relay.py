@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from kombu.pools import producers
 from redis.exceptions import ResponseError
 
+from steadybeat import telemetry
 from steadybeat.channel import Command
 from steadybeat.delivery.patience import patience
 from steadybeat.errors import BrokerUnavailable
@@ -101,9 +102,11 @@ class Relay:
         """Make dead letters of runs whose messages can never be sent."""
         for envelope, why in unsendable.values():
             reason = storable(f"its message cannot be sent: {type(why).__name__}: {why}")
-            logger.error("message cannot be sent", extra={"run_id": envelope.run, "error": reason})
             ending: dict[str, Any] = {"delivery_no": envelope.delivery_no, "state": "dead", "reason": reason}
-            Ledger.of(self._app).runs.end_unstarted(envelope.run, **ending)
+            ledger = Ledger.of(self._app)
+            if ledger.runs.end_unstarted(envelope.run, **ending):
+                known = ledger.lines.facts_of([envelope.run]).get(envelope.run, {})
+                telemetry.log_outcome("dead", **{"run_id": envelope.run, "task": envelope.task, **known}, reason=reason)
 
     def _send(self, envelopes: Sequence[Envelope], unsendable: dict[str, tuple[Envelope, Exception]]) -> list[int]:
         """Send messages, and return those that could not be; which of them never can goes into `unsendable`."""

@@ -34,6 +34,7 @@ instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
 tasks           what they are, for those who do not have their code
+lines           what runs have logged
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -62,6 +63,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.lines import Lines
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
@@ -119,6 +121,7 @@ class Ledger:
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
         self.tasks = Tasks(self.database)
+        self.lines = Lines(self.database, settings)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)
