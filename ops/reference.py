@@ -3,6 +3,7 @@
     settings.md    the fields of `Settings`, and what `install(app)` sets in Celery's own configuration
     commands.md    every sub-command of `celery -A …` that pyproject.toml names
     tasks.md       what a task may be told, what a run can ask, and the rules of time
+    events.md      what steadybeat logs: each event, when, and with which fields
 
 Nothing here knows a setting, a command or an option by name: what is added in the code appears at the next
 `make docs`, and a test fails until then. The same code gives the same pages on every machine.
@@ -41,6 +42,7 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.schedule.policies import CATCH_UP, OVERLAP
 from steadybeat.settings import PREFIX, Settings
 from steadybeat.task import SteadyTask, options
+from steadybeat.telemetry import events
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "reference"
@@ -75,13 +77,22 @@ _OTHER_RULES = """\
 A `schedule` may also be a `timedelta`, a number of seconds, an aware `datetime` (due once), Celery's `crontab` or
 `schedule`, RedBeat's `rrule`, or django-celery-beat's `clocked`. A crontab is read in the time zone of the Celery app,
 and is due where both of its day fields fit, as in Celery."""
+_EVENTS = """\
+What a line says in its field `event`, when it is written, and the fields that come beside those of
+[every line](../logs.md#what-a-line-says). Any other event is the message of whoever wrote it: of a task, Celery, kombu,
+RedBeat, Flower or Tornado."""
 _AT_RUN_TIME = """\
 `from steadybeat import schedules`: what an application changes beside its code; [how](../schedules.md#by-a-program)."""
 
 
 def pages() -> dict[str, str]:
     """Return every page of the reference, by the name of its file."""
-    return {"settings.md": settings_page(), "commands.md": commands_page(), "tasks.md": tasks_page()}
+    return {
+        "settings.md": settings_page(),
+        "commands.md": commands_page(),
+        "tasks.md": tasks_page(),
+        "events.md": events_page(),
+    }
 
 
 # Settings
@@ -228,6 +239,22 @@ def _paragraphs(text: str) -> Iterator[str]:
             yield f"```text\n{paragraph.removeprefix(chr(8)).strip(chr(10))}\n```"
         elif paragraph.strip():
             yield re.sub(rf"(?<![`\w])({PREFIX}[a-z_]+)", r"[`\1`](settings.md#\1)", " ".join(paragraph.split()))
+
+
+# Events
+
+
+def events_page() -> str:
+    """Return the page of what is logged."""
+    parts = [wrapped(f"{GENERATED}# Events"), wrapped(_EVENTS)]
+    for title, group in events.GROUPS:
+        rows = [f"| `{_cell(event.name)}` | {_cell(event.when)} | {_cell(' '.join(event.fields))} |" for event in group]
+        parts.append("\n".join([f"## {title}\n", "| event | when | fields |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").strip() or "–"
 
 
 # Tasks
