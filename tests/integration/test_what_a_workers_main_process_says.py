@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 from opentelemetry import trace
@@ -16,8 +18,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from steadybeat.delivery import Rescuer
 from steadybeat.task.request import SteadyRequest
 from steadybeat.telemetry.logs import line_of
+from tests.eventually import eventually
 from tests.integration.records import recorded
 from tests.integration.working import Work, working
 
@@ -102,3 +106,14 @@ def test_a_lost_process_gets_a_span_to_which_the_next_attempt_links(
     assert kept["steadybeat_former_attempt"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
     assert kept["traceparent"] == json.loads(json.dumps(request.request_dict))["traceparent"]
     provider.shutdown()
+
+
+def test_who_rescues_a_run_says_as_much_of_it(work: Work, caplog: pytest.LogCaptureFixture) -> None:
+    run = under_way(work).id
+    work.ledger.database.execute(sa.text("UPDATE steadybeat.instances SET expires_at = clock_timestamp()"))
+    now = itertools.count(step=10.0)
+    rescue = Rescuer(work.app, clock=lambda: next(now))
+    eventually(lambda: rescue() == 1)
+    (line,) = outcomes(caplog)
+    said = {"event": "run rescued", "status": "rescued", "reason": "its worker was lost", "run_id": run}
+    assert (FACTS | said).items() <= line.items()
