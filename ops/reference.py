@@ -4,6 +4,7 @@
     commands.md    every sub-command of `celery -A …` that pyproject.toml names
     tasks.md       what a task may be told, what a run can ask, and the rules of time
     metrics.md     what is served to Prometheus, and by which process
+    events.md      what steadybeat logs: each event, when, and with which fields
 
 Nothing here knows a setting, a command or an option by name: what is added in the code appears at the next
 `make docs`, and a test fails until then. The same code gives the same pages on every machine.
@@ -42,6 +43,7 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.schedule.policies import CATCH_UP, OVERLAP
 from steadybeat.settings import PREFIX, Settings
 from steadybeat.task import SteadyTask, options
+from steadybeat.telemetry import events
 from steadybeat.telemetry.metrics import OTHERS
 from steadybeat.telemetry.metrics.table import METRICS, Metric
 
@@ -83,6 +85,10 @@ Served where [`{PREFIX}metrics_address`](settings.md#{PREFIX}metrics_address) sa
 are seconds, sizes bytes. Schedules beyond the first
 [`{PREFIX}metrics_schedules_count`](settings.md#{PREFIX}metrics_schedules_count) are counted together, as
 `schedule="{OTHERS}"`."""
+_EVENTS = """\
+What a line says in its field `event`, when it is written, and the fields that come beside those of
+[every line](../logs.md#what-a-line-says). Any other event is the message of whoever wrote it: of a task, Celery, kombu,
+RedBeat, Flower or Tornado."""
 _AT_RUN_TIME = """\
 `from steadybeat import schedules`: what an application changes beside its code; [how](../schedules.md#by-a-program)."""
 
@@ -94,6 +100,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page(),
         "tasks.md": tasks_page(),
         "metrics.md": metrics_page(),
+        "events.md": events_page(),
     }
 
 
@@ -244,6 +251,22 @@ def _paragraphs(text: str) -> Iterator[str]:
             yield f"```text\n{paragraph.removeprefix(chr(8)).strip(chr(10))}\n```"
         elif paragraph.strip():
             yield re.sub(rf"(?<![`\w])({PREFIX}[a-z_]+)", r"[`\1`](settings.md#\1)", " ".join(paragraph.split()))
+
+
+# Events
+
+
+def events_page() -> str:
+    """Return the page of what is logged."""
+    parts = [wrapped(f"{GENERATED}# Events"), wrapped(_EVENTS)]
+    for title, group in events.GROUPS:
+        rows = [f"| `{_cell(event.name)}` | {_cell(event.when)} | {_cell(' '.join(event.fields))} |" for event in group]
+        parts.append("\n".join([f"## {title}\n", "| event | when | fields |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").strip() or "–"
 
 
 # Tasks

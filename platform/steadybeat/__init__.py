@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from steadybeat.ledger.keys import PROCESSED_KEYS_SQL, install_processed_keys
     from steadybeat.schedule import any_of, cron, every, once, rrule, window
     from steadybeat.task import SteadyTask
+    from steadybeat.telemetry.correlation import correlation
 
 __all__ = [
     "PROCESSED_KEYS_SQL",
@@ -41,6 +42,7 @@ __all__ = [
     "SteadybeatError",
     "Transient",
     "any_of",
+    "correlation",
     "cron",
     "eligible",
     "every",
@@ -69,6 +71,7 @@ _ROOMS = {
     "SteadybeatError": "steadybeat.errors",
     "Transient": "steadybeat.errors",
     "any_of": "steadybeat.schedule",
+    "correlation": "steadybeat.telemetry.correlation",
     "cron": "steadybeat.schedule",
     "eligible": "steadybeat.fanout",
     "every": "steadybeat.schedule",

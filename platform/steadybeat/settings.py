@@ -7,16 +7,16 @@ that reads either.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from steadybeat.address import Address, listening
+from steadybeat.converting import convert
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
 from steadybeat.monitor import Monitor
 
@@ -195,6 +195,18 @@ class Settings:
     metrics_schedules_count: int = _setting(
         10_000, "Schedules that have series of their own among the metrics; all others are counted together.", low=0
     )
+    otlp_url: str = _setting(
+        "",
+        "Collector of OpenTelemetry that traces are sent to, as a URL for OTLP over HTTP; none are while it is empty.",
+    )
+    redact: tuple[str, ...] = _setting(
+        (),
+        "Names of fields whose values are hidden wherever they would be read, beside passwords, tokens and keys: in any"
+        " case, and as whole words of a name; iban also hides customer_iban.",
+    )
+    log_lines_count: int = _setting(
+        0, "Lines of each run that are kept in the ledger for runs show; none are while it is 0.", low=0, high=10_000
+    )
     health_folder: str = _setting(
         "",
         "Where processes show their health on their own machine; a folder below the system's temporary one if empty.",
@@ -255,11 +267,11 @@ class Settings:
             if name not in known:
                 nearest = did_you_mean(key, (PREFIX + each for each in known))
                 raise UnknownSetting(f"{key}: there is no such setting.{nearest}", name=key)
-            values[name] = _convert(key, conf[key], known[name])
+            values[name] = convert(key, conf[key], known[name])
         for name, spec in known.items():
             variable = (PREFIX + name).upper()
             if environ.get(variable):
-                values[name] = _convert(variable, environ[variable], spec)
+                values[name] = convert(variable, environ[variable], spec)
         return cls(**values)
 
 
@@ -285,48 +297,6 @@ def report_time(text: str) -> tuple[time, str] | None:
             value=text,
         ) from error
     return at, tz
-
-
-def _convert(key: str, value: Any, spec: Field[Any]) -> Any:
-    """Return `value` in the type of the setting; texts come from the environment."""
-    if "document" in spec.metadata:
-        return _convert_document(key, value, spec)
-    default: Any = spec.default
-    wanted: Any = type(default)
-    if wanted is tuple:
-        parts = value.replace(",", " ").split() if isinstance(value, str) else value
-        if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
-            return tuple(parts)
-    elif isinstance(value, str) or (wanted is not str and not isinstance(value, bool)):
-        try:
-            converted = wanted(value)
-        except (TypeError, ValueError):
-            pass
-        else:
-            if wanted is not int or float(value) == converted:
-                return converted
-    kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
-    kind = "a number" if key.lower().endswith("_factor") else kind
-    raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
-
-
-def _convert_document(key: str, value: Any, spec: Field[Any]) -> Any:
-    """Return a document; texts are JSON. What is wrong stays unsaid, since it may hold secrets."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if spec.metadata["document"] is dict:
-        if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
-            return dict(value)
-        kind = "names with their URLs"
-    else:
-        if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
-            return tuple(dict(each) for each in value)
-        kind = "a list of routes"
-    example = spec.metadata["example"]
-    raise ConfigurationError(f"{key}: must be {kind}, as JSON in the environment, such as {example}.", name=key)
 
 
 def _check_postgres(url: str) -> None:

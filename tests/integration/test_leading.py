@@ -23,6 +23,7 @@ from redbeat.schedulers import REDBEAT_REDIS_KEY, RedBeatScheduler
 import steadybeat
 from steadybeat import every
 from steadybeat.beat import SteadyScheduler, definitions
+from steadybeat.telemetry.logs import line_of
 from tests.eventually import eventually
 
 
@@ -62,6 +63,18 @@ def test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older: An
             eventually(lambda: tick(scheduler) and client.llen("parcels"))
         finally:
             scheduler.close()
+
+
+def test_a_beat_says_whose_run_it_has_sent_and_for_which_fire(
+    older: Any, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "steadybeat.beat.leading")
+    test_a_beat_sends_to_a_service_that_a_newer_release_has_brought_in(older, redis_url)
+    said = line_of(next(record for record in caplog.records if record.msg == "fire dispatched"))
+    run = older.steadybeat.ledger.story.run(said["run_id"])
+    assert (said["task"], said["service"], said["schedule"]) == (run["task"], "parcels", "shop.parcels.track")
+    assert said["correlation_id"] == run["correlation_id"] == said["run_id"].replace("-", "")
+    assert said["scheduled_for"] == run["scheduled_for"].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def test_a_beat_without_a_time_zone_of_its_own_leads_all_the_same(older: Any, redis_url: str) -> None:

@@ -190,6 +190,35 @@ def test_celerys_sentences_become_facts_without_arguments(
     assert ("stack" in line) == ("stack" in fields)
 
 
+def test_what_a_worker_takes_says_whose_run_it_is(lines: list[dict[str, Any]]) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {
+        "id": "r2",
+        "steadybeat_schedule": "s",
+        "steadybeat_scheduled_for": "2026-07-01T08:00:00+02:00",
+        "steadybeat_correlation_id": "c",
+        "steadybeat_tenant": "acme",
+        "traceparent": f"00-{trace}-b7ad6b7169203331-01",
+    }
+    telemetry.received(headers)
+    for run in ("r2", "another"):
+        data = {"id": run, "name": "tasks.mail.send", "eta": None}
+        logging.getLogger("celery.worker.strategy").info("Task received", extra={"data": data})
+    telemetry.received({"id": "r3", "steadybeat_scheduled_for": "never"})
+    data = {"id": "r3", "name": "tasks.mail.send", "eta": None}
+    logging.getLogger("celery.worker.strategy").info("Task received", extra={"data": data})
+    facts = {"schedule": "s", "scheduled_for": "2026-07-01T06:00:00.000000Z", "correlation_id": "c", "tenant": "acme"}
+    assert (facts | {"trace_id": trace}).items() <= lines[0].items()
+    assert not facts.keys() & (lines[1].keys() | lines[2].keys())
+
+
+def test_a_death_without_an_error_says_its_reason_as_the_error(lines: list[dict[str, Any]]) -> None:
+    known = {"task": "t", "run_id": "r", "scheduled_for": datetime(2026, 7, 1, 6, tzinfo=UTC), "tenant": None}
+    telemetry.log_outcome("dead", **known, reason="2 workers died under it")
+    assert "tenant" not in lines[0]
+    assert (lines[0]["error"], lines[0]["scheduled_for"]) == ("2 workers died under it", "2026-07-01T06:00:00.000000Z")
+
+
 def test_a_terminal_gets_a_readable_line_with_the_stack_below() -> None:
     record = logging.makeLogRecord({"name": "mine", "levelname": "ERROR", "msg": "broke", "facts": {"n": 1}})
     try:

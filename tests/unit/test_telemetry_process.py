@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.receivers.sentry import Sentry
+
 PROGRAM = """
-import logging, sys, warnings
+import json, logging, sys, warnings
+import redbeat, tornado.log
 import structlog
 from celery import Celery
 from celery.exceptions import Ignore
@@ -52,6 +51,37 @@ def bad(self, argument):
         telemetry.log_outcome("dead", 0.1, error=exc)
         raise
 
+# Of runs, as a worker meets them.
+def fails(text, run_id):
+    telemetry.bind_run(task="one.fails", service="one", run_id=run_id)
+    try:
+        json.loads(text)
+    except ValueError as exc:
+        telemetry.log_outcome("dead", 0.1, error=exc)
+
+fails("{", "f1")
+fails("[17", "f2")
+fails("x", "f3")
+
+@app.task(bind=True)
+def steady(self):
+    raise ValueError("an error that is told when nothing more is tried")
+steady.recorded = True
+from celery.app.trace import build_tracer
+request = {"delivery_info": {}, "is_eager": False, "args": (), "kwargs": {}}
+build_tracer(steady.name, steady, app=app)("s1", (), {}, request)
+
+facts = {"task": "one.lost", "run_id": "l1", "attempt": 3, "tenant": "acme"}
+telemetry.log_outcome("lost", 1.0, error=OSError("child 7 is gone"), **facts, state="waiting")
+telemetry.log_outcome("lost", 1.0, error=OSError("child 8 is gone"), **facts, state="dead")
+for status in ("snoozed", "cancelled", "duplicate", "skipped", "interrupted", "stale"):
+    telemetry.log_outcome(status, 0.1, error=ValueError("no crash"), task="one.lost", run_id="n1")
+for run_id in ("p1", "p2"):
+    telemetry.log_outcome("dead", task="one.poison", run_id=run_id, reason="workers died under it 3 times")
+with telemetry.told(facts):
+    logging.getLogger("celery.worker.request").error("Hard time limit (%ss) exceeded for %s[%s]", 3, "one.lost", "l1")
+telemetry.clear_run()
+
 good.apply(args=("hunter2",), task_id="g1")
 bad.apply(args=("hunter2",), task_id="b1")
 
@@ -59,33 +89,14 @@ bad.apply(args=("hunter2",), task_id="b1")
 def ignores():
     raise Ignore()
 ignores.apply()
-logging.getLogger("kombu.x").warning("theirs")
+for name in ("kombu.mixins", "celery.beat", "flower.command", "flower.inspector", "tornado.access", "tornado.general"):
+    logging.getLogger(name).warning("theirs")
 warnings.warn("a warning")
 try:
     raise OSError("the broker is away")
 except OSError as exc:
     logging.getLogger("celery.beat").error("beat pidbox connection error: %r", exc, exc_info=True)
 """
-
-
-class Sentry(BaseHTTPRequestHandler):
-    """Takes envelopes as Sentry does, and keeps the events in them."""
-
-    reports: ClassVar[list[dict[str, Any]]] = []
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        items = body.split(b"\n")[1:]
-        for head, payload in zip(items[::2], items[1::2], strict=False):
-            if json.loads(head).get("type") == "event":
-                self.reports.append(json.loads(payload))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *args: Any) -> None:
-        return
 
 
 class Left(NamedTuple):
@@ -95,28 +106,22 @@ class Left(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def left() -> Iterator[Left]:
-    Sentry.reports.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Sentry) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        dsn = f"http://publickey@127.0.0.1:{server.server_address[1]}/1"
+def left() -> Left:
+    with Sentry() as sentry:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, dsn],
+            [sys.executable, "-c", PROGRAM, sentry.dsn],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
             timeout=60,
         )
-        server.shutdown()
-        thread.join()
     assert done.returncode == 0, done.stdout
-    yield Left(
-        [json.loads(line) for line in done.stdout.splitlines()],
-        [*Sentry.reports],
-        done.stdout,
-    )
+    return Left([json.loads(line) for line in done.stdout.splitlines()], sentry.events, done.stdout)
+
+
+def of(left: Left, task: str) -> list[dict[str, Any]]:
+    return [report for report in left.reports if report.get("tags", {}).get("task") == task]
 
 
 def test_each_line_of_a_process_is_json_with_the_same_beginning(left: Left) -> None:
@@ -139,14 +144,46 @@ def test_a_run_and_the_run_inside_it_share_the_correlation_id(left: Left) -> Non
 
 
 def test_records_of_libraries_and_warnings_come_in_the_same_form(left: Left) -> None:
-    assert {"kombu.x", "py.warnings"} <= {line["logger"] for line in left.lines}
+    wanted = {"kombu.mixins", "celery.beat", "flower.command", "flower.inspector", "tornado.access", "tornado.general"}
+    assert {line["logger"] for line in left.lines if line["event"] == "theirs"} == wanted
+    assert "py.warnings" in {line["logger"] for line in left.lines}
 
 
 def test_an_error_is_reported_once_with_the_facts_of_its_run(left: Left) -> None:
-    (report,) = left.reports
+    (report,) = of(left, "one.bad")
     tags = {"task": "one.bad", "run_id": "b1", "schedule": "s", "attempt": "2", "tenant": "acme"}
     assert (tags | {"service": "one"}).items() <= report["tags"].items()
     assert report["exception"]["values"][-1]["type"] == "ValueError"
+
+
+def test_the_same_error_at_the_same_place_is_one_issue_whatever_its_message(left: Left) -> None:
+    found = of(left, "one.fails")
+    assert [report["tags"]["run_id"] for report in found] == ["f1", "f2", "f3"]
+    assert {tuple(report["fingerprint"]) for report in found} == {
+        ("steadybeat", "one.fails", "JSONDecodeError", "__main__:fails")
+    }
+
+
+def test_an_error_that_celery_sees_is_not_reported_where_the_outcome_is(left: Left) -> None:
+    assert of(left, "one.steady") == []
+    assert [line["event"] for line in left.lines if line.get("task") == "one.steady"] == ["task failed"]
+
+
+def test_a_lost_process_is_reported_when_its_run_is_dead_and_not_before(left: Left) -> None:
+    (report,) = of(left, "one.lost")
+    assert report["exception"]["values"][-1]["value"] == "child 8 is gone"
+    assert report["fingerprint"] == ["steadybeat", "one.lost", "OSError"]
+    assert {"run_id": "l1", "attempt": "3", "tenant": "acme"}.items() <= report["tags"].items()
+    (theirs,) = [line for line in left.lines if line["event"].startswith("Hard time limit")]
+    assert {"run_id": "l1", "attempt": 3, "task": "one.lost"}.items() <= theirs.items()
+
+
+def test_a_run_that_died_without_an_error_is_reported_by_its_reason(left: Left) -> None:
+    found = of(left, "one.poison")
+    assert [report["tags"]["run_id"] for report in found] == ["p1", "p2"]
+    assert {tuple(report["fingerprint"]) for report in found} == {
+        ("steadybeat", "one.poison", "workers died under it # times")
+    }
 
 
 def test_a_beat_that_has_lost_the_broker_says_so_and_reports_no_crash(left: Left) -> None:

@@ -21,7 +21,8 @@ from datetime import timedelta
 from typing import Any
 
 from steadybeat.errors import ConfigurationError
-from steadybeat.telemetry.redaction import HIDDEN, redact_text
+from steadybeat.telemetry.forms import HIDDEN
+from steadybeat.telemetry.redaction import redact_text
 
 THREAD = "channel "
 """Names of threads that send begin so."""

@@ -8,7 +8,7 @@ import os
 import socket
 import uuid
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +202,17 @@ class Steadybeat:
             self.pulse.end()
         telemetry.metrics.end()
         self.ledger.instances.leave(self.instance)
+
+    def keep_lines(self, lines: Sequence[Any]) -> None:
+        """Write lines of runs down.
+
+        Args:
+            lines: As `ledger.lines` takes them.
+
+        Raises:
+            LedgerUnavailable: None was written.
+        """
+        self.ledger.lines.keep(lines)
 
     def sign_of_life(self) -> float:
         """Say that this instance is alive; return how many seconds its clock is ahead of Postgres'."""

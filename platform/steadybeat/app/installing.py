@@ -72,7 +72,7 @@ def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> 
     for signal in (signals.import_modules, signals.beat_init):
         signal.connect(_refuse_other_schedulers, dispatch_uid="steadybeat.refuse_other_schedulers")
     app.steps["worker"].add("steadybeat.task:Keeper")
-    telemetry.install(app, settings)
+    telemetry.install(app, settings, keep=steadybeat.keep_lines)
     _ = steadybeat.heartbeats
     return steadybeat
 

@@ -21,7 +21,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
 from steadybeat.locks import Leadership
 from steadybeat.schedule import fire_key, run_id
-from steadybeat.telemetry import heartbeats, metrics
+from steadybeat.telemetry import correlation, heartbeats, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -176,11 +176,13 @@ class Leader:
 
     def _sender(self, coming: Coming) -> Callable[[Any], Any]:
         fire, definition = coming.fire, self._definitions[coming.fire.schedule]
+        run = run_id(fire.schedule, fire.scheduled_for)
         options = {
-            "task_id": run_id(fire.schedule, fire.scheduled_for),
+            "task_id": run,
             "idempotency_key": fire_key(fire.schedule, fire.scheduled_for),
             "retry": False,
             "headers": {
+                correlation.HEADER: correlation.of_run(run),
                 **(definition.row.options.get("headers") or {}),
                 "steadybeat_schedule": fire.schedule,
                 "steadybeat_scheduled_for": fire.scheduled_for.isoformat(),
@@ -303,9 +305,12 @@ class Leader:
 
     def _tell(self, fire: FireRow, run: str | None) -> None:
         metrics.count(metrics.table.FIRES, fire.schedule, fire.state, fire.cause or "")
-        facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for.isoformat(), "term": self.term}
-        if fire.state == "dispatched":
-            logger.info("fire dispatched", extra={**facts, "run_id": run})
+        facts = {"schedule": fire.schedule, "scheduled_for": fire.scheduled_for, "term": self.term}
+        if fire.schedule in self._definitions:
+            row = self._definitions[fire.schedule].row
+            facts |= {"task": row.task, "service": row.service}
+        if fire.state == "dispatched" and run is not None:
+            logger.info("fire dispatched", extra={**facts, "run_id": run, "correlation_id": correlation.of_run(run)})
         else:
             logger.warning(f"fire {fire.state}", extra={**facts, "reason": fire.reason})
             said = f"fire of {fire.scheduled_for.isoformat()} {fire.state}: {fire.reason}"

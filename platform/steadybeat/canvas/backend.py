@@ -254,6 +254,7 @@ class LedgerBackend(BaseBackend):
             "root_id": body.options.get("root_id") or (request and (request.root_id or request.id)) or parts[0],
             "parent_id": request.id if request is not None else parts[0],
             "correlation_id": correlation.current(),
+            **correlation.carried(),
         }
         try:
             written = as_json(body)

@@ -152,7 +152,7 @@ class Following:
             results = _results(chord.header, parts)
             if results is None:
                 return False
-            with correlation.correlation(chord.lineage.get("correlation_id") or parts[0].correlation_id):
+            with correlation.as_in(chord.lineage, chord.lineage.get("correlation_id") or parts[0].correlation_id):
                 runs = self._started(chord, results)
         except _Unjoinable as error:
             self.refuse(group_id, *error.args)
@@ -181,7 +181,7 @@ class Following:
             return False
         _, _, embed = _body_of(ended.body)
         error = described(ended.state, ended.reason, ended.error)
-        with correlation.correlation(ended.correlation_id):
+        with correlation.as_in(ended.message["headers"], ended.correlation_id):
             chain = rest_of_chain(self._app, embed.get("chain"))
             chain.groups |= {ended.group_id} if ended.group_id else set()
             if ended.state == "dead":

@@ -17,13 +17,18 @@ from steadybeat.commands.usage import Command
 @click.command(cls=Command, epilog="Example: celery -A tasks runs show 019a1b7e-6c00-8d2f-9a3b-0c1d2e3f4a5b")
 @click.argument("run", shell_complete=completion.run_ids)
 @click.option("--watch", is_flag=True, help="Wait until it is over, and show meanwhile how far it is.")
+@click.option(
+    "--lines", type=click.IntRange(0, 10_000), default=50, show_default=True, help="How many of its lines, the latest."
+)
 @json_option
 @click.pass_context
-def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
+def show(ctx: click.Context, run: str, watch: bool, lines: int, as_json: bool) -> None:
     """Show everything about one run.
 
     That is its message, its attempts, and its last error with the stack; secrets in them are hidden. Of a run that has
     fanned out also how far its tenants are. RUN is its whole id, as `runs list` shows it.
+
+    What it has logged is shown where steadybeat_log_lines_count says that such lines are kept.
 
     With --watch, exits with 1 if it ends as a dead letter.
 
@@ -34,6 +39,7 @@ def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
             "reruns": [{"id", "state"}], "steps": [{"step", "state", "result", "run", "changed_at"}],
             "duplicates": [{"cause", "detail", "instance", "seen_at"}],
             "tenant": text or null, "of_fan_out": id or null,
+            "lines": [{"at": instant, "level": text, "event": text, "fields": {…}}],
             "fan_out": null or {"task", "policy", "seed", "concurrency", "spread_seconds", "abort_count",
                 "abort_share", "on_complete", "begun_at", "written_at", "total_count", "aborted_at", "abort_reason",
                 "ended_at", "tenants_per_second", "expected_at",
@@ -53,6 +59,7 @@ def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
         wait_for(None if as_json else out, book, str(one["id"]))
         one = run_of(book, run)
     found, fan_out = whole(book, one), fan_out_of(book, str(one["id"]))
+    found["lines"] = book.lines.of(str(one["id"]), lines)
     shown = redact(plain(found), levels=12)
     if as_json:
         out.json({**shown, "fan_out": fan_out})
@@ -64,7 +71,7 @@ def show(ctx: click.Context, run: str, watch: bool, as_json: bool) -> None:
 def _show(out: Output, found: dict[str, Any], shown: Any, fan_out: dict[str, Any] | None) -> None:
     from steadybeat.commands.fanned import facts_of_fan_out
     from steadybeat.commands.progress import bar
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, line_text
 
     facts = facts_of(found, shown)
     if fan_out is not None:
@@ -79,6 +86,8 @@ def _show(out: Output, found: dict[str, Any], shown: Any, fan_out: dict[str, Any
     error = shown["error"] or (errors[-1] if errors else None)
     if error:
         out.block("last error", error)
+    if found["lines"]:
+        out.block("lines", "\n".join(line_text(line) for line in shown["lines"]))
 
 
 @click.command(

@@ -23,7 +23,7 @@ from steadybeat.schedule import new_run_id
 _OWN_HEADERS = frozenset({
     "lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
     "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting",
-    "steadybeat_delivery",
+    "steadybeat_delivery", "steadybeat_former_attempt", "steadybeat_hidden_arguments",
 })  # fmt: skip
 
 

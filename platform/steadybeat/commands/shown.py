@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from steadybeat.commands.output import Column, length, moment, nominal
 from steadybeat.commands.why import where
-from steadybeat.telemetry.redaction import redact_text
+from steadybeat.telemetry.redaction import redact_text, shown_arguments
 from steadybeat.wording import headline
 
 if TYPE_CHECKING:
@@ -60,6 +60,22 @@ ATTEMPT_COLUMNS = [
 ]
 """How the attempts of a run look."""
 
+# What a line of a run says that the run itself, or its attempts, are shown with.
+_SAID = frozenset({
+    "task", "service", "schedule", "scheduled_for", "started_at", "correlation_id", "trace_id", "tenant", "instance",
+    "logger", "stack", "status",
+})  # fmt: skip
+
+
+def line_text(line: Mapping[str, Any]) -> str:
+    """Return a line that a run has logged, for a person.
+
+    Args:
+        line: As `ledger.lines` has it, with what is secret hidden.
+    """
+    said = [f"{name}={value}" for name, value in line["fields"].items() if name not in _SAID and value is not None]
+    return " ".join([str(line["at"]), f"{line['level']:<8}", line["event"], *said])
+
 
 def whole(book: Ledger, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run with all that the ledger has about it, its arguments instead of its body.
@@ -76,7 +92,7 @@ def whole(book: Ledger, run: Mapping[str, Any]) -> dict[str, Any]:
         args, kwargs, embed = [run["body"]], {}, {}
     return {
         **{name: value for name, value in run.items() if name != "body"},
-        "args": args,
+        "args": shown_arguments((run["message"] or {}).get("headers") or {}, args or ()),
         "kwargs": kwargs,
         "embed": embed,
         "key": book.story.processed_key(run["task"], run["idempotency_key"]),

@@ -15,13 +15,14 @@ from kombu.exceptions import OperationalError
 from kombu.pools import producers
 from redis.exceptions import ResponseError
 
+from steadybeat import telemetry
 from steadybeat.channel import Command
 from steadybeat.delivery.patience import patience
 from steadybeat.errors import BrokerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import storable
 from steadybeat.ledger.rows import Envelope
-from steadybeat.telemetry import heartbeats, metrics
+from steadybeat.telemetry import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +108,11 @@ class Relay:
         """Make dead letters of runs whose messages can never be sent."""
         for envelope, why in unsendable.values():
             reason = storable(f"its message cannot be sent: {type(why).__name__}: {why}")
-            logger.error("message cannot be sent", extra={"run_id": envelope.run, "error": reason})
             ending: dict[str, Any] = {"delivery_no": envelope.delivery_no, "state": "dead", "reason": reason}
-            if Ledger.of(self._app).runs.end_unstarted(envelope.run, **ending):
-                heartbeats.ended("dead", {**_of_fire(envelope), "run_id": envelope.run, "reason": reason})
+            ledger = Ledger.of(self._app)
+            if ledger.runs.end_unstarted(envelope.run, **ending):
+                known = ledger.lines.facts_of([envelope.run]).get(envelope.run, {})
+                telemetry.log_outcome("dead", **{"run_id": envelope.run, "task": envelope.task, **known}, reason=reason)
 
     def _send(self, envelopes: Sequence[Envelope], unsendable: dict[str, tuple[Envelope, Exception]]) -> list[int]:
         """Send messages, and return those that could not be; which of them never can goes into `unsendable`."""
@@ -164,12 +166,3 @@ def _built(channel: Any, envelope: Envelope) -> list[Command]:
     if envelope.reason == "rescue":  # its turn had come before, so it stands in front of those that wait
         return [("rpush" if name == "lpush" else name, args) for name, args in kept.commands]
     return list(kept.commands)
-
-
-def _of_fire(envelope: Envelope) -> dict[str, Any]:
-    """Return whose fire a message is for, as far as it can be read."""
-    try:
-        headers = json.loads(envelope.message)["headers"]
-        return {"schedule": headers.get("steadybeat_schedule"), "tenant": headers.get("steadybeat_tenant")}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
+from steadybeat import telemetry
 from steadybeat.delivery.patience import patience
 from steadybeat.errors import LedgerUnavailable
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rescue import Rescued
-from steadybeat.telemetry import heartbeats, metrics
+from steadybeat.telemetry import metrics
 
-logger = logging.getLogger(__name__)
-
-_EVENTS = {"waiting": "run rescued", "dead": "run died", "cancelled": "run cancelled"}
+_STATUS = {"waiting": "rescued"}
 
 
 class Rescuer:
@@ -76,10 +74,9 @@ class Rescuer:
         except (OperationalError, *self._app.connection_for_read().connection_errors):
             return []
 
-    @staticmethod
-    def _tell(rescued: Iterable[Rescued], cause: str) -> None:
+    def _tell(self, rescued: Sequence[Rescued], cause: str) -> None:
+        known = Ledger.of(self._app).lines.facts_of([run.run for run in rescued]) if rescued else {}
         for run in rescued:
             metrics.count(metrics.table.RESCUED, run.task, cause, run.state)
-            logger.warning(_EVENTS[run.state], extra={"run_id": run.run, "task": run.task})
-            facts = {"schedule": run.schedule, "run_id": run.run, "reason": run.reason}
-            heartbeats.ended("dead" if run.state == "dead" else "rescued", facts)
+            facts = {"run_id": run.run, "task": run.task, **known.get(run.run, {})}
+            telemetry.log_outcome(_STATUS.get(run.state, run.state), **facts, reason=run.reason)

@@ -97,16 +97,19 @@ class SteadyAMQP(AMQP):
         finally:
             _diversion.reset(token)
 
-    def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
+    def as_task_v2(self, task_id: str, name: str, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         """Return a message as Celery makes it; what people are shown of its arguments has no secrets."""
-        message = super().as_task_v2(*args, **kwargs)
+        message = super().as_task_v2(task_id, name, args, *more, **kwargs)
+        task = self.app.tasks.get(name)
+        if args and task is not None and telemetry.hide_arguments(message.headers, task.run, len(args)):
+            (message.sent_event or {})["args"] = message.headers["argsrepr"]
         for shown, names in (
             (message.headers, ("argsrepr", "kwargsrepr")),
             (message.sent_event or {}, ("args", "kwargs")),
         ):
-            for name in names:
-                if shown.get(name) not in (None, "()", "{}"):
-                    shown[name] = telemetry.redact_text(shown[name])
+            for each in names:
+                if shown.get(each) not in (None, "()", "{}"):
+                    shown[each] = telemetry.redact_text(shown[each])
         return message
 
     def key_of(self, task: str, args: Any, kwargs: Any) -> str | None:
@@ -133,20 +136,29 @@ class SteadyAMQP(AMQP):
             if diversion is not None and diversion.takes(run.id):
                 diversion.runs.append(run)
                 return None
-            ledger = Ledger.of(self.app)
-            if run.not_before is not None:
-                ledger.runs.record(run, outbox_reason="delayed")
-                return None
-            ledger.runs.record(run)
-            self.app.steadybeat.reach("after_record", name)
-            try:
-                return publish(producer, name, message, **options)
-            except OperationalError as error:
-                logger.warning("message left to the relay", extra={"run_id": run.id, "task": name, "error": str(error)})
-                ledger.runs.send_through_outbox([run.id], "delayed")
-                return None
+            return _record(self.app, run, lambda: publish(producer, name, message, **options))
 
-        return send_task_message
+        def in_a_trace(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            with telemetry.traces.sending(name, message, options):
+                return send_task_message(producer, name, message, **options)
+
+        return in_a_trace
+
+
+def _record(app: Any, run: NewRun, publish: Callable[[], Any]) -> Any:
+    """Record a run and send its message; what Redis does not take, and what is not due, is left to the relay."""
+    ledger = Ledger.of(app)
+    if run.not_before is not None:
+        ledger.runs.record(run, outbox_reason="delayed")
+        return None
+    ledger.runs.record(run)
+    app.steadybeat.reach("after_record", run.task)
+    try:
+        return publish()
+    except OperationalError as error:
+        logger.warning("message left to the relay", extra={"run_id": run.id, "task": run.task, "error": str(error)})
+        ledger.runs.send_through_outbox([run.id], "delayed")
+        return None
 
 
 def _enqueue(app: Any, name: str, message: Any, options: dict[str, Any], transaction: Any) -> None:

@@ -59,6 +59,7 @@ UNTOLD = {
     "stack",
     "started_at",
     "timestamp",
+    "trace_id",
 }
 TOLD_COUNT = 4
 SELF_EVIDENT = {"task", "schedule"}  # facts whose value needs no name beside it

@@ -194,7 +194,7 @@ class FanOuts:
         result = told(counts, whole.total_count)
         headers = json.loads(whole.message)["headers"] if whole.message else {}
         lineage = {"parent_id": run, "root_id": headers.get("root_id") or run}
-        with correlation.correlation(whole.correlation_id):
+        with correlation.as_in(headers, whole.correlation_id):
             runs = self._after(whole, result, lineage) if state == "succeeded" and not whole.has_succeeded else []
             follower = whole.on_complete if held.standing.is_released else None
             following = self._told(follower, {"fan_out": run, "state": state, **result}, lineage)

@@ -43,6 +43,7 @@ silences        what nobody is to be told of, and until when
 watched_fires, watched_schedules, watched_runs, watched_platform
                 what the watchdog reads, every few seconds
 canaries        which queues answer when they are asked
+lines           what runs have logged
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -74,6 +75,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.lines import Lines
 from steadybeat.ledger.monitors import Monitors
 from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
@@ -123,13 +125,13 @@ class Ledger:
         self.schedules = Schedules(self.database)
         self.interventions = Interventions(self.database)
         self.fires = Fires(self.database)
-        self.runs = Runs(self.database, settings)
+        self.runs = Runs(self.database, self.settings)
         self.retries = Retries(self.database)
         self.keys = Keys(self.database)
         self.duplicates = Duplicates(self.database)
         self.sharing = Sharing(self.database)
         self.cancelling = Cancelling(self.database)
-        self.progress = Progress(self.database, settings)
+        self.progress = Progress(self.database, self.settings)
         self.chords = Chords(self.database, self.runs)
         self.replacing = Replacing(self.database)
         self.fan_outs = FanOuts(self.database)
@@ -138,9 +140,9 @@ class Ledger:
         self.admitting = Admitting(self.database)
         self.results = Results(self.database)
         self.outbox = Outbox(self.database)
-        self.rescue = Rescue(self.database, settings)
+        self.rescue = Rescue(self.database, self.settings)
         self.turns = Turns(self.database)
-        self.instances = Instances(self.database, settings)
+        self.instances = Instances(self.database, self.settings)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)
@@ -150,8 +152,9 @@ class Ledger:
         self.gauges = Gauges(self.database)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
-        self.monitors = Monitors(self.database, settings)
+        self.monitors = Monitors(self.database, self.settings)
         self.tasks = Tasks(self.database)
+        self.lines = Lines(self.database, self.settings)
         self.alerts = Alerts(self.database)
         self.notices = Notices(self.database)
         self.silences = Silences(self.database)

@@ -41,6 +41,7 @@ _STATEMENTS = {
         "run, number",
         f"run IN (SELECT id FROM steadybeat.runs WHERE finished_at < {_OLD} AND state <> 'dead' LIMIT {_BATCH})",
     ),
+    "run_lines": _delete("run_lines", "id", f"at < {_OLD}"),
     "runs": _delete(
         "runs",
         "id",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
@@ -53,7 +52,7 @@ _LOST = sql(f"""
            AND k.run = run.id AND k.state = 'held'
     ),
     {FAILED}
-    SELECT id, task, state, schedule, reason FROM run
+    SELECT id, task, state, reason FROM run
 """)
 
 _QUEUES = sql("""
@@ -96,13 +95,13 @@ _UNSTARTED = sql(f"""
                state = 'waiting',
                next_rescue_at = clock_timestamp() + make_interval(secs => {_BACKOFF})
           FROM gone WHERE r.id = gone.id
-        RETURNING r.id, r.task, r.delivery_no, r.schedule, r.reason
+        RETURNING r.id, r.task, r.delivery_no, r.reason
     ),
     later AS (
         INSERT INTO steadybeat.outbox (publish_at, run, delivery_no, reason)
         SELECT clock_timestamp(), id, delivery_no, 'rescue' FROM run
     )
-    SELECT id, task, 'waiting' AS state, schedule, reason FROM run
+    SELECT id, task, 'waiting' AS state, reason FROM run
 """)
 
 
@@ -117,8 +116,7 @@ class Rescued:
     run: str
     task: str
     state: str
-    schedule: str | None = None
-    reason: str | None = None
+    reason: str
 
 
 class Rescue:
@@ -162,5 +160,5 @@ class Rescue:
         return self._rescued(self._database.execute(_UNSTARTED, values))
 
     @staticmethod
-    def _rescued(rows: list[Any]) -> list[Rescued]:
-        return [Rescued(str(run), *rest) for run, *rest in rows]
+    def _rescued(rows: list[tuple[object, str, str, str]]) -> list[Rescued]:
+        return [Rescued(str(run), task, state, reason) for run, task, state, reason in rows]

@@ -76,7 +76,9 @@ TRY_AGAIN = sql(f"""
                delivery_no = delivery_no + 1, retry_count = :retry_count, lease_until = NULL, instance = NULL,
                crash_count = crash_count + :crashes,
                in_line = fan_out IS NOT NULL,
-               queue = coalesce(:queue, queue), message = coalesce(CAST(:message AS jsonb), message),
+               queue = coalesce(:queue, queue), message = coalesce(
+                   jsonb_set(coalesce(CAST(:message AS jsonb), message), '{{headers,steadybeat_former_attempt}}',
+                             to_jsonb(CAST(:former AS text))), CAST(:message AS jsonb), message),
                body = coalesce(:body, body)
          WHERE {MINE}
         RETURNING id, task, idempotency_key, attempt_count, delivery_no, not_before, state, in_line
@@ -255,7 +257,7 @@ class Runs:
         values["delivery_no"] = delivery_no
         return bool(self._database.execute(GIVE_UP, values))
 
-    def try_again(
+    def try_again(  # noqa: PLR0913 - each says another thing of an attempt that ends
         self,
         run: str,
         *,
@@ -270,6 +272,7 @@ class Runs:
         changed: NewRun | None = None,
         peak_memory_bytes: int | None = None,
         delivery_no: int | None = None,
+        former: str | None = None,
     ) -> bool:
         """End an attempt and put the run into the outbox for another. Return whether it was still ours.
 
@@ -286,8 +289,10 @@ class Runs:
             changed: The message that replaces the run's own.
             peak_memory_bytes: Of the attempt.
             delivery_no: Where the parent asks: the delivery that brought the attempt; a later one is not its own.
+            former: Where in its trace the attempt that ends is, for the message of the next.
         """
         values = {
+            "former": former,
             "run": run,
             "delivery_no": delivery_no,
             "fence": fence,

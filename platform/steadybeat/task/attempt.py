@@ -93,8 +93,26 @@ class Attempt(Turns, Failing):
         status = "dead" if is_dead else STATUS.get(found.verdict, "duplicate")
         of = {"tenant": found.tenant, "schedule": found.schedule}
         whose = {name: fact for name, fact in of.items() if fact is not None}
+        self._bind_unclaimed(found, is_dead=is_dead)
         self._log(status, reason=found.detail, **whose, **self._counted(found))
         return end
+
+    def _bind_unclaimed(self, found: Claim, *, is_dead: bool) -> None:
+        """Let lines say whose run it is that is not worked on; of a dead one they speak of its last attempt."""
+        schedule, scheduled_for = found.fire_of or (found.schedule, found.scheduled_for)
+        facts = {
+            "task": self._task.name,
+            "service": self._app.steadybeat.service(self._task.name),
+            "run_id": self.run,
+            "schedule": schedule,
+            "scheduled_for": scheduled_for,
+            "tenant": found.tenant,
+            "attempt": self._request.retries + 1,
+        }
+        if is_dead:
+            facts |= self._insist(lambda: self._ledger.lines.facts_of([self.run])).get(self.run, {})
+            facts = {name: value for name, value in facts.items() if name not in ("duration_seconds", "items")}
+        self._binding = telemetry.bind_run(**facts)
 
     def _counted(self, found: Claim) -> dict[str, str]:
         """Count a duplicate, and return its cause for the log."""

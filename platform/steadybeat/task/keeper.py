@@ -138,8 +138,11 @@ class Keeper(bootsteps.StartStopStep):
     def _pause(self, error: Exception) -> None:
         if not self._away:
             away = isinstance(error, LedgerUnavailable)
-            event = "worker paused: the ledger is away" if away else "worker paused: no sign of life can be given"
-            logger.error(event, extra={"error": str(error)}, exc_info=None if away else error)
+            logger.error(
+                "worker paused: the ledger is away" if away else "worker paused: no sign of life can be given",
+                extra={"error": str(error)},
+                exc_info=None if away else error,
+            )
         self._away = True
         metrics.show(metrics.table.LEDGER_AWAY, value=1)
         self._on_consumer("cancel")  # each time: a broker that reconnects would consume again

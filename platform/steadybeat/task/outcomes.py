@@ -250,6 +250,7 @@ class Outcomes:
             "delay_seconds": delay_seconds,
             "crashes": crashes,
             "peak_memory_bytes": self._peak_bytes(),
+            "former": telemetry.traces.here(),
         }
         self._write(lambda: self._ledger.runs.try_again(self.run, **values))
         self._log(status or ("retried" if retries else "interrupted"), error=cause, reason=reason)

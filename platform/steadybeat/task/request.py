@@ -25,6 +25,10 @@ logger = get_logger(__name__)
 class SteadyRequest(Request):
     """Celery's request, which writes into the ledger what only the parent process sees, before it acknowledges."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        telemetry.received(self.request_dict)
+
     _settled = False
     _handed_back = False
     cancel_reason: str | None = None
@@ -46,6 +50,8 @@ class SteadyRequest(Request):
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Return what `celery inspect` and Flower are told of the task, without secrets."""
         told: dict[str, Any] = super().info(safe)
+        if not isinstance(told["args"], str):
+            told["args"] = telemetry.shown_arguments(self.request_dict, told["args"])
         return told | {name: telemetry.redact(told[name]) for name in ("args", "kwargs")}
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
@@ -62,14 +68,20 @@ class SteadyRequest(Request):
     def _facts(self) -> dict[str, Any]:
         """Whose run it is, for a line."""
         said = self.request_dict
-        of_now = said.get("steadybeat_asked") != telemetry.heartbeats.BACKFILL
-        schedule = said.get("steadybeat_schedule") if of_now else None
-        facts = {"tenant": said.get("steadybeat_tenant"), "schedule": schedule}
+        told = ("tenant", "schedule", "asked")
+        facts = {name: said.get(f"steadybeat_{name}") for name in told}
         return {
             "task": self.name,
             "run_id": self.id,
             **{name: fact for name, fact in facts.items() if fact is not None},
         }
+
+    def _known(self) -> dict[str, Any]:
+        """Return whose run it is and what is known of its attempt, for a line about its end."""
+        try:
+            return {**self._facts, **Ledger.of(self.app).lines.facts_of([self.id]).get(self.id, {})}
+        except LedgerUnavailable:
+            return self._facts
 
     def acknowledge(self) -> None:
         """Tell Redis that the message is dealt with."""
@@ -121,7 +133,7 @@ class SteadyRequest(Request):
             return
         if self._handed_back:
             measuring.ended(self.app, self.name, "interrupted", None)
-            telemetry.log_outcome("interrupted", **self._facts, reason=reason)
+            telemetry.log_outcome("interrupted", **self._known(), reason=reason)
             self.acknowledge()
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -139,7 +151,7 @@ class SteadyRequest(Request):
         timed_out = isinstance(error, TimeLimitExceeded)
         try:
             unrecorded.record(self.app, self)
-            followed, reason = self._try_again(error, timed_out)
+            followed, state, reason = self._try_again(error, timed_out)
         except LedgerUnavailable as away:
             # Nobody else would say so before its time limit has passed: its worker lives.
             self.app.steadybeat.unrecorded.append(functools.partial(self._settle, error, exc_info))
@@ -148,9 +160,13 @@ class SteadyRequest(Request):
             return
         if not timed_out:  # a child that was too slow is killed after this
             give_back_left(self)
-        status = "timed_out" if timed_out else "lost"
+        status, known = "timed_out" if timed_out else "lost", self._known()
         measuring.ended(self.app, self.name, status, error.args[0] if timed_out else None)
-        telemetry.log_outcome(status, **self._facts, error=str(error), is_dead=not followed, reason=reason)
+        telemetry.log_outcome(status, **known, error=error, state=state, reason=reason)
+        with telemetry.told(known):
+            self._tell_celery(error, exc_info, followed=followed)
+
+    def _tell_celery(self, error: Exception, exc_info: Any, *, followed: bool) -> None:
         if followed:
             task_ready(self)
             self.acknowledge()
@@ -161,8 +177,17 @@ class SteadyRequest(Request):
         else:
             super().on_timeout(False, error.args[0] if error.args else 0)
 
-    def _try_again(self, error: Exception, timed_out: bool) -> tuple[bool, str]:
-        """Return whether Celery is to see no failure, and what becomes of the run.
+    def _span(self, error: Exception, status: str) -> str | None:
+        """Make the span of the attempt, which it could not make itself; return what the next one links to."""
+        facts = self._known()
+        started_at = facts.get("started_at")
+        if started_at is None:
+            return None
+        headers = self.request_dict
+        return telemetry.traces.seen(headers, started_at=started_at, status=status, error=error, facts=facts)
+
+    def _try_again(self, error: Exception, timed_out: bool) -> tuple[bool, str | None, str]:
+        """Return whether Celery is to see no failure, how the run ended, if it did, and what becomes of it.
 
         It sees none where another attempt follows, where the run was cancelled, and where somebody else has recorded
         what became of it.
@@ -180,9 +205,10 @@ class SteadyRequest(Request):
             "error": repr(error),
             "outcome": "timed_out" if timed_out else "lost",
         }
+        former = self._span(error, facts["outcome"]) if telemetry.traces.are_on() else None
         state = {"dead": "dead", "cancel": "cancelled"}.get(decision.verdict, "dead" if bound is not None else None)
         if state is not None and ledger.runs.give_up(self.id, state=state, reason=reason, **facts):
-            return state == "cancelled", reason
+            return state == "cancelled", state, reason
         reason = f"retry in {spoken(pause)}: {reason}"
         landed = state is None and ledger.runs.try_again(
             self.id,
@@ -191,10 +217,11 @@ class SteadyRequest(Request):
             retry_count=retries + (timed_out and decision.verdict == "retry"),
             crashes=int(not timed_out),
             delay_seconds=pause,
+            former=former,
         )
         if not landed and ledger.retries.waits_for(self.id, self.delivery_no):
             ledger.runs.send_through_outbox([self.id], "rescue")  # it died before its claim
-        return True, reason if landed else happened
+        return True, "waiting" if landed else None, reason if landed else happened
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         """Record that a person, or an ``expires``, ended the run."""
@@ -214,7 +241,7 @@ class SteadyRequest(Request):
                 runs.end_unstarted(self.id, delivery_no=self.delivery_no, **ending)
         except LedgerUnavailable as away:
             logger.warning("cancellation not recorded", extra={"run_id": self.id, "error": str(away)})
-        telemetry.log_outcome("cancelled", **self._facts, reason=reason)
+        telemetry.log_outcome("cancelled", **self._known(), reason=reason)
 
 
 def _shown(value: Any) -> Any:

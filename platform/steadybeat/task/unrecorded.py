@@ -13,16 +13,16 @@ from steadybeat.ledger.rows import NewRun
 
 _KEPT = (
     "root_id", "parent_id", "group", "group_index", "retries", "timelimit", "argsrepr", "kwargsrepr", "ignore_result",
+    *telemetry.correlation.HEADERS,
 )  # fmt: skip
 
 
 def of_request(task: Any, request: Any) -> NewRun:
     """Return the run of a message, as the process that is to work on it sees it."""
-    headers = {name: getattr(request, name, None) for name in _KEPT}
+    headers = {name: request.get(name) for name in _KEPT}
     embed = {name: getattr(request, name) for name in ("callbacks", "errbacks", "chain", "chord")}
     body = [request.args, request.kwargs, embed]
-    correlation = request.get(telemetry.correlation.HEADER)
-    return _run(task, request.id, headers, body, request.delivery_info, correlation, None)
+    return _run(task, request.id, headers, body, request.delivery_info, None)
 
 
 def record(app: Any, request: Any) -> None:
@@ -34,8 +34,7 @@ def record(app: Any, request: Any) -> None:
     _, _, embed = request._payload
     body = [list(request.args), dict(request.kwargs), dict(embed or {})]
     headers = {name: found.get(name) for name in _KEPT}
-    correlation = found.get(telemetry.correlation.HEADER)
-    run = _run(request.task, request.id, headers, body, request.delivery_info, correlation, request.expires)
+    run = _run(request.task, request.id, headers, body, request.delivery_info, request.expires)
     ledger.runs.record(run)
 
 
@@ -45,10 +44,10 @@ def _run(
     headers: dict[str, Any],
     body: list[Any],
     delivery: Mapping[str, Any] | None,
-    correlation_id: str | None,
     deadline: datetime | None,
 ) -> NewRun:
     app, delivery = task.app, delivery or {}
+    correlation_id = telemetry.correlation.stamp(headers)
     return NewRun(
         id=run,
         task=task.name,

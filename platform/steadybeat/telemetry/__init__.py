@@ -4,55 +4,42 @@ Every line is one JSON object (on a terminal, a readable line) on standard error
 
     always          timestamp (UTC, ISO 8601, Z) · level · event · logger · instance (host:pid:role)
     inside a run    task · service · schedule · run_id · scheduled_for · started_at · attempt ·
-                    correlation_id · tenant
+                    correlation_id · trace_id · tenant
+    at its end      status · duration_seconds · items_count
     on an error     error (one line) · stack
 
 What a run has no value for is left out: a run that is no fire has no `schedule`. `started_at` is the actual
 start of the attempt, `scheduled_for` the nominal time of its fire. Secrets read ``***``; the arguments of tasks
 are never written.
 
-    event                   when                                            fields beside those above
-    ----------------------  ----------------------------------------------  -----------------------------------------
-    run succeeded           an attempt did its work                         status duration_seconds items_count
-    run retried             an attempt failed and another will follow       status duration_seconds items_count
-    run died                the last attempt failed: a dead letter          status duration_seconds items_count
-    run failed              an attempt failed, what follows is not known    status duration_seconds items_count
-    run timed out           the hard time limit ended the attempt           status duration_seconds
-    run lost                the attempt's process is gone                   status duration_seconds
-    run interrupted         shutdown ended the attempt                      status duration_seconds items_count
-    run waits               its lock is held: it is asked for again later   status reason
-    run cancelled           a person ended the run                          status duration_seconds items_count
-    run skipped             the claim ended with a reason not to work       status reason
-    duplicate ignored       the effect has happened, or somebody makes it   status reason
-    stale attempt refused   another attempt holds the run by now            status reason
-    task received           Celery's worker took a message                  task run_id eta
-    task succeeded          Celery's tracing ended without an error         task run_id duration_seconds result
-    task retried            Celery's tracing saw a retry                    task run_id error
-    task failed             Celery's tracing saw an error                   task run_id error stack
-    task failed as it may   the error stands in the task's `throws`         task run_id error stack
-    task ignored            the task left Celery's success path             task run_id error
-    task rejected           the task rejected its message                   task run_id error stack
-    worker ready            a worker starts to consume                      queues concurrency pool broker
-    worker stopping         a worker got a signal to stop                   signal how exit_code
-    worker stopped          a worker's parent process ends
-    beat started            a Beat begins, leading or standing by           scheduler
-    watchdog started        a watchdog begins
-    metrics served          a process has its endpoint for Prometheus       address
-    metrics not counted     a process of a pool cannot count                reason
-    crash reports pending   a process waits for its reports to leave        pending_count timeout_seconds
-    heartbeat not taken     a monitor has failed to take what it is told    schedule monitor error
-    heartbeat taken again   it takes it                                     schedule monitor
-    heartbeats left out     too many waited for monitors                    count
-
-Any other event is the message of whoever wrote it: of a task, Celery, kombu, RedBeat, Flower or Tornado.
+facts        who is speaking, and of which run
+logs         every line in one form, whoever wrote it
+chatter      what Celery says of a task in a sentence, as facts
+events       what is logged: each event, when, with which fields
+outcomes     how an attempt ended: its line, its span, its crash report
+lines        the lines of runs, kept for `runs show`
+correlation  the ids that go from a caller to its task and on to each sub-task
+traces       spans of OpenTelemetry
+collector    where they go
+crashes      reports to Sentry
+metrics      what is counted for Prometheus
+heartbeats   what monitors elsewhere are told
+redaction    what may never be read outside
+forms        the forms in which secrets stand in texts
+signals      where Celery lets telemetry in
+pulse        how a process shows that it goes on
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery import Celery
 
 from steadybeat.settings import Settings
-from steadybeat.telemetry import correlation, crashes, heartbeats, metrics, signals
+from steadybeat.telemetry import correlation, crashes, heartbeats, lines, metrics, redaction, signals, traces
+from steadybeat.telemetry.chatter import received
+from steadybeat.telemetry.crashes import told
 from steadybeat.telemetry.facts import (
     bind_instance,
     bind_run,
@@ -65,7 +52,7 @@ from steadybeat.telemetry.facts import (
 from steadybeat.telemetry.logs import configure, get_logger
 from steadybeat.telemetry.outcomes import log_outcome
 from steadybeat.telemetry.pulse import EVENT_LOOP, KEEPER, TICK, WATCH, Pulse, Vital, vitals
-from steadybeat.telemetry.redaction import redact, redact_text
+from steadybeat.telemetry.redaction import hide_arguments, redact, redact_text, shown_arguments
 
 __all__ = [
     "EVENT_LOOP",
@@ -82,28 +69,38 @@ __all__ = [
     "correlation",
     "get_logger",
     "heartbeats",
+    "hide_arguments",
     "install",
     "instance",
     "instance_id",
     "log_outcome",
     "metrics",
+    "received",
     "redact",
     "redact_text",
     "run_facts",
+    "shown_arguments",
+    "told",
+    "traces",
     "vitals",
 ]
 
 
-def install(app: Celery, settings: Settings) -> None:
-    """Connect lines, correlation ids and crash reports to the app; a second call changes nothing.
+def install(app: Celery, settings: Settings, *, keep: Callable[..., None] | None = None) -> None:
+    """Connect lines, correlation ids, traces and crash reports to the app; a second call changes nothing.
 
     Args:
         app: The app whose processes and tasks are to tell what they do.
-        settings: `sentry_dsn` is used.
+        settings: `sentry_dsn`, `otlp_url`, `redact` and `log_lines_count` are used.
+        keep: Writes the lines of runs down, as `lines.Sink`; they are kept nowhere without it.
 
     Raises:
-        ConfigurationError: `settings.sentry_dsn` is no DSN.
+        ConfigurationError: `settings.sentry_dsn` is no DSN, or there can be no traces to `settings.otlp_url`.
     """
+    redaction.also(settings.redact)
+    traces.start(app.main or "steadybeat", settings.otlp_url)
+    if keep is not None:
+        lines.keep(keep, settings.log_lines_count)
     crashes.start(settings.sentry_dsn)
     signals.connect(app)
     signals.adopt_command()

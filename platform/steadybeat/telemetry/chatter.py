@@ -7,7 +7,11 @@ keys of their parts, because an application may replace the texts.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
+
+from steadybeat.telemetry.correlation import trace_in
+from steadybeat.telemetry.facts import facts_of_headers
 
 _KNOWN = {
     "raised unexpected": "task failed",
@@ -17,6 +21,21 @@ _KNOWN = {
     "rejected": "task rejected",
     "Task already completed successfully.": "task ignored",
 }
+
+
+class _Latest:
+    """The message that this process took last; Celery says so before anybody could bind its facts."""
+
+    headers: Mapping[str, Any] = {}
+
+
+def received(headers: Mapping[str, Any]) -> None:
+    """Remember the headers of a message that was taken, for the line that Celery is about to write.
+
+    Args:
+        headers: With ``id``, the id of the run.
+    """
+    _Latest.headers = headers
 
 
 def facts_of_chatter(record: logging.LogRecord) -> tuple[str, dict[str, Any]] | None:
@@ -34,6 +53,9 @@ def facts_of_chatter(record: logging.LogRecord) -> tuple[str, dict[str, Any]] | 
     if "runtime" in data:
         return "task succeeded", facts | {"duration_seconds": data["runtime"], "result": data["return_value"]}
     if "eta" in data:
+        if _Latest.headers.get("id") == data["id"]:
+            trace = trace_in(_Latest.headers)
+            facts |= facts_of_headers(_Latest.headers) | ({} if trace is None else {"trace_id": trace.id})
         return "task received", facts | ({"eta": data["eta"]} if data["eta"] else {})
     description = data.get("description")
     if description is None:

@@ -20,6 +20,8 @@ from steadybeat.telemetry.redaction import redact_fields
 RESERVED = frozenset({"timestamp", "level", "event", "logger", "instance"})
 """Names that every line gives itself; a fact that is called like one is written with ``_`` at its end."""
 
+_TRAVELLING = ("schedule", "scheduled_for", "correlation_id", "tenant")
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("steadybeat_facts", default=NOTHING)
@@ -85,6 +87,7 @@ def bind_run(
     correlation_id: str | None = None,
     tenant: str | None = None,
     started_at: datetime | None = None,
+    trace_id: str | None = None,
 ) -> Token[Mapping[str, Any]]:
     """Let every line from here on carry the facts of this attempt.
 
@@ -98,6 +101,7 @@ def bind_run(
         correlation_id: What joins the runs of one cause; the current one by default.
         tenant: Account for which the run does its share.
         started_at: Actual start, aware; by default when this run was first bound, else now.
+        trace_id: The trace that it belongs to; the current one by default.
 
     Returns:
         What `clear_run` takes to restore the former facts.
@@ -120,6 +124,7 @@ def bind_run(
             "attempt": attempt,
             "correlation_id": correlation_id or outer.get("correlation_id"),
             "tenant": tenant,
+            "trace_id": trace_id or outer.get("trace_id"),
         }
     )
 
@@ -147,12 +152,27 @@ def run_facts(**facts: Any) -> Iterator[None]:
     Args:
         **facts: Names and values; instants aware, anything that JSON can hold.
     """
-    ready = {name: instant(value) if isinstance(value, datetime) else value for name, value in facts.items()}
-    token = bind({**_bound.get(), **fields_of(ready)})
+    token = bind({**_bound.get(), **fields_of(facts)})
     try:
         yield
     finally:
         clear_run(token)
+
+
+def facts_of_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a run that the headers of its message say.
+
+    Args:
+        headers: Of any message; what they do not say is left out.
+    """
+    found = {name: headers.get(f"steadybeat_{name}") for name in _TRAVELLING}
+    facts: dict[str, Any] = {name: value for name, value in found.items() if isinstance(value, str)}
+    if "scheduled_for" in facts:
+        try:
+            facts["scheduled_for"] = instant(datetime.fromisoformat(facts["scheduled_for"]))
+        except ValueError:  # a header may hold anything
+            del facts["scheduled_for"]
+    return facts
 
 
 def fields_of(facts: Mapping[Any, Any]) -> dict[str, Any]:
@@ -161,10 +181,14 @@ def fields_of(facts: Mapping[Any, Any]) -> dict[str, Any]:
     Args:
         facts: Names and values as somebody wrote them.
     """
-    fields = redact_fields(facts)
+    fields = redact_fields({name: _plain(value) for name, value in facts.items()})
     for name in RESERVED & fields.keys():
         fields[f"{name}_"] = fields.pop(name)
     return fields
+
+
+def _plain(value: Any) -> Any:
+    return instant(value) if isinstance(value, datetime) and value.tzinfo is not None else value
 
 
 def instant(at: datetime) -> str:

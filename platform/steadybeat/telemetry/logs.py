@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from celery.utils.log import get_multiprocessing_logger
 
+from steadybeat.telemetry import lines
 from steadybeat.telemetry.chatter import facts_of_chatter
 from steadybeat.telemetry.facts import bound, fields_of, instance, instant
 from steadybeat.telemetry.redaction import as_text, redact_text
@@ -34,6 +36,9 @@ FACTS = "facts"
 """Name under which a record carries its fields, so that none of them can collide with an attribute of records."""
 
 _STANDARD = logging.makeLogRecord({}).__dict__.keys() | {"message", "asctime", "taskName", FACTS}
+
+_made = threading.local()
+"""The record that this thread has written last and its line, which is made once also where it is kept as well."""
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -81,6 +86,9 @@ def configure(
         if hijack or _is_ours(former):
             root.removeHandler(former)
     root.addHandler(handler)
+    keeper = lines.keeper()
+    if keeper is not None:
+        root.addHandler(keeper)
     root.setLevel(loglevel or logging.WARNING)
     if hijack:
         for name in ("celery", "celery.task", "celery.redirected"):
@@ -127,7 +135,7 @@ class _FirstLine(logging.Handler):
 
 
 def _is_ours(handler: logging.Handler) -> bool:
-    return isinstance(handler, _FirstLine) or isinstance(handler.formatter, FactsFormatter)
+    return isinstance(handler, _FirstLine | lines.LineKeeper) or isinstance(handler.formatter, FactsFormatter)
 
 
 class FactsFormatter(logging.Formatter):
@@ -135,7 +143,10 @@ class FactsFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
-        return render_json(line_of(record))
+        line = line_of(record)
+        if lines.keeper() is not None:
+            _made.last = record, line
+        return render_json(line)
 
 
 class ConsoleFormatter(FactsFormatter):
@@ -188,6 +199,13 @@ def line_of(record: logging.LogRecord) -> dict[str, Any]:
     if record.stack_info:
         line.setdefault("stack", redact_text(record.stack_info))
     return line
+
+
+def take_line(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the fields of a record, which somebody may have made already; not to be changed."""
+    last, line = getattr(_made, "last", (None, None))
+    _made.last = (None, None)
+    return line if last is record and line is not None else line_of(record)
 
 
 def render_json(line: Mapping[str, Any]) -> str:

@@ -1,51 +1,107 @@
 """What may never be read by a person or a machine outside: found, and replaced by ``***``.
 
-Two things give a secret away: the name it stands under (``password``, ``api_key``, ``dsn`` …) and its place in a
-text (``redis://:here@host``, ``token=here``, ``Authorization: Bearer here``). Where it is unclear, too much is
-hidden rather than too little.
+Two things give a secret away: the name it stands under (``password``, ``api_key``, ``dsn`` … and what the setting
+``steadybeat_redact`` adds) and its form or place in a text, see `forms`. Where it is unclear, too much is hidden rather
+than too little.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any
 
 from steadybeat import monitor
-
-HIDDEN = "***"
+from steadybeat.telemetry import forms
+from steadybeat.telemetry.forms import HIDDEN
 
 TEXT_LIMIT = 16_384
 """Characters of one text that are kept: collectors cut a longer line in the middle, which ends its JSON."""
 
+HIDDEN_ARGUMENTS = "steadybeat_hidden_arguments"
+"""Header of a message: places of positional arguments, a list of numbers; lives as long as the run."""
+
 LEVEL_LIMIT = 6
 """Levels of a nested value that are looked into; what lies deeper is written as text."""
 
-_WORDS = (
-    r"passw(?:or)?d|passphrase|pwd|secret|token|authorization|credential|cookie|dsn"
-    r"|api[_-]?key|access[_-]?key|private[_-]?key"
-)
-_KEY = re.compile(_WORDS, re.IGNORECASE)
+
+class _Names:
+    """The names under which values are secret, in this process."""
+
+    configured: frozenset[str] = frozenset()
+    named = forms.Named()
+
+
+def also(names: Iterable[str]) -> None:
+    """Hide the values of more names in this process, from here on.
+
+    Args:
+        names: Names of fields, in any case; as whole words of a name: ``iban`` also hides ``customer_iban``, and not
+            ``ibanez``.
+    """
+    configured = _Names.configured | {name.lower() for name in names}
+    if configured != _Names.configured:
+        _Names.configured = configured
+        _Names.named = forms.Named(sorted(configured))
+        is_secret.cache_clear()
+        _positions.cache_clear()
+
 
 _MONITORS = frozenset({"heartbeat", "heartbeat_url", "platform_heartbeat_url"})
 """Names under which the URL of a monitor stands: whoever knows it can speak for a schedule."""
-
-# All repeats are bounded or end where the next one begins: a hostile text must not hold up a process.
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<rest>[^\s'\"]+)", re.IGNORECASE)
-_PORT = re.compile(r"\d{1,5}[/?#]")
-_ASSIGNED = re.compile(
-    rf"(?P<name>(?:{_WORDS})[\w.-]{{0,40}}\\{{0,9}}[\"']?\s{{0,9}}[=:]\s{{0,9}})(?:(?:bearer|basic)\s+)?"
-    r"(?:\\{0,9}b?\"[^\"]{0,8192}\"|\\{0,9}b?'[^']{0,8192}'|[^\s,;&)}\]]+)",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"\bbearer\s+[^\s,;'\"]+", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
     """Tell whether a value under this name is a secret."""
-    return _KEY.search(name) is not None
+    return re.search(_Names.named.names, name, re.IGNORECASE) is not None
+
+
+def secret_positions(function: Callable[..., Any]) -> tuple[int, ...]:
+    """Return which positional arguments of a function are secrets by the names of its parameters.
+
+    Args:
+        function: Any function; nothing is known of one that does not say what it takes.
+    """
+    try:
+        return _positions(function)
+    except TypeError:  # it cannot be hashed
+        return ()
+
+
+@lru_cache(maxsize=4096)
+def _positions(function: Callable[..., Any]) -> tuple[int, ...]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    placed = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return tuple(number for number, name in enumerate(placed) if is_secret(name))
+
+
+def hide_arguments(headers: MutableMapping[str, Any], function: Callable[..., Any], count: int) -> bool:
+    """Say in the headers of a message which of its positional arguments are secrets; return whether there are such.
+
+    Then `argsrepr`, a text that is not taken apart, shows none of them.
+
+    Args:
+        headers: Of the message; changed in place.
+        function: What is called with the arguments.
+        count: How many those are.
+    """
+    hidden = [place for place in secret_positions(function) if place < count]
+    if hidden:
+        headers[HIDDEN_ARGUMENTS] = hidden
+        headers["argsrepr"] = f"({HIDDEN})"
+    return bool(hidden)
+
+
+def shown_arguments(headers: Mapping[str, Any], args: Iterable[Any]) -> list[Any]:
+    """Return the positional arguments of a message without those that its headers call secrets."""
+    hidden = headers.get(HIDDEN_ARGUMENTS) or ()
+    return [HIDDEN if place in hidden else each for place, each in enumerate(args)]
 
 
 def redact_text(text: str) -> str:
@@ -58,12 +114,11 @@ def redact_text(text: str) -> str:
     if longer > 0:
         # What a cut through a secret leaves of it lies far behind the end of what is kept.
         text = text[: 4 * TEXT_LIMIT]
-    if "://" in text and "@" in text:
-        text = _URL.sub(_hide_url, text)
-    if "=" in text or ":" in text:
-        text = _ASSIGNED.sub(rf"\g<name>{HIDDEN}", text)
-    if "earer " in text:
-        text = _BEARER.sub(f"Bearer {HIDDEN}", text)
+    if not forms.is_harmless(text):
+        text = forms.hide_values_of_statements(forms.hide_keys(text))
+        if "://" in text:
+            text = forms.hide_in_urls(text, _Names.named.names)
+        text = forms.hide_tokens(_Names.named.hide(text))
     if len(text) > TEXT_LIMIT:
         text = f"{text[:TEXT_LIMIT]}… {len(text) - TEXT_LIMIT + max(longer, 0)} more characters"
     return text
@@ -120,22 +175,3 @@ def as_text(value: object) -> str:
         return str(value)
     except Exception:  # noqa: BLE001 - an object of the user's that cannot be printed must not stop a log line
         return f"<{type(value).__name__} that cannot be printed>"
-
-
-def _hide_url(match: re.Match[str]) -> str:
-    """Return a URL without its credentials.
-
-    A password may hold "@", "/" and ":", so it ends at the last "@". In ``http://host:80/to@me`` it is no password,
-    unless another URL follows in the same word: then all up to the last "@" is hidden.
-    """
-    scheme, rest = match["scheme"], match["rest"]
-    head, at, tail = rest.rpartition("@")
-    user, colon, password = head.partition(":")
-    harmless = "/" in user or _PORT.match(password) is not None
-    if not at or (harmless and "://" not in head):
-        return match[0]
-    if colon and not harmless:
-        return f"{scheme}{user}:{HIDDEN}@{tail}"
-    if harmless or scheme.lower() in ("http://", "https://"):
-        return f"{scheme}{HIDDEN}@{tail}"
-    return match[0]

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from celery import Celery, current_app
 from celery import signals as celery_signals
 
+from steadybeat.telemetry import correlation, lines, traces
 from steadybeat.telemetry.correlation import of_request, stamp
 from steadybeat.telemetry.facts import bind_instance, bind_run, clear_run, instance_id
 from steadybeat.telemetry.logs import configure, configure_once_needed
@@ -24,8 +25,8 @@ _adopted: list[str] = []
 
 _log = logging.getLogger("steadybeat.process")
 
-# Where the token of a run's facts stands on its request, so that nested eager runs each restore their own.
-_TOKEN = "steadybeat_facts"  # noqa: S105 - a context variable's token
+# Where what is to be undone stands on the request of a run, so that nested eager runs each restore their own.
+_BEGUN = "steadybeat_begun"
 
 
 def connect(app: Celery) -> None:
@@ -85,22 +86,31 @@ def _on_task_prerun(task: Any = None, task_id: str = "", **_: Any) -> None:
     if task.app not in _installed:
         return
     request = task.request
+    span = traces.begin(request, task.name, task_id)
+    trace = correlation.trace_of_request(request) or correlation.current_trace()
+    entered = correlation.enter(trace)
     token = bind_run(
         task=task.name,
         service=None,
         run_id=task_id,
         attempt=(request.retries or 0) + 1,
         correlation_id=of_request(request),
+        trace_id=traces.trace_id(span) if span is not None else trace.id if trace is not None else None,
     )
-    setattr(request, _TOKEN, token)
+    setattr(request, _BEGUN, (token, entered, span))
 
 
 def _on_task_postrun(task: Any = None, **_: Any) -> None:
     request = task.request
-    token = request.__dict__.pop(_TOKEN, None)
-    if token is None:
+    begun = request.__dict__.pop(_BEGUN, None)
+    if begun is None:
         return
+    token, entered, span = begun
     clear_run(token)
+    correlation.leave(entered)
+    if span is not None:
+        traces.end(span)
+    lines.hurry()
     if not request.is_eager:
         from structlog.contextvars import clear_contextvars
 
@@ -119,6 +129,11 @@ def _on_celeryd_init(instance: Any = None, **_: Any) -> None:
 
 def _on_worker_process_init(**_: Any) -> None:
     bind_instance(instance_id("child"))
+
+
+def _on_worker_process_shutdown(**_: Any) -> None:
+    lines.flush()
+    traces.flush()
 
 
 def _on_worker_ready(sender: Any = None, **_: Any) -> None:
@@ -159,6 +174,7 @@ _HANDLERS = (
     (celery_signals.task_postrun, _on_task_postrun),
     (celery_signals.celeryd_init, _on_celeryd_init),
     (celery_signals.worker_process_init, _on_worker_process_init),
+    (celery_signals.worker_process_shutdown, _on_worker_process_shutdown),
     (celery_signals.worker_ready, _on_worker_ready),
     (celery_signals.worker_shutting_down, _on_worker_shutting_down),
     (celery_signals.worker_shutdown, _on_worker_shutdown),

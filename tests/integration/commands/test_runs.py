@@ -11,7 +11,8 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.keys import Holder
 from steadybeat.ledger.rows import FireRow
 from steadybeat.schedule import fire_key, run_id
-from tests.integration.commands.shop import UNKNOWN, Run, attempt, charged, made_fire, refusal, said
+from steadybeat.telemetry.lines import Line
+from tests.integration.commands.shop import UNKNOWN, MakeApp, Run, attempt, charged, made_fire, refusal, said
 
 
 def test_runs_are_listed_last_sent_first_and_filtered(app: Any, run: Run, instance: str) -> None:
@@ -44,6 +45,32 @@ def test_show_tells_everything_but_secrets(app: Any, run: Run, instance: str) ->
     assert "state        dead: ValueError: password=***" in text
     assert text.endswith("last error:\n  Traceback\n    File x\n  ValueError: password=***\n")
     assert "hunter2" not in text + json.dumps(shown)
+
+
+def test_show_hides_an_argument_by_the_name_of_its_parameter(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    sent = charged(app, instance, 7, "hunter2")
+    shown = said(run("runs", "show", sent, "--json"))
+    assert shown["args"] == [7, "***"]
+    assert shown["message"]["headers"]["argsrepr"] == "(***)"
+    text = run("runs", "show", sent).stdout + run("dead", "list").stdout
+    assert "hunter2" not in text + json.dumps(shown)
+
+
+def test_show_prints_the_lines_that_were_kept_of_a_run(make_app: MakeApp, run: Run) -> None:
+    app = make_app(steadybeat_log_lines_count=10)
+    book, sent = Ledger.of(app), str(app.send_task("shop.mail.digest").id)
+    at = datetime(2026, 7, 1, 6, tzinfo=UTC)
+    fields = {"task": "shop.mail.digest", "count": 3, "note": "token=hunter2"}
+    book.lines.keep([Line(sent, at, "info", "sent", fields), Line(sent, at, "warning", "run retried", {"attempt": 1})])
+    shown = said(run("runs", "show", sent, "--json"))
+    assert [(each["level"], each["event"], each["fields"]["note"]) for each in shown["lines"][:1]] == [
+        ("info", "sent", "token=***")
+    ]
+    text = run("runs", "show", sent).stdout
+    assert "lines:\n  2026-07-01T06:00:00Z info     sent note=token=*** count=3\n" in text
+    assert text.endswith("warning  run retried attempt=1\n")
+    assert "sent note" not in run("runs", "show", sent, "--lines", "1").stdout
+    assert "lines:" not in run("runs", "show", sent, "--lines", "0").stdout
 
 
 def test_show_counts_what_was_turned_away_and_names_the_steps(app: Any, book: Ledger, run: Run, instance: str) -> None:

@@ -139,7 +139,7 @@ def ended(
 
     Args:
         status: A key of `telemetry.outcomes.EVENTS`.
-        facts: ``schedule``, ``run_id``, ``tenant``, ``reason`` of a run that is not bound here.
+        facts: ``schedule``, ``run_id``, ``tenant``, ``asked``, ``reason`` of a run that is not bound here.
         duration_seconds: How long the attempt took.
         items_count: Items processed.
         error: What it ended with.
@@ -153,7 +153,7 @@ def ended(
         schedule, run, tenant = under_way.get("schedule"), under_way.get("run_id"), under_way.get("tenant")
         if run not in _lines:
             return
-    if schedule is None or tenant is not None:
+    if schedule is None or tenant is not None or facts.get("asked") == BACKFILL:
         return
     lines = _lines.end(str(run))
     event = "success" if status == "succeeded" else "fail" if is_dead or status == "dead" else "log"
