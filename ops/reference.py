@@ -20,7 +20,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from pathlib import Path
 from types import FunctionType
@@ -107,7 +107,8 @@ def _setting(spec: Field[Any]) -> str:
 
 def _kind(spec: Field[Any]) -> str:
     """Return type, unit and range of a setting in words."""
-    words = [{"str": "text", "int": "a count", "float": "seconds"}.get(str(spec.type), "list of texts")]
+    kinds = {"str": "text", "int": "a count", "float": "seconds", "tuple[str, ...]": "list of texts"}
+    words = [kinds.get(str(spec.type)) or f"JSON, such as `{spec.metadata['example']}`"]
     low, high = spec.metadata["low"], spec.metadata["high"]
     words += [f"at least {low:g}"] if low is not None else []
     words += [f"at most {high:g}"] if high is not None else []
@@ -135,6 +136,8 @@ def _default(spec: Field[Any]) -> str:
     if isinstance(value, float):
         words = "" if value < 60 else f" ({value / DAY:g} days)" if value >= DAY else f" ({length(_seconds(value))})"
         return f"{value:.10g}{words}"
+    if value is MISSING:
+        return "empty"
     return "empty" if value in ("", ()) else f"`{value}`" if isinstance(value, str) else str(value)
 
 

@@ -7,10 +7,11 @@ that reads either.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from steadybeat.address import Address
@@ -21,6 +22,13 @@ PREFIX = "steadybeat_"
 
 def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
     return field(default=default, metadata={"text": text, "low": low, "high": high})
+
+
+def _document(kind: type[dict[str, Any]] | type[list[Any]], text: str, example: str) -> Any:
+    """Return a setting that is a document: JSON in the environment. It may hold secrets, and is shown nowhere."""
+    made: Any = dict if kind is dict else tuple
+    metadata = {"text": text, "low": None, "high": None, "document": kind, "example": example}
+    return field(default_factory=made, repr=False, hash=False, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +117,36 @@ class Settings:
     )
     retry_backoff_max_seconds: float = _setting(600.0, "Longest pause between two attempts of a run.", low=0.0)
 
+    alert_channels: Mapping[str, str] = _document(
+        dict,
+        "Ways to people: of each its name and its URL as Apprise has it. Empty: alerts are kept, and nobody is told.",
+        '{"ops": "slack://…"}',
+    )
+    alert_routes: tuple[Mapping[str, Any], ...] = _document(
+        list,
+        "Who is told of what: the first route that fits says so. Empty: everybody is told of everything.",
+        '[{"owner": "payments", "to": ["ops"]}]',
+    )
+    alert_timeout_seconds: float = _setting(
+        10.0, "How long the server of a channel may take to be reached, and to answer.", low=0.1
+    )
+    alert_flap_seconds: float = _setting(
+        900.0, "An alert that comes back this soon after it was resolved is the same one, opened again.", low=0.0
+    )
+    alert_storm_count: int = _setting(
+        10, "Alerts of one rule and one route in one minute that are told one by one; more are one message.", low=1
+    )
+    celery_app: str = _setting(
+        "", "What stands behind `celery -A` in the commands that messages name; the app's own name if empty."
+    )
+    flower_url: str = _setting("", "Where Flower is, for the links of messages.")
+    logs_url: str = _setting(
+        "",
+        "Where the lines of a run are, for the links of messages, with {run_id}, {task}, {schedule} and {service} where"
+        " they belong.",
+    )
+    runbooks_url: str = _setting("", "The folder of the runbooks, for the links of messages; <rule>.md is in it.")
+
     retention_seconds: float = _setting(
         30 * 86400.0, "How long ended runs, fires and processed keys are kept.", low=3600.0
     )
@@ -168,17 +206,20 @@ class Settings:
             if name not in known:
                 nearest = did_you_mean(key, (PREFIX + each for each in known))
                 raise UnknownSetting(f"{key}: there is no such setting.{nearest}", name=key)
-            values[name] = _convert(key, conf[key], known[name].default)
+            values[name] = _convert(key, conf[key], known[name])
         for name, spec in known.items():
             variable = (PREFIX + name).upper()
             if environ.get(variable):
-                values[name] = _convert(variable, environ[variable], spec.default)
+                values[name] = _convert(variable, environ[variable], spec)
         return cls(**values)
 
 
-def _convert(key: str, value: Any, default: Any) -> Any:
-    """Return `value` in the type of `default`; texts come from the environment."""
-    wanted = type(default)
+def _convert(key: str, value: Any, spec: Field[Any]) -> Any:
+    """Return `value` in the type of the setting; texts come from the environment."""
+    if "document" in spec.metadata:
+        return _convert_document(key, value, spec)
+    default: Any = spec.default
+    wanted: Any = type(default)
     if wanted is tuple:
         parts = value.replace(",", " ").split() if isinstance(value, str) else value
         if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
@@ -194,6 +235,25 @@ def _convert(key: str, value: Any, default: Any) -> Any:
     kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
     kind = "a number" if key.lower().endswith("_factor") else kind
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
+
+
+def _convert_document(key: str, value: Any, spec: Field[Any]) -> Any:
+    """Return a document; texts are JSON. What is wrong stays unsaid, since it may hold secrets."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    if spec.metadata["document"] is dict:
+        if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
+            return dict(value)
+        kind = "names with their URLs"
+    else:
+        if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
+            return tuple(dict(each) for each in value)
+        kind = "a list of routes"
+    example = spec.metadata["example"]
+    raise ConfigurationError(f"{key}: must be {kind}, as JSON in the environment, such as {example}.", name=key)
 
 
 def _check_postgres(url: str) -> None:

@@ -69,3 +69,32 @@ def test_every_setting_says_in_one_sentence_what_it_is() -> None:
     for spec in fields(Settings):
         assert spec.metadata["text"].endswith(".")
         assert spec.type != "float" or spec.name.endswith(("_seconds", "_factor"))
+
+
+def test_channels_and_routes_are_json_in_the_environment() -> None:
+    environ = {
+        "STEADYBEAT_ALERT_CHANNELS": '{"ops": "json://token@host"}',
+        "STEADYBEAT_ALERT_ROUTES": '[{"to": ["ops"]}]',
+    }
+    settings = read(environ)
+    assert settings.alert_channels == {"ops": "json://token@host"}
+    assert settings.alert_routes == ({"to": ["ops"]},)
+    assert "token" not in repr(settings)
+    assert read(alert_channels={"ops": "json://host"}, alert_routes=[{"to": "ops"}]).alert_routes == ({"to": "ops"},)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("channels", "{token", "names with their URLs"),
+        ("channels", '["token"]', "names with their URLs"),
+        ("channels", '{"token": 3}', "names with their URLs"),
+        ("routes", '{"token": 3}', "a list of routes"),
+        ("routes", '["token"]', "a list of routes"),
+    ],
+)
+def test_a_wrong_document_is_refused_and_not_shown(name: str, value: str, kind: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read({f"STEADYBEAT_ALERT_{name.upper()}": value})
+    assert str(caught.value).startswith(f"STEADYBEAT_ALERT_{name.upper()}: must be {kind}, as JSON in the environment")
+    assert "token" not in str(caught.value)

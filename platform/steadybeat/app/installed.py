@@ -19,6 +19,7 @@ from steadybeat.settings import Settings
 
 # Rooms that speak to a server are opened when they are first used: see `steadybeat/__init__.py`.
 if TYPE_CHECKING:
+    from steadybeat.alerts import Alerts
     from steadybeat.beat import Expecting
     from steadybeat.canvas import Following
     from steadybeat.delivery import Ahead, Canaries, Relay, Rescuer
@@ -105,6 +106,13 @@ class Steadybeat:
         from steadybeat.beat import Expecting
 
         return Expecting(self._app)
+
+    @functools.cached_property
+    def alerts(self) -> Alerts:
+        """Takes what the watchdog finds, and tells people of it."""
+        from steadybeat.alerts import Alerts
+
+        return Alerts(self._app)
 
     def ahead(self, timeout_seconds: float) -> Ahead:
         """Return what builds messages and sends them later.

@@ -57,6 +57,7 @@ def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> 
             "install(app) comes too late: its tasks were used before. Move it up, after the config."
         )
     settings = Settings.read(app.conf)
+    _refuse_wrong_routes(settings)
     steadybeat = Steadybeat(app, settings)
     steadybeat.classify = _checked(classify)
     steadybeat.tenants = _countable(tenants)
@@ -73,6 +74,13 @@ def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> 
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings)
     return steadybeat
+
+
+def _refuse_wrong_routes(settings: Settings) -> None:
+    if settings.alert_channels or settings.alert_routes:
+        from steadybeat.alerts.routes import Routes
+
+        Routes.read(settings.alert_routes, tuple(settings.alert_channels))
 
 
 def _checked(classify: Classifier | None) -> Classifier | None:

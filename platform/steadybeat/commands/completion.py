@@ -148,6 +148,19 @@ def _dead(ledger: Ledger) -> Offer:
         yield letter["id"], f"{letter['task'] or letter['queue']}: {letter['reason']}"
 
 
+def _alerts(ledger: Ledger) -> Offer:
+    for alert in ledger.alerts.find(limit=RECENT_COUNT):
+        yield str(alert.id), f"{alert.rule}: {alert.subject}"
+
+
+def _silences(ledger: Ledger) -> Offer:
+    return ((str(each.id), each.reason) for each in ledger.silences.all())
+
+
+def _channels(ledger: Ledger) -> Offer:
+    return ((name, "") for name in ledger.settings.alert_channels)
+
+
 schedule_names = _completes(_schedules)
 """Offers the names of schedules."""
 
@@ -175,8 +188,24 @@ policy_names = _completes(_policies)
 fan_out_ids = _completes(_fan_outs)
 """Offers runs that have fanned out, the newest first."""
 
+alert_ids = _completes(_alerts)
+"""Offers alerts that are not resolved, the newest first."""
+
+silence_ids = _completes(_silences)
+"""Offers silences that hold or will hold."""
+
+channel_names = _completes(_channels)
+"""Offers the ways to people."""
+
 dead_ids = _completes(_dead)
 """Offers what waits for a person: those that died last first."""
+
+
+def rule_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer what can be wrong."""
+    from steadybeat.rules import RULES
+
+    return [name for name in RULES if name.startswith(incomplete)]
 
 
 def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

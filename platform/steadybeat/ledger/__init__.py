@@ -37,6 +37,9 @@ tasks           what they are, for those who do not have their code
 watched_fires, watched_schedules, watched_runs, watched_platform
                 what the watchdog reads, every few seconds
 canaries        which queues answer when they are asked
+alerts          what was found wrong, until it was resolved
+notices         what people are to be told, and were
+silences        what nobody is to be told of, and until when
 foreign         what could not be read
 dead            what has given up, and waits for a person
 story           what people ask: lists, one run, why
@@ -51,6 +54,7 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.admitting import Admitting
+from steadybeat.ledger.alerts import Alerts
 from steadybeat.ledger.canaries import Canaries
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
@@ -66,6 +70,7 @@ from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.ledger.keys import Keys
 from steadybeat.ledger.leaderships import Leaderships
+from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
@@ -79,6 +84,7 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.sharing import Sharing
+from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story
 from steadybeat.ledger.tasks import Tasks
 from steadybeat.ledger.tenants import Tenants
@@ -132,6 +138,9 @@ class Ledger:
         self.watched_runs = WatchedRuns(self.database)
         self.watched_platform = WatchedPlatform(self.database)
         self.canaries = Canaries(self.database)
+        self.alerts = Alerts(self.database)
+        self.notices = Notices(self.database)
+        self.silences = Silences(self.database)
         self.foreign = ForeignMessages(self.database)
         self.reopening = Reopening(self.database)
         self.dead = Dead(self.database, self.reopening)

@@ -29,9 +29,12 @@ alerts = Table(
     Column(
         "facts", JSONB, nullable=False, server_default=text("'{}'"), comment="of the rule: counts, limits, instants"
     ),
+    Column("error", Text, comment="the last one, in one line"),
+    Column("last_good_run", Uuid),
     Column("cause_id", BigInteger, comment="the alert of which it is a consequence; people are told of that one"),
     Column("since", _INSTANT, comment="since when what it says is so, where that is known"),
     Column("opened_at", _INSTANT, nullable=False, server_default=_NOW),
+    Column("reopened_at", _INSTANT, comment="when it came back last, soon after it was resolved"),
     Column("last_seen_at", _INSTANT, nullable=False, server_default=_NOW),
     Column(
         "seen_count",
@@ -54,6 +57,8 @@ alerts = Table(
     Column("resolved_by", Text),
     Column("resolved_reason", Text),
     Column("told_at", _INSTANT, comment="when notices of it were last written; null: nobody was told"),
+    Column("told_severity", Text, comment="what it was when people were told last"),
+    Column("storm_id", BigInteger, comment="the alert in whose notice people were told of it, together with others"),
     Column(
         "escalation_step", Integer, nullable=False, server_default="0", comment="steps of its route that were taken"
     ),
@@ -69,6 +74,7 @@ alerts = Table(
 Index("alerts_open", alerts.c.rule, alerts.c.subject, unique=True, postgresql_where=text("state <> 'resolved'"))
 Index("alerts_of_subject", alerts.c.rule, alerts.c.subject, alerts.c.id)
 Index("alerts_recent", alerts.c.opened_at)
+Index("alerts_resolved", alerts.c.resolved_at, postgresql_where=text("state = 'resolved'"))
 Index("alerts_of_cause", alerts.c.cause_id, postgresql_where=text("cause_id IS NOT NULL"))
 
 alert_events = Table(
@@ -80,7 +86,9 @@ alert_events = Table(
     Column("what", Text, nullable=False),
     Column("who", Text, comment="a person; null: the platform itself"),
     Column("text", Text),
-    one_of("what", ("opened", "reopened", "acknowledged", "resolved", "escalated", "told", "not_told", "failed")),
+    one_of(
+        "what", ("opened", "reopened", "worse", "acknowledged", "resolved", "escalated", "told", "not_told", "failed")
+    ),
 )
 Index("alert_events_of_alert", alert_events.c.alert, alert_events.c.id)
 
@@ -112,13 +120,15 @@ notices = Table(
         comment="not tried before this; in the future while somebody tries it",
     ),
     Column("try_count", Integer, nullable=False, server_default="0"),
+    Column("tried_at", _INSTANT),
     Column("sent_at", _INSTANT),
     Column("given_up_at", _INSTANT),
     Column("error", Text),
-    one_of("kind", ("opened", "reopened", "escalated", "acknowledged", "resolved", "report", "test")),
+    one_of("kind", ("opened", "reopened", "worse", "escalated", "acknowledged", "resolved", "report", "test")),
     comment="what people are to be told, and were: one row for each channel",
 )
 Index("notices_due", notices.c.publish_at, postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"))
+Index("notices_of_channel", notices.c.channel, notices.c.tried_at)
 Index("notices_of_alert", notices.c.alert, postgresql_where=text("alert IS NOT NULL"))
 
 silences = Table(

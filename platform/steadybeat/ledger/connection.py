@@ -51,12 +51,15 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(
         ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
     ),
+    **dict.fromkeys(("begins_at", "ends_at"), DateTime(timezone=True)),
     **dict.fromkeys(("abort_share", "percent"), Double()),
     **dict.fromkeys(("bodies", "shown"), ARRAY(Text())),
     "delays": ARRAY(Double()),
     "through_outbox": Boolean(),
-    **dict.fromkeys(("is_told", "entirely"), Boolean()),
-    "names": ARRAY(Text()),
+    **dict.fromkeys(("is_told", "entirely", "everything"), Boolean()),
+    **dict.fromkeys(("alert", "notice", "silence"), BigInteger()),
+    **dict.fromkeys(("alert_ids", "notice_ids"), ARRAY(BigInteger())),
+    **dict.fromkeys(("names", "channels"), ARRAY(Text())),
     "queues": ARRAY(Text()),
     "services": ARRAY(Text()),
     "states": ARRAY(Text()),

@@ -74,6 +74,19 @@ _STATEMENTS = {
         " AND NOT EXISTS (SELECT FROM steadybeat.skipped_tenants s WHERE s.run = fan_outs.run)",
     ),
     "tenant_rules": _delete("tenant_rules", "policy, tenant", f"expires_at < {_OLD}"),
+    "alert_events": _delete(
+        "alert_events",
+        "id",
+        f"alert IN (SELECT id FROM steadybeat.alerts WHERE state = 'resolved' AND resolved_at < {_OLD})",
+    ),
+    "notices": _delete("notices", "id", f"coalesce(sent_at, given_up_at) < {_OLD}"),
+    "alerts": _delete(
+        "alerts",
+        "id",
+        f"state = 'resolved' AND resolved_at < {_OLD}"
+        " AND NOT EXISTS (SELECT FROM steadybeat.alert_events e WHERE e.alert = alerts.id)",
+    ),
+    "silences": _delete("silences", "id", f"coalesce(ended_at, ends_at) < {_OLD}"),
     "results": _delete("results", "id", f"changed_at < {_OLD}"),
     "groups": _delete("groups", "id", f"created_at < {_OLD}"),
     # An attempt that finds no row of its lock commits nothing, so a row that goes too early does no harm.

@@ -32,10 +32,12 @@ class Watchdog:
         LedgerUnavailable: Postgres does not answer.
         SchemaTooOld: Names the command that mends it.
         BrokerUnavailable: Redis does not answer.
+        ConfigurationError: A way to people, or a route to one, is wrong.
     """
 
     def __init__(self, app: Any) -> None:
         self._platform = app.steadybeat
+        self._platform.alerts.check()
         self._platform.check_servers()
         self._platform.become("watchdog")
         self._watch = Watch(app)

@@ -28,7 +28,7 @@ from tests.integration.commands.shop import MakeApp, Run, charged, refusal, said
 OURS = distribution("steadybeat").entry_points.select(group="celery.commands")
 RUN_UNTIL_STOPPED = {"dev", "watchdog"}  # they answer nothing, so that there is nothing to print as JSON
 NEED_NO_LEDGER = {("health",), ("schedules", "check"), ("schedules", "explain")}
-HEAVY = {"alembic", "psycopg", "rich", "sentry_sdk", "sqlalchemy", "structlog", "tornado"}
+HEAVY = {"alembic", "apprise", "psycopg", "rich", "sentry_sdk", "sqlalchemy", "structlog", "tornado"}
 CELERY = [str(Path(sys.executable).with_name("celery"))]
 
 FRONT = """

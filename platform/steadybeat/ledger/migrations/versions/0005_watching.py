@@ -123,9 +123,12 @@ CREATE TABLE steadybeat.alerts (
     run                 uuid,
     summary             text NOT NULL,
     facts               jsonb NOT NULL DEFAULT '{}',
+    error               text,
+    last_good_run       uuid,
     cause_id            bigint,
     since               timestamptz,
     opened_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reopened_at         timestamptz,
     last_seen_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     seen_count          bigint NOT NULL DEFAULT 1,
     reopened_count      integer NOT NULL DEFAULT 0,
@@ -136,6 +139,8 @@ CREATE TABLE steadybeat.alerts (
     resolved_by         text,
     resolved_reason     text,
     told_at             timestamptz,
+    told_severity       text,
+    storm_id            bigint,
     escalation_step     integer NOT NULL DEFAULT 0,
     escalate_at         timestamptz,
     CONSTRAINT state_is_known CHECK (state IN ('open', 'acknowledged', 'resolved')),
@@ -152,11 +157,17 @@ COMMENT ON COLUMN steadybeat.alerts.since IS 'since when what it says is so, whe
 COMMENT ON COLUMN steadybeat.alerts.seen_count IS 'passes of the watchdog, or events, in which it was so';
 COMMENT ON COLUMN steadybeat.alerts.reopened_count IS 'how often it came back soon after it was resolved';
 COMMENT ON COLUMN steadybeat.alerts.told_at IS 'when notices of it were last written; null: nobody was told';
+COMMENT ON COLUMN steadybeat.alerts.reopened_at IS 'when it came back last, soon after it was resolved';
+COMMENT ON COLUMN steadybeat.alerts.error IS 'the last one, in one line';
+COMMENT ON COLUMN steadybeat.alerts.told_severity IS 'what it was when people were told last';
+COMMENT ON COLUMN steadybeat.alerts.storm_id IS
+    'the alert in whose notice people were told of it, together with others';
 COMMENT ON COLUMN steadybeat.alerts.escalation_step IS 'steps of its route that were taken';
 COMMENT ON COLUMN steadybeat.alerts.escalate_at IS 'when the next step is taken unless somebody acknowledges it';
 CREATE UNIQUE INDEX alerts_open ON steadybeat.alerts (rule, subject) WHERE state <> 'resolved';
 CREATE INDEX alerts_of_subject ON steadybeat.alerts (rule, subject, id);
 CREATE INDEX alerts_recent ON steadybeat.alerts (opened_at);
+CREATE INDEX alerts_resolved ON steadybeat.alerts (resolved_at) WHERE state = 'resolved';
 CREATE INDEX alerts_of_cause ON steadybeat.alerts (cause_id) WHERE cause_id IS NOT NULL;
 
 CREATE TABLE steadybeat.alert_events (
@@ -167,7 +178,7 @@ CREATE TABLE steadybeat.alert_events (
     who   text,
     text  text,
     CONSTRAINT what_is_known CHECK (what IN (
-        'opened', 'reopened', 'acknowledged', 'resolved', 'escalated', 'told', 'not_told', 'failed'))
+        'opened', 'reopened', 'worse', 'acknowledged', 'resolved', 'escalated', 'told', 'not_told', 'failed'))
 );
 COMMENT ON COLUMN steadybeat.alert_events.who IS 'a person; null: the platform itself';
 CREATE INDEX alert_events_of_alert ON steadybeat.alert_events (alert, id);
@@ -186,17 +197,19 @@ CREATE TABLE steadybeat.notices (
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     publish_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     try_count   integer NOT NULL DEFAULT 0,
+    tried_at    timestamptz,
     sent_at     timestamptz,
     given_up_at timestamptz,
     error       text,
     CONSTRAINT kind_is_known CHECK (kind IN (
-        'opened', 'reopened', 'escalated', 'acknowledged', 'resolved', 'report', 'test'))
+        'opened', 'reopened', 'worse', 'escalated', 'acknowledged', 'resolved', 'report', 'test'))
 );
 COMMENT ON TABLE steadybeat.notices IS 'what people are to be told, and were: one row for each channel';
 COMMENT ON COLUMN steadybeat.notices.channel IS 'its name in steadybeat_alert_channels; addresses are not stored';
 COMMENT ON COLUMN steadybeat.notices.fallbacks IS 'channels that are tried in their order where this one fails';
 COMMENT ON COLUMN steadybeat.notices.publish_at IS 'not tried before this; in the future while somebody tries it';
 CREATE INDEX notices_due ON steadybeat.notices (publish_at) WHERE sent_at IS NULL AND given_up_at IS NULL;
+CREATE INDEX notices_of_channel ON steadybeat.notices (channel, tried_at);
 CREATE INDEX notices_of_alert ON steadybeat.notices (alert) WHERE alert IS NOT NULL;
 
 CREATE TABLE steadybeat.silences (
