@@ -49,7 +49,7 @@ class Eyes:
     def look(self, answering: timedelta = LONG) -> Look:
         seen = self.memory.deserted_at
         look = Look(self.ledger, self.ledger.settings, answering, self.redis_error, deserted_at=seen)
-        self.memory.note_deserted(look.without_consumer, look.now)
+        self.memory.note_queues(look)
         return look
 
     def see(self, rule: str, answering: timedelta = LONG) -> list[Finding]:

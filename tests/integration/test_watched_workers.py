@@ -128,9 +128,9 @@ def test_a_worker_that_has_just_come_or_come_back_has_time_to_do_its_work(eyes: 
     assert eyes.see("queue_stalled") == eyes.see("not_consuming") == []
     older(eyes.ledger, "instances", "started_at", 2)
     assert len(eyes.see("queue_stalled")) == len(eyes.see("not_consuming")) == 1
-    eyes.memory.note_deserted(["orders"], ago(59))
+    eyes.memory.deserted_at["orders"] = ago(59)
     assert eyes.see("queue_stalled") == eyes.see("not_consuming") == []
-    eyes.memory.note_deserted(["orders"], ago(61))
+    eyes.memory.deserted_at["orders"] = ago(61)
     assert len(eyes.see("queue_stalled")) == len(eyes.see("not_consuming")) == 1
 
 

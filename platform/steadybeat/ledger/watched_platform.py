@@ -10,7 +10,7 @@ from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.watched_fires import MOST
 
 _LEADING = sql("""
-    SELECT clock_timestamp() AS now, l.term, l.host, coalesce(l.ended_at, l.renewed_at) AS heard_at,
+    SELECT clock_timestamp() AS now, l.term, l.host, l.began_at, coalesce(l.ended_at, l.renewed_at) AS heard_at,
            l.ended_at IS NOT NULL AS has_ended, wanted.schedule_count, wanted.first_at
       FROM (SELECT count(*) AS schedule_count, min(created_at) AS first_at FROM (
                    SELECT created_at FROM steadybeat.schedules WHERE retired_at IS NULL AND paused_at IS NULL
@@ -61,9 +61,9 @@ class WatchedPlatform:
         """Return how it stands with leading.
 
         Returns:
-            A row with `now`; of the latest leadership `term`, `host`, when its Beat was last heard of and whether it
-            has ended (None where there was none); whether there is a schedule (`schedule_count` is 0 or 1), and since
-            when (`first_at`).
+            A row with `now`; of the latest leadership `term`, `host`, `began_at`, when its Beat was last heard of and
+            whether it has ended (None where there was none); whether there is a schedule (`schedule_count` is 0 or 1),
+            and since when (`first_at`).
         """
         return self._database.execute(_LEADING)[0]
 

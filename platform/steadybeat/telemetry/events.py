@@ -235,7 +235,9 @@ TELLING = (
     Event("rule not judged", "an error that nobody expected; the other rules are judged", ("rule", "error")),
     Event("a look at the ledger takes long", "rules that had no time come first in the next look", ("rules",)),
     Event("fires not written ahead", "nobody leads, and the watchdog cannot write fires either", ("error",)),
-    Event("canary not sent", "an error that nobody expected", ("queue", "error")),
+    Event("canaries not sent", "queues are not asked whether somebody consumes from them", ("error",)),
+    Event("queues not looked at", "an error that nobody expected; it is tried again in the next look", ("error",)),
+    Event("ended runs not judged", "the same: how long they took, and what they did", ("error",)),
     Event("duty not left", "a watchdog ends, and another takes over when its time has passed", ("error",)),
     Event(
         "heartbeat not taken", "a monitor elsewhere fails to take what it is told", ("schedule", "monitor", "reason")

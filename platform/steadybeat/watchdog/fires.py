@@ -35,6 +35,7 @@ def missed(look: Look, memory: Memory) -> list[Finding]:
             cause=look.without_leader,
         )
         for row in look.ledger.watched_fires.missed(grace, _WITHIN)
+        if row.reason or look.is_leaderless or not look.has_new_leader
     ]
 
 
@@ -50,10 +51,6 @@ def late(look: Look, memory: Memory) -> list[Finding]:
     if not memory.is_current:
         raise NotJudged
     settings = look.settings
-    for queue, head in look.heads.items():
-        trouble = look.trouble_of(queue)
-        if trouble is not None:
-            memory.note_trouble(queue, trouble, head.since, look.now)
     newest: dict[str, tuple[Any, timedelta | None]] = {
         name: (row, lateness(row, row.finished_at, settings))
         for name, row in memory.late.items()
@@ -62,8 +59,7 @@ def late(look: Look, memory: Memory) -> list[Finding]:
     for row in look.open_runs:
         known = newest.get(row.schedule)
         if known is None or known[0].scheduled_for <= row.scheduled_for:
-            over = row.began_at is not None and memory.is_explained(row)
-            newest[row.schedule] = row, None if over else lateness(row, look.now, settings)
+            newest[row.schedule] = row, None if memory.is_explained(row) else lateness(row, look.now, settings)
     found = {name: _late(look, row, by) for name, (row, by) in newest.items() if by is not None}
     for row in look.ledger.watched_fires.waiting():
         allowed = settings.late_seconds if row.late_after_seconds is None else row.late_after_seconds
@@ -76,7 +72,6 @@ def late(look: Look, memory: Memory) -> list[Finding]:
 def _late(look: Look, row: Any, by: timedelta) -> Finding:
     began = getattr(row, "began_at", None)
     said = "began" if began else "has not begun"
-    queue, run = getattr(row, "queue", None), getattr(row, "run", None)
     return look.about_task(
         "late",
         row.schedule,
@@ -84,14 +79,13 @@ def _late(look: Look, row: Any, by: timedelta) -> Finding:
         task=row.task,
         service=row.service,
         schedule=row.schedule,
-        run=run,
+        run=getattr(row, "run", None),
         since=row.due_at,
         facts={
             "scheduled_for": row.scheduled_for.isoformat(),
             "late_by_seconds": by.total_seconds(),
             "late_seconds": look.settings.late_seconds if row.late_after_seconds is None else row.late_after_seconds,
         },
-        cause=look.trouble_of(queue) if queue and not began else None,
     )
 
 
@@ -99,7 +93,9 @@ def never_started(look: Look, memory: Memory) -> list[Finding]:
     """A fire was dispatched, and no attempt of its run has begun in time."""
     settings, waiting = look.settings, dict[str, list[Any]]()
     for row in look.open_runs:
-        if row.began_at is None and look.now - row.dispatched_at > longest_wait(row, settings):
+        if row.began_at is not None or look.now - row.dispatched_at <= longest_wait(row, settings):
+            continue
+        if look.trouble_of(row.queue) or not memory.is_recovering(row.queue, look.now):
             waiting.setdefault(row.schedule, []).append(row)
     return [_never_started(look, rows) for rows in waiting.values()]
 

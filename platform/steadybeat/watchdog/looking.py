@@ -79,6 +79,12 @@ class Look:
         return since if self.now - since > timedelta(seconds=self.settings.leaderless_seconds) else None
 
     @property
+    def has_new_leader(self) -> bool:
+        """Whether a Beat leads that may not have had the time to decide what was due before."""
+        since = self.leading.began_at
+        return since is not None and self.now - since < timedelta(seconds=self.settings.missed_seconds)
+
+    @property
     def is_leaderless(self) -> bool:
         """Whether it is sure that nobody leads."""
         return self.has_answered(self.settings.leaderless_seconds) and self.leaderless_since is not None

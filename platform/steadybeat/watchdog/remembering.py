@@ -9,13 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steadybeat.errors import ConfigurationError
 from steadybeat.expectation import Expectation
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 from steadybeat.watchdog.usual import Usual
+
+if TYPE_CHECKING:
+    from steadybeat.watchdog.looking import Look
 
 _OVERLAP = 2.0
 """What is committed later than it ended is met within so many times what a statement of the ledger may take."""
@@ -144,20 +147,6 @@ class Memory:
         self._too_long = {run: at for run, at in self._too_long.items() if now - at < _KEPT_SECONDS}
         self._too_long.update(dict.fromkeys(runs, now))
 
-    def note_trouble(self, queue: str, trouble: tuple[str, str], since: datetime, now: datetime) -> None:
-        """Know that something was wrong with a queue: what began late because of that is told with it, not after it.
-
-        Args:
-            queue: Its name.
-            trouble: Rule and subject of what was wrong.
-            since: When the first run came that has waited.
-            now: Until when at least.
-        """
-        self._troubles[queue] = trouble
-        before = self._troubled.get(queue)
-        is_same = before is not None and before[1] >= since
-        self._troubled[queue] = (min(before[0], since) if before is not None and is_same else since, now)
-
     def trouble_before(self, queues: Iterable[str], at: datetime) -> tuple[str, str] | None:
         """Return what was wrong with one of some queues not long before an instant, as a cause.
 
@@ -171,15 +160,33 @@ class Memory:
                 return self._troubles[queue]
         return None
 
-    def note_deserted(self, queues: Iterable[str], now: datetime) -> None:
-        """Know that queues have no consumer: one that comes has time to do its work before anything is said of it."""
+    def note_queues(self, look: Look) -> None:
+        """Know which queues have no consumer, and with which something is wrong.
+
+        A worker that comes, or comes back, has time to do its work before anything is said of it. What begins late
+        because of that is told with the trouble, and not after it.
+        """
+        now = look.now
         self.deserted_at = {queue: at for queue, at in self.deserted_at.items() if now - at < _DESERTED}
-        self.deserted_at.update(dict.fromkeys(queues, now))
+        self.deserted_at.update(dict.fromkeys(look.without_consumer, now))
+        for queue, head in look.heads.items():
+            trouble = look.trouble_of(queue)
+            if trouble is not None:
+                self._troubles[queue] = trouble
+                since, until = self._troubled.get(queue, (head.since, head.since))
+                self._troubled[queue] = (min(since, head.since) if until >= head.since else head.since, now)
+
+    def is_recovering(self, queue: str, now: datetime) -> bool:
+        """Return whether something was wrong with a queue until a moment ago."""
+        known = self._troubled.get(queue)
+        return known is not None and now - known[1] < timedelta(seconds=self._settings.stalled_seconds)
 
     def is_explained(self, row: Any) -> bool:
         """Return whether something was wrong with the queue of a run while that waited."""
-        since, until = self._troubled.get(row.queue, (None, None))
-        return since is not None and row.dispatched_at <= until and (row.began_at is None or row.began_at >= since)
+        known = self._troubled.get(row.queue)
+        if known is None or row.dispatched_at is None or row.dispatched_at > known[1]:
+            return False
+        return row.began_at is None or bool(row.began_at >= known[0])
 
     def _judge(self, rows: Sequence[Any]) -> None:
         usual = self.usual_of_schedules({row.schedule: row.run for row in rows if self._wants_history(row)})

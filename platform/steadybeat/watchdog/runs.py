@@ -170,7 +170,7 @@ def lost(look: Look, memory: Memory) -> list[Finding]:
             look.about_task(
                 "lost",
                 row.task,
-                f"{said[0].upper()}{said[1:]} was lost; they are sent again.",
+                f"{said[0].upper()}{said[1:]} was lost; what was lost is sent again.",
                 task=row.task,
                 service=row.service,
                 run=row.run,

@@ -147,7 +147,7 @@ class Watch:
         look = Look(self._ledger, self._settings, answering, self._redis_error(), self._began_at, seen)
         look.leading  # noqa: B018 - where not even this is answered, the ledger is away
         with self._apart("queues not looked at"):
-            self._memory.note_deserted(look.without_consumer, look.now)
+            self._memory.note_queues(look)
         with self._apart("ended runs not judged"):
             self._memory.catch_up(look.now, _PART)
         with self._apart("fires not written ahead"):
