@@ -25,7 +25,9 @@ TIMEOUT = timedelta(seconds=30)
 # Stands in the place of Celery's command line, and does what the sub-command's namesake would do, but less.
 STAND_IN = """
 import http.server, json, os, pathlib, signal, sys
-wanted = ("STEADYBEAT_REDIS_URL", "STEADYBEAT_DATABASE_URL", "FLOWER_BASIC_AUTH", "SMTP_URL")
+wanted = (
+    "STEADYBEAT_REDIS_URL", "STEADYBEAT_DATABASE_URL", "STEADYBEAT_METRICS_ADDRESS", "FLOWER_BASIC_AUTH", "SMTP_URL"
+)
 known = {name: os.environ[name] for name in wanted if name in os.environ}
 print(json.dumps({"event": "started", "argv": sys.argv[1:], **known}), flush=True)
 if "fail" in sys.argv:
@@ -161,6 +163,10 @@ def test_the_stack_consists_of_what_the_screen_says(folder: Path):
         pids = [each.pid for each in stack.processes if each.pid]
         up = json.loads((folder / "up" / "up.json").read_text())
         assert up["processes"]["beat-1"] == stack.process("beat-1").pid
+        serving = {"beat-1", "beat-2", "watchdog", "worker-orders", "worker-royalties", "worker-money"}
+        assert up["metrics"].keys() == serving and len({*up["metrics"].values()}) == len(serving)
+        own = f"http://{said_by(stack, 'beat-2')['STEADYBEAT_METRICS_ADDRESS']}/metrics"
+        assert up["metrics"]["beat-2"] == own
         assert stack.redis_url in (folder / "up" / "env").read_text()
     assert all(map(gone, pids))
     assert not (folder / "up" / "up.json").exists()
