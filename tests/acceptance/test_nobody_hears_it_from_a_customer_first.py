@@ -148,6 +148,7 @@ def test_when_every_beat_is_killed_somebody_is_told_without_any_scheduler_and_wi
     for beat in beats:
         beat.kill("SIGKILL")
     own_redis.stop()
+    dog.restart()  # which an orchestrator may do at any time
 
     eventually(lambda: told_of(people, "everybody", "no leader"))
     own_redis.start()

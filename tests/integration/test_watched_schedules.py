@@ -21,7 +21,8 @@ def eyes(ledger: Ledger) -> Eyes:
 def test_a_schedule_fails_once_as_many_runs_in_a_row_are_dead_as_its_owner_wants_to_be_told_of(eyes: Eyes) -> None:
     ended(eyes.ledger, 3, ago=120)
     ended(eyes.ledger, 1, state="dead")
-    change(eyes.ledger, "runs SET error = E'Traceback\\n  in pay\\nValueError: no card' WHERE state = 'dead'")
+    stack = 'Traceback (most recent call last):\n  File "pay.py", line 7, in pay\nValueError: no card'
+    change(eyes.ledger, "runs SET error = :stack WHERE state = 'dead'", stack=stack)
     change(eyes.ledger, "schedules SET consecutive_failures = 1")
     assert eyes.see("failed") == []
     change(eyes.ledger, "schedules SET consecutive_failures = 2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steadybeat.watchdog.looking import as_bad_as, line_of, several
+from steadybeat.watchdog.looking import as_bad_as, line_of
 from steadybeat.watchdog.usual import Usual
 
 
@@ -45,11 +45,8 @@ def test_what_is_a_warning_is_no_worse_for_a_critical_task() -> None:
     assert as_bad_as("warning", "info") == "info"
 
 
-def test_of_a_stack_its_last_line_is_told() -> None:
-    assert line_of("Traceback\n  at pay\nValueError: no card\n") == "ValueError: no card"
+def test_of_a_stack_the_line_after_it_is_told() -> None:
+    stack = 'Traceback (most recent call last):\n  File "pay.py", line 7, in pay\n    charge()\n'
+    assert line_of(f"{stack}ValueError: no card\nof this number\n") == "ValueError: no card"
     assert line_of(None) is None
     assert line_of("\n") is None
-
-
-def test_a_count_has_its_noun() -> None:
-    assert [several(count, "run") for count in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]

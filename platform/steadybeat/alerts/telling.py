@@ -11,10 +11,11 @@ from typing import Any
 from steadybeat.alerts.quiet import rank
 from steadybeat.alerts.routes import Routes, Step, Way
 from steadybeat.alerts.storms import Told, flaps, tellings
-from steadybeat.alerts.wording import Links, Story, length, message, moment
+from steadybeat.alerts.wording import Links, Story, message
 from steadybeat.ledger.alerts import AlertPass, AlertRow, Event
 from steadybeat.ledger.notices import NewNotice
 from steadybeat.ledger.silences import Silence
+from steadybeat.wording import length, moment
 
 
 class Telling:

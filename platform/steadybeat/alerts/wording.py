@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from html import escape
 from shlex import quote
 from urllib.parse import quote as in_url
@@ -13,6 +13,7 @@ from steadybeat.ledger.alerts import AlertRow
 from steadybeat.rules import RULES
 from steadybeat.settings import Settings
 from steadybeat.telemetry.redaction import redact_text
+from steadybeat.wording import length, moment
 
 LISTED_COUNT = 20
 """So many names are listed in one message."""
@@ -156,26 +157,6 @@ def closer(alert: AlertRow, links: Links) -> str:
         "monitor": ("heartbeats", "test", alert.subject),
     }
     return links.command(*of_subject.get(rule.subject if rule else "", ("alerts", "show", str(alert.id))))
-
-
-def moment(at: datetime) -> str:
-    """Return an instant to the second: ``2026-11-22 06:00:00Z``."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def length(duration: timedelta) -> str:
-    """Return a duration in at most two units: ``40 s``, ``2 min``, ``3 h 12 min``, ``2 d 1 h``."""
-    seconds = max(0, round(duration.total_seconds()))
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(round(seconds / 3600), 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def ordinal(number: int) -> str:

@@ -19,10 +19,11 @@ def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
     Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. What is missing, late,
     stuck or slow is seen while Postgres lives, whatever becomes of Beats and of Redis, and people are told. Any number
     may run; one of them watches, and another takes over when it dies.
-    Exits with 0 when it was told to stop, and with 2 when Postgres or Redis do not answer.
+    Started while Postgres or Redis is away, it waits for them, and tells people of that.
+    Exits with 0 when it was told to stop, and with 2 when the ledger's schema is too old or a setting is wrong.
     """
     from steadybeat.watchdog import Watchdog
 
-    app = installed(ctx)
+    app = installed(ctx, schema=False)
     app.log.setup(loglevel=loglevel, logfile=logfile, colorize=False if ctx.obj.no_color else None)
     Watchdog(app).run()

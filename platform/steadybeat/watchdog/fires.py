@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from steadybeat.ledger.rows import Finding
-from steadybeat.watchdog.looking import Look, NotJudged, spoken
+from steadybeat.watchdog.looking import Look, NotJudged
 from steadybeat.watchdog.remembering import Memory, lateness, longest_wait
+from steadybeat.wording import length
 
 _WITHIN = timedelta(days=1)
 """A fire that was missed for good, or late, is forgotten after this."""
@@ -75,7 +76,7 @@ def _late(look: Look, row: Any, by: timedelta) -> Finding:
     return look.about_task(
         "late",
         row.schedule,
-        f"The fire of {row.scheduled_for:%Y-%m-%d %H:%M:%S}Z {said} {spoken(by)} after it was due.",
+        f"The fire of {row.scheduled_for:%Y-%m-%d %H:%M:%S}Z {said} {length(by)} after it was due.",
         task=row.task,
         service=row.service,
         schedule=row.schedule,
@@ -106,7 +107,7 @@ def _never_started(look: Look, rows: list[Any]) -> Finding:
     return look.about_task(
         "never_started",
         row.schedule,
-        f"The run of {row.scheduled_for:%Y-%m-%d %H:%M:%S}Z was sent {spoken(waits)} ago, and no attempt has begun.",
+        f"The run of {row.scheduled_for:%Y-%m-%d %H:%M:%S}Z was sent {length(waits)} ago, and no attempt has begun.",
         task=row.task,
         service=row.service,
         schedule=row.schedule,

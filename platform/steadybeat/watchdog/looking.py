@@ -12,6 +12,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Finding, TaskRow
 from steadybeat.rules import RULES
 from steadybeat.settings import Settings
+from steadybeat.wording import headline
 
 REMEMBERED = timedelta(hours=1)
 """A worker that has been silent for longer is forgotten."""
@@ -304,30 +305,5 @@ def as_bad_as(rule: str, task: str) -> str:
 
 
 def line_of(error: str | None) -> str | None:
-    """Return what went wrong in one line: of a stack the last."""
-    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
-    return lines[-1][:_ERROR_LENGTH] if lines else None
-
-
-def several(count: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun.
-
-    >>> several(1, "run"), several(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
-
-
-def spoken(duration: timedelta) -> str:
-    """Return a duration in words, roughly.
-
-    >>> spoken(timedelta(seconds=7.4)), spoken(timedelta(minutes=3)), spoken(timedelta(hours=5)), spoken(timedelta(3))
-    ('7 s', '180 s', '300 min', '72 h')
-    """
-    seconds = duration.total_seconds()
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    for unit, name, most in ((1, "s", 600), (60, "min", 36000)):
-        if seconds < most:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.0f} h"
+    """Return what went wrong in one line, or None."""
+    return headline(error)[:_ERROR_LENGTH] or None

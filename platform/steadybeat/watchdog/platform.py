@@ -7,8 +7,9 @@ from typing import Any
 
 from steadybeat.ledger.rows import Finding
 from steadybeat.rules import RULES
-from steadybeat.watchdog.looking import PLATFORM, Look, NotJudged, called, line_of, spoken
+from steadybeat.watchdog.looking import PLATFORM, Look, NotJudged, called, line_of
 from steadybeat.watchdog.remembering import Memory
+from steadybeat.wording import length
 
 _DEPLOY = timedelta(minutes=10)
 """So long instances of two releases may live together: a rolling deploy takes no longer."""
@@ -30,7 +31,7 @@ def no_leader(look: Look, memory: Memory) -> list[Finding]:
         _platform(
             look,
             "no_leader",
-            f"{said}. Nobody leads for {spoken(look.now - since)}, and no fire is dispatched.",
+            f"{said}. Nobody leads for {length(look.now - since)}, and no fire is dispatched.",
             since=since,
             facts={
                 "term": last.term,
@@ -52,7 +53,7 @@ def relay_stalled(look: Look, memory: Memory) -> list[Finding]:
         _platform(
             look,
             "relay_stalled",
-            f"The first message in the outbox is {spoken(overdue)} past its time.",
+            f"The first message in the outbox is {length(overdue)} past its time.",
             since=since,
             facts={"overdue_seconds": overdue.total_seconds(), "stalled_seconds": look.settings.stalled_seconds},
             cause=look.without_leader if look.redis_error else None,  # both are because of Redis
@@ -104,7 +105,7 @@ def schema_skew(look: Look, memory: Memory) -> list[Finding]:
         Finding(
             rule="schema_skew",
             subject=PLATFORM,
-            summary=f"Instances of {len(kinds)} kinds have lived together for {spoken(look.now - since)}:"
+            summary=f"Instances of {len(kinds)} kinds have lived together for {length(look.now - since)}:"
             f" {'; '.join(kinds)}.",
             severity=RULES["schema_skew"].severity,
             since=since,

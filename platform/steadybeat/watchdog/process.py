@@ -12,7 +12,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from steadybeat.errors import BrokerUnavailable, LedgerUnavailable
+from steadybeat.errors import BrokerUnavailable, ConfigurationError, LedgerUnavailable, SchemaTooOld
 from steadybeat.stopping import StopSignals
 from steadybeat.telemetry import TICK
 from steadybeat.watchdog.facts import LedgerFacts
@@ -30,23 +30,24 @@ class Watchdog:
     Args:
         app: A Celery app on which steadybeat is installed.
 
+    One that starts while Postgres or Redis is away waits for them as one does that was there before: that they are away
+    is what it is to tell.
+
     Raises:
-        LedgerUnavailable: Postgres does not answer.
         SchemaTooOld: Names the command that mends it.
-        BrokerUnavailable: Redis does not answer.
-        ConfigurationError: A way to people, or a route to one, is wrong.
+        ConfigurationError: A way to people, or a route to one, is wrong; or Redis cannot be used as it is.
     """
 
     def __init__(self, app: Any) -> None:
         self._platform = app.steadybeat
         self._platform.alerts.check()
-        self._platform.check_servers()
+        self._is_checked = self._troubled = False
+        self._check()
         self._platform.become("watchdog")
         self._watch = Watch(app)
         self._heartbeat = PlatformHeartbeat(app)
         LedgerFacts(app).start()
         self._sign_at = float("-inf")
-        self._troubled = False
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then sign off."""
@@ -69,11 +70,27 @@ class Watchdog:
         except LedgerUnavailable as error:
             logger.warning("instance not signed off", extra={"error": str(error)})
 
+    def _check(self) -> None:
+        """Look once whether the servers can be used as they are, as soon as they answer."""
+        try:
+            self._platform.check_servers()
+            self._is_checked = True
+        except (LedgerUnavailable, BrokerUnavailable) as error:
+            self._wait(error)
+
+    def _wait(self, error: LedgerUnavailable | BrokerUnavailable) -> None:
+        if not self._troubled:
+            logger.error("watchdog waits", extra={"error": str(error)})
+        self._troubled = True
+
     def tick(self) -> timedelta:
         """Do what is due, whatever goes wrong, and return the pause until the next tick."""
         pause = LONGEST_PAUSE
         self._platform.beat(TICK)
         try:
+            if not self._is_checked:
+                self._platform.check_servers()
+                self._is_checked = True
             self._give_sign_of_life()
             self._heartbeat()
             self._platform.rescue()
@@ -81,11 +98,11 @@ class Watchdog:
             self._platform.relay()
             pause = self._platform.relay.pause(pause)
         except (LedgerUnavailable, BrokerUnavailable) as error:
-            if not self._troubled:
-                logger.error("watchdog waits", extra={"error": str(error)})
-            self._troubled = True
+            self._wait(error)
             if isinstance(error, BrokerUnavailable):
                 self._watch.redis_away(error)
+        except (SchemaTooOld, ConfigurationError):
+            raise
         except Exception:
             logger.exception("tick failed")
         else:

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from steadybeat.ledger.rows import Finding
-from steadybeat.watchdog.looking import Look, line_of, several, spoken
+from steadybeat.watchdog.looking import Look, line_of
 from steadybeat.watchdog.remembering import Memory
 from steadybeat.watchdog.usual import Usual
+from steadybeat.wording import count, length
 
 _LOST_FOR = timedelta(hours=1)
 _TOLD_FOR = timedelta(minutes=1)
@@ -86,8 +87,8 @@ def too_long(row: Any, look: Look, usual: Usual | None) -> Bound | None:
 def _too_long(look: Look, task: str, rows: list[tuple[Any, Bound]]) -> Finding:
     row, bound = min(rows, key=lambda each: each[0].started_at)
     goes_on = look.now - row.started_at
-    said = f"An attempt has been going on for {spoken(goes_on)}; {bound.why}."
-    more = f" So have {several(len(rows) - 1, 'other')}." if len(rows) > 1 else ""
+    said = f"An attempt has been going on for {length(goes_on)}; {bound.why}."
+    more = f" So have {count(len(rows) - 1, 'other')}." if len(rows) > 1 else ""
     return look.about_task(
         "running_too_long",
         task,
@@ -140,7 +141,7 @@ def _stuck(look: Look, task: str, rows: list[tuple[Any, datetime]]) -> Finding:
     return look.about_task(
         "stuck",
         task,
-        f"A run has been at item {row.items_done}{of} for {spoken(stands)}.",
+        f"A run has been at item {row.items_done}{of} for {length(stands)}.",
         task=task,
         service=row.service,
         schedule=row.schedule,
@@ -164,7 +165,7 @@ def lost(look: Look, memory: Memory) -> list[Finding]:
         if not row.by_worker_count and any(look.is_busy(queue) for queue in row.queues):
             continue  # a worker that is busy may have taken it ahead: it is sent again, and was not lost
         parts = {"worker": row.by_worker_count, "message": row.by_message_count}
-        said = " and ".join(f"the {what} of {several(count, 'run')}" for what, count in parts.items() if count)
+        said = " and ".join(f"the {what} of {count(number, 'run')}" for what, number in parts.items() if number)
         silent = look.silence_of(row.instances or ())
         found.append(
             look.about_task(
@@ -197,7 +198,7 @@ def dead_letter(look: Look, memory: Memory) -> list[Finding]:
         look.about_task(
             "dead_letter",
             row.task,
-            f"{several(row.run_count, 'dead letter')} {'waits' if row.run_count == 1 else 'wait'} for a person.",
+            f"{count(row.run_count, 'dead letter')} {'waits' if row.run_count == 1 else 'wait'} for a person.",
             task=row.task,
             service=row.service,
             run=row.run,

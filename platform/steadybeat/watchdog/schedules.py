@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from steadybeat.ledger.rows import Finding
-from steadybeat.watchdog.looking import Look, NotJudged, line_of, spoken
+from steadybeat.watchdog.looking import Look, NotJudged, line_of
 from steadybeat.watchdog.remembering import Memory
+from steadybeat.wording import length
 
 
 def failed(look: Look, memory: Memory) -> list[Finding]:
@@ -67,7 +68,7 @@ def slower(look: Look, memory: Memory) -> list[Finding]:
             look.about_task(
                 "slower",
                 row.schedule,
-                f"The last run took {spoken(took)}; 95 % of the {usual.count} before it took no more than"
+                f"The last run took {length(took)}; 95 % of the {usual.count} before it took no more than"
                 f" {usual.p95_seconds:.3g} s.",
                 task=row.task,
                 service=row.service,

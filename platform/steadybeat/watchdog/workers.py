@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from steadybeat.ledger.rows import Finding
-from steadybeat.watchdog.looking import Look, NotJudged, called, several, spoken
+from steadybeat.watchdog.looking import Look, NotJudged, called
 from steadybeat.watchdog.remembering import Memory
+from steadybeat.wording import count, length
 
 
 def worker_silent(look: Look, memory: Memory) -> list[Finding]:
@@ -46,8 +47,8 @@ def no_consumer(look: Look, memory: Memory) -> list[Finding]:
             look,
             "no_consumer",
             row,
-            f"{several(row.run_count, 'run')} on a queue from which no worker consumes, the first for"
-            f" {spoken(look.now - row.since)}.",
+            f"{count(row.run_count, 'run')} on a queue from which no worker consumes, the first for"
+            f" {length(look.now - row.since)}.",
             cause=look.silent_worker_of(queue),
         )
         for queue, row in look.deserted.items()
@@ -63,8 +64,8 @@ def queue_stalled(look: Look, memory: Memory) -> list[Finding]:
             look,
             "queue_stalled",
             row,
-            f"{several(row.run_count, 'run')} on a queue of which none begins, the first for"
-            f" {spoken(look.now - row.since)}.",
+            f"{count(row.run_count, 'run')} on a queue of which none begins, the first for"
+            f" {length(look.now - row.since)}.",
             cause=("not_consuming", queue) if queue in look.unanswered else None,
         )
         for queue, row in look.stalled.items()
@@ -82,7 +83,7 @@ def not_consuming(look: Look, memory: Memory) -> list[Finding]:
             "not_consuming",
             queue,
             f"{', '.join(names)} {'lives' if len(names) == 1 else 'live'}, and takes no message for"
-            f" {spoken(look.now - row.since)}.",
+            f" {length(look.now - row.since)}.",
             services=[queue],
             since=row.since,
             facts={
