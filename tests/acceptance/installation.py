@@ -19,12 +19,15 @@ import steadybeat
 from steadybeat.address import Address
 from steadybeat.beat import definitions
 from steadybeat.channel import client as open_redis
+from steadybeat.dev.servers import free_port
 from steadybeat.ledger.interventions import Interventions
 from steadybeat.schedule import Rule
 from tests.acceptance import forkserver
 from tests.acceptance.nodes import (
     BeatContainer,
     BeatNode,
+    FlowerContainer,
+    FlowerNode,
     LocalNode,
     LocalProcess,
     WatchdogContainer,
@@ -115,6 +118,12 @@ class Shop:
     def watchdog(self, **env: str) -> WatchdogNode:
         """Start a watchdog, and return before it is ready."""
         return self._started(WatchdogNode(WatchdogContainer(self._process("watchdog", "-l", "INFO", env=env))))
+
+    def flower(self) -> FlowerNode:
+        """Start Flower, and return before it is ready."""
+        port = free_port()
+        process = self._process("flower", "--address=127.0.0.1", f"--port={port}", env={})
+        return self._started(FlowerNode(FlowerContainer(process), port))
 
     def _process(self, role: str, *options: str, env: Mapping[str, str]) -> LocalProcess:
         name = f"{role}{next(self._numbers)}"

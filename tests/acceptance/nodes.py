@@ -10,6 +10,7 @@ import contextlib
 import json
 import signal
 import sys
+import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,6 +162,12 @@ class WatchdogContainer(LocalContainer):
     ready_prompt = '"event": "watchdog started"'
 
 
+class FlowerContainer(LocalContainer):
+    """Flower."""
+
+    ready_prompt = "Connected to"
+
+
 class LocalNode(CeleryTestNode):
     """What the tests do to a process of either kind."""
 
@@ -219,6 +226,19 @@ class WorkerNode(LocalNode, CeleryTestWorker):
 
 class WatchdogNode(LocalNode):
     """A watchdog."""
+
+
+class FlowerNode(LocalNode):
+    """Flower, and where it is."""
+
+    def __init__(self, container: FlowerContainer, port: int) -> None:
+        super().__init__(container)
+        self._port = port
+
+    def page(self, path: str) -> str:
+        """Return one of its pages."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+            return str(answer.read(), "utf-8")
 
 
 class BeatNode(LocalNode):

@@ -17,11 +17,11 @@ def cured(name: str) -> bool:
 
 
 @app.task(bind=True, name="shop.orders.invoice", owner="payments", severity="critical")
-def invoice(self: Any) -> None:
-    """Fail for good."""
+def invoice(self: Any, bank: str = "", token: str = "") -> None:
+    """Fail for good, and say too much of it."""
     witness.started(self, "invoice")
     if not cured("invoice"):
-        raise Permanent("the bank has no account of this number: https://user:hunter2@bank.example/accounts/7")
+        raise Permanent(f"{bank} takes no token={token}")
 
 
 @app.task(bind=True, name="shop.orders.freeze", owner="payments")
