@@ -34,10 +34,13 @@ beat_schedule = {
 # What the local stack (`make up`) runs before its workers start: `celery -A tasks seed`.
 steadybeat_dev_prepare = ("seed",)
 
-# What it keeps running besides: a mail server that keeps what the digest sends, `celery -A tasks mailbox`, and a
-# provider of payments and tokens, which moves no money, `celery -A tasks provider`.
+# What it keeps running besides: a mail server that keeps what the digest and the watchdog send, `celery -A tasks
+# mailbox`, and a provider of payments and tokens, which moves no money, `celery -A tasks provider`.
 steadybeat_dev_run = (
-    "mailbox:SMTP_URL=smtp://127.0.0.1:{port}",
+    (
+        "mailbox:SMTP_URL=smtp://127.0.0.1:{port};STEADYBEAT_ALERT_CHANNELS="
+        '{"mailbox": "mailto://127.0.0.1:{port}?from=watchdog@localhost.test&to=ops@localhost.test"}'
+    ),
     "provider:PROVIDER_URL=http://127.0.0.1:{port}",
 )
 

@@ -218,7 +218,9 @@ class Settings:
     crash_folder: str = _setting("", "Where crashes are counted; an existing folder without which none is armed.")
     dev_prepare: tuple[str, ...] = _setting((), "Sub-commands that the local stack runs before it starts workers.")
     dev_run: tuple[str, ...] = _setting(
-        (), "Sub-commands that the local stack keeps running: command:VARIABLE=value, with {port} for a free port."
+        (),
+        "Sub-commands that the local stack keeps running: command:VARIABLE=value;VARIABLE=value, with {port} for a free"
+        " port.",
     )
     dev_together: tuple[str, ...] = _setting(
         (), "Services that share one worker in the local stack: name:service+service."

@@ -216,15 +216,18 @@ def test_a_given_server_that_does_not_answer_is_refused_without_its_password(fol
 
 
 def test_what_the_application_keeps_running_is_found_by_every_process(folder: Path):
-    run = ["mailbox:SMTP_URL=smtp://127.0.0.1:{port}"]
+    run = ["mailbox:SMTP_URL=smtp://127.0.0.1:{port};ALERTS=mailto://127.0.0.1:{port}"]
     with Stack("tasks", ["orders"], folder=folder / "up", run=run, flower=False, beats=1, cwd=folder) as stack:
         stack.wait_ready(TIMEOUT)
         url = stack.environment["SMTP_URL"]
         assert stack.urls["mailbox"] == url
         assert said_by(stack, "mailbox")["SMTP_URL"] == said_by(stack, "worker-orders")["SMTP_URL"] == url
+        assert stack.environment["ALERTS"] == url.replace("smtp", "mailto")
 
 
-@pytest.mark.parametrize("spec", ["mailbox", "mailbox:", "mailbox:SMTP_URL", "mailbox:SMTP_URL=smtp://x", ":A={port}"])
+@pytest.mark.parametrize(
+    "spec", ["mailbox", "mailbox:", "mailbox:SMTP_URL", "mailbox:SMTP_URL=smtp://x", ":A={port}", "a:B={port};C"]
+)
 def test_a_wrong_dev_run_is_refused_with_an_example(folder: Path, spec: str):
     with pytest.raises(ConfigurationError, match=r"steadybeat_dev_run=.*must be like 'mailbox:SMTP_URL="):
         Stack("tasks", [], folder=folder / "up", run=[spec])

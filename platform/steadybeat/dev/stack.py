@@ -214,15 +214,16 @@ class Stack(Supervisor):
 
     def _kept(self, spec: str) -> Process:
         """Return a process of the application's own, and tell every process where it is."""
-        command, found, (variable, is_set, value) = *spec.partition(":")[:2], spec.partition(":")[2].partition("=")
-        if not (found and is_set and command and variable.isidentifier() and "{port}" in value):
+        command, _, rest = spec.partition(":")
+        told = [each.partition("=") for each in rest.split(";")]
+        if not (command and all(variable.isidentifier() and "{port}" in value for variable, _, value in told)):
             raise ConfigurationError(
                 f"steadybeat_dev_run={spec!r}: must be like 'mailbox:SMTP_URL=smtp://127.0.0.1:{{port}}'.",
                 name="dev_run",
             )
         port = free_port()
-        self.environment[variable] = value.replace("{port}", str(port))
-        self.urls_of_others[command] = self.environment[variable]
+        self.environment |= {variable: value.replace("{port}", str(port)) for variable, _, value in told}
+        self.urls_of_others[command] = self.environment[told[0][0]]
         return self._celery(command, command.split(), check=lambda _: port_answers(port), stop=BEAT_STOP, awaited=False)
 
     def _worker(self, name: str, queues: Sequence[str]) -> Process:
