@@ -171,12 +171,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
     """Lend a new folder that every system user may enter, as Postgres needs when root starts it.
 
     It is removed afterwards, with all that it holds.
+
+    Args:
+        parent: Where it is made; where temporary files belong unless given.
     """
-    folder = Path(tempfile.mkdtemp(prefix="steadybeat-"))
+    folder = Path(tempfile.mkdtemp(prefix="steadybeat-", dir=parent))
     folder.chmod(0o711)
     try:
         yield folder

@@ -106,7 +106,7 @@ class PostgresServer(EmbeddedServer):
     @property
     def url(self) -> str:
         """``postgresql://postgres@127.0.0.1:PORT/postgres``."""
-        return self._url_of("postgres")
+        return self.url_of("postgres")
 
     def answers(self) -> bool:
         """Whether it, and no other on its port, takes connections; not while it recovers."""
@@ -137,9 +137,10 @@ class PostgresServer(EmbeddedServer):
         source = ["-T", template] if template else []
         connection = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-w"]
         self._run([str(find_postgres() / "bin" / "createdb"), *connection, *source, name])
-        return self._url_of(name)
+        return self.url_of(name)
 
-    def _url_of(self, database: str) -> str:
+    def url_of(self, database: str) -> str:
+        """``postgresql://postgres@127.0.0.1:PORT/DATABASE``."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def _spawn(self, lock: int) -> Child:
