@@ -11,14 +11,14 @@ from steadybeat.ledger.rows import Finding
 from tests.acceptance.installation import Shop
 from tests.eventually import eventually
 from tests.integration.telling import Told
-from tests.receivers.web import WebReceiver, web_receiver
+from tests.receivers.web import WebReceiver
 
 COUNT = 8
 
 
 @pytest.fixture
 def slack() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 
@@ -34,11 +34,11 @@ def test_a_watchdog_killed_while_it_tells_people_loses_no_alert(
     earlier.alerts.take(found, ["failed"])  # nothing of it is so: the watchdog will find that it is over
     earlier.close()
 
-    slack.gate.clear()
+    slack.hang()
     first = shop.watchdog()
     eventually(lambda: shop.rows("SELECT FROM steadybeat.notices WHERE try_count > 0"))
     first.kill("SIGKILL")
-    slack.gate.set()
+    slack.go_on()
     shop.watchdog()
 
     def all_arrived() -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.acceptance.installation import Shop
 from tests.eventually import eventually
-from tests.receivers.web import web_receiver
+from tests.receivers.web import WebReceiver
 
 SECRET = "hunter2"
 BANK = f"https://shop:{SECRET}@bank.example/accounts"
@@ -16,7 +16,7 @@ BANK = f"https://shop:{SECRET}@bank.example/accounts"
 def test_a_secret_in_arguments_urls_and_errors_is_told_to_nobody(
     ledger_url: str, redis_url: str, open_shop: Callable[..., Shop]
 ) -> None:
-    with web_receiver() as people:
+    with WebReceiver() as people:
         shop = open_shop(
             ledger_url,
             redis_url,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.installation import Shop
 from tests.eventually import eventually
-from tests.receivers.web import WebReceiver, web_receiver
+from tests.receivers.web import WebReceiver
 
 # So short that a test need not wait long, and so long that a slow machine is not taken for a broken one.
 SOON = {
@@ -49,7 +49,7 @@ _HISTORY = """
 @pytest.fixture
 def people() -> Iterator[WebReceiver]:
     """Everybody's telephone."""
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 

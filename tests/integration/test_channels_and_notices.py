@@ -19,7 +19,8 @@ from steadybeat.watchdog import Watchdog
 from tests.eventually import eventually
 from tests.integration.mailserver import mail_server
 from tests.integration.telling import Told, failed
-from tests.receivers.web import WebReceiver, web_receiver
+from tests.receivers.server import Said
+from tests.receivers.web import WebReceiver
 
 Make = Callable[..., Told]
 HOOK = "TAAAAAAAA/BBBBBBBBB/hushhushhushhushhushhush"
@@ -34,13 +35,13 @@ AWAY = Finding(rule="ledger_away", subject="postgres", summary="Postgres does no
 
 @pytest.fixture
 def slack() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def ops() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 
@@ -130,7 +131,7 @@ def test_no_line_and_no_error_holds_the_url_of_a_channel(
     slack: WebReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    slack.statuses = [403]
+    slack.worse = [Said(403)]
     channels = one_channel(f"slack://{HOOK}/#ops")
     monkeypatch.setattr(type(channels._opened("it")), "webhook_url", f"{slack.url}/services")
     error = channels.send("it", POST)
@@ -161,7 +162,7 @@ def test_where_a_channel_fails_the_next_one_is_told_and_that_it_fails(
     make: Make, slack: WebReceiver, ops: WebReceiver
 ) -> None:
     told = make()
-    slack.status = 500
+    slack.worse = [Said(500)]
     for _ in range(3):
         told.passes(failed())
         told.age(30)
@@ -177,7 +178,7 @@ def test_where_a_channel_fails_the_next_one_is_told_and_that_it_fails(
     told.passes(failed(), failed("payouts"))
     told.passes(failed(), failed("payouts"))
     assert "[error] schedule fails: payouts" in ops.titles
-    slack.status = 200
+    slack.worse = []
     told.passes(failed(), failed("payouts"), failed("mail"))
     told.passes(failed(), failed("payouts"), failed("mail"))
     assert slack.titles == ["[error] schedule fails: mail"]
@@ -186,11 +187,11 @@ def test_where_a_channel_fails_the_next_one_is_told_and_that_it_fails(
 
 def test_recovery_goes_to_whoever_was_told(make: Make, slack: WebReceiver, ops: WebReceiver) -> None:
     told = make()
-    slack.status = 500
+    slack.worse = [Said(500)]
     for _ in range(4):
         told.passes(failed())
         told.age(30)
-    slack.status = 200
+    slack.worse = []
     told.passes()
     told.passes()
     assert "[resolved] schedule fails: royalties" in ops.titles
@@ -199,8 +200,9 @@ def test_recovery_goes_to_whoever_was_told(make: Make, slack: WebReceiver, ops: 
 
 def test_nobody_hears_of_the_end_before_the_beginning(make: Make, slack: WebReceiver) -> None:
     told = make()
-    slack.statuses = [500]
+    slack.worse = [Said(500)]
     told.passes(failed())
+    slack.worse = []
     told.passes()
     assert slack.titles == []
     told.age(10)
@@ -214,7 +216,7 @@ def test_a_channel_that_hangs_holds_up_neither_the_others_nor_the_pass(
     told = make({"to": ["slack", "ops"]})
     monkeypatch.setattr("steadybeat.alerts.told.WORK", timedelta(seconds=0.3))
     monkeypatch.setattr(told.alerts.channels, "bound", timedelta(seconds=0.5))
-    slack.gate.clear()
+    slack.hang()
     told.passes(failed())
     eventually(lambda: ops.titles == ["[error] schedule fails: royalties"])
 
@@ -224,7 +226,7 @@ def test_a_channel_that_hangs_holds_up_neither_the_others_nor_the_pass(
         return ("failed", "slack: no answer within 0.5 s") in told.events(alert.id)
 
     eventually(given_up)
-    slack.gate.set()
+    slack.go_on()
     eventually(lambda: len(slack.taken) == 1)
 
 
@@ -278,13 +280,13 @@ def test_while_the_ledger_is_away_people_are_told_once_an_hour_and_when_it_is_ba
     channels = Channels({"slack": slack.channel(), "ops": ops.channel()}, timedelta(seconds=2))
     routes = Routes.read([{"severity": "critical", "to": ["slack"]}], channels.names)
     tell = Emergency(channels.send, routes, Links(app="shop"), lambda: clock[0])
-    slack.status = 503
+    slack.worse = [Said(503)]
     tell(None)
     tell(AWAY)
     tell(AWAY)
     eventually(lambda: ops.titles == ["[critical] ledger away: postgres"])
     clock[0] += timedelta(minutes=61)
-    slack.status = 200
+    slack.worse = []
     tell(AWAY)
     eventually(lambda: slack.titles == ["[critical] ledger away: postgres"])
     assert "2026-11-28 12:00:00Z, 1 h 1 min ago" in slack.taken[0].document["message"]
@@ -297,10 +299,10 @@ def test_where_no_channel_takes_it_it_is_tried_again_soon(slack: WebReceiver) ->
     clock = [datetime(2026, 11, 28, 12, tzinfo=UTC)]
     channels = one_channel(slack.channel())
     tell = Emergency(channels.send, Routes.read((), channels.names), Links(app="shop"), lambda: clock[0])
-    slack.status = 503
+    slack.worse = [Said(503)]
     tell(AWAY)
     eventually(lambda: tell._next_at == clock[0] + timedelta(seconds=30))
-    slack.status = 200
+    slack.worse = []
     clock[0] += timedelta(seconds=31)
     tell(AWAY)
     eventually(lambda: slack.titles == ["[critical] ledger away: postgres"])

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from steadybeat.ledger.rows import Finding
 from tests.integration.telling import Told, failed
-from tests.receivers.web import WebReceiver, web_receiver
+from tests.receivers.web import WebReceiver
 
 Make = Callable[..., Told]
 ANSWER = {"who": "ann@desk", "reason": "on it"}
@@ -18,13 +18,13 @@ ANSWER = {"who": "ann@desk", "reason": "on it"}
 
 @pytest.fixture
 def slack() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 def oncall() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 

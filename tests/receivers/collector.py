@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.receivers.receiver import Receiver, Taken
+from tests.receivers.server import Asked, Receiver, Said
 
 
 class Received(NamedTuple):
@@ -35,21 +35,16 @@ class Collector(Receiver):
         super().__init__()
         self.spans: list[Received] = []
 
-    @property
-    def url(self) -> str:
-        """Where spans go."""
-        return f"http://{self.address}"
-
-    def take(self, request: Taken) -> None:
+    def answer(self, asked: Asked) -> Said:
         """Keep the spans of a request."""
-        super().take(request)
-        export = ExportTraceServiceRequest.FromString(request.body)
+        export = ExportTraceServiceRequest.FromString(asked.body)
         for resource in export.resource_spans:
             service = next(
                 each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
             )
             for scope in resource.scope_spans:
                 self.spans += [_received(span, service) for span in scope.spans]
+        return Said(200)
 
 
 def _received(span: Any, service: str) -> Received:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.receivers.receiver import Receiver, Taken
+from tests.receivers.server import Asked, Receiver, Said
 
 
 class Sentry(Receiver):
@@ -37,10 +37,9 @@ class Sentry(Receiver):
         """What Sentry Crons was told."""
         return self.items.get("check_in", [])
 
-    def take(self, request: Taken) -> None:
+    def answer(self, asked: Asked) -> Said:
         """Keep an envelope's items: a line of JSON about each, and its payload."""
-        super().take(request)
-        _, _, rest = request.body.partition(b"\n")
+        _, _, rest = asked.body.partition(b"\n")
         while rest:
             head, _, rest = rest.partition(b"\n")
             if not head.strip():
@@ -49,3 +48,4 @@ class Sentry(Receiver):
             length = about.get("length")
             payload, rest = (rest[:length], rest[length + 1 :]) if length is not None else rest.split(b"\n", 1)
             self.items.setdefault(about["type"], []).append(json.loads(payload))
+        return Said(200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 class Asked(NamedTuple):
-    """A request."""
+    """A request; its body is unpacked."""
 
     method: str
     path: str
@@ -44,12 +45,17 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_port}"
 
     @property
     def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        """Where it is asked."""
+        return f"http://{self.address}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,8 +81,9 @@ class Receiver:
     def _answered(self, asked: Asked) -> Said:
         with self._lock:
             self.asked.append(asked)
-            if self.worse:
-                return self.worse.pop(0) if len(self.worse) > 1 else self.worse[0]
+            worse = self.worse  # a test may put others in their place meanwhile
+            if worse:
+                return worse.pop(0) if len(worse) > 1 else worse[0]
             return self.answer(asked)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -91,6 +98,8 @@ class Receiver:
                 for name, value in parse_qsl(parts.query, keep_blank_values=True):
                     query.setdefault(name, []).append(value)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
                 receiver._going_on.wait()
                 said = receiver._answered(Asked(self.command, parts.path, query, dict(self.headers), body))
                 self.send_response(said.status)
@@ -106,7 +115,7 @@ class Receiver:
             def handle(self) -> None:
                 try:
                     super().handle()
-                except (ConnectionError, ValueError):
+                except ConnectionError:
                     return
 
         return Handler

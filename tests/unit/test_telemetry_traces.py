@@ -226,4 +226,4 @@ def test_a_process_imports_nothing_until_it_makes_a_span_and_sends_them_before_i
         subprocess.run([sys.executable, "-c", PROGRAM, collector.url], check=True, timeout=60)
     assert sorted(span.name for span in collector.spans) == ["process child", "process parent"]
     assert {span.service for span in collector.spans} == {"shop"}
-    assert {request.path for request in collector.taken} == {"/v1/traces"}
+    assert {request.path for request in collector.asked} == {"/v1/traces"}

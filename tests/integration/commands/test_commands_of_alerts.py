@@ -13,14 +13,15 @@ from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import Finding
 from tests.integration.commands.shop import MakeApp, Run, refusal, said
 from tests.integration.telling import failed
-from tests.receivers.web import WebReceiver, web_receiver
+from tests.receivers.server import Said
+from tests.receivers.web import WebReceiver
 
 BECAUSE = ("--reason", "the bank is down")
 
 
 @pytest.fixture
 def slack() -> Iterator[WebReceiver]:
-    with web_receiver() as receiver:
+    with WebReceiver() as receiver:
         yield receiver
 
 
@@ -144,8 +145,9 @@ def test_a_dry_run_says_which_way_something_would_take(run: Run, slack: WebRecei
 
 
 def test_a_test_message_says_what_came_back_and_never_the_url(run: Run, book: Ledger, slack: WebReceiver) -> None:
-    slack.statuses = [500]
+    slack.worse = [Said(500)]
     failed_to = said(run("alerts", "test", "slack", "--json"), 1)["sent"]
+    slack.worse = []
     assert (failed_to[0]["channel"], failed_to[0]["sent"]) == ("slack", False)
     assert "500" in failed_to[0]["error"]
     assert "hush" not in str(failed_to)
