@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from steadybeat.dev import unprivileged
 from steadybeat.dev.leash import Child, spawn
@@ -73,6 +74,7 @@ class Container:
         self._environment = {**image.environment, "PATH": path, "TMPDIR": str(self._tmp), **own}
         self._command = [engine.local(service, word, number) for word in (*image.entrypoint, *service.command)]
         self._health = [engine.local(service, word, number) for word in service.health or ()]
+        self._turn = engine.one_check_at_a_time
         self._next_check = 0.0
         self.child: Child | None = None
 
@@ -106,7 +108,8 @@ class Container:
             raise ContainerEnded(f"{self.name} {self.child.ending}:\n{self.tail()}")
         if time.monotonic() < self._next_check:
             return False
-        healthy = self.run(*self._health).returncode == 0
+        with self._turn:
+            healthy = self.run(*self._health).returncode == 0
         self._next_check = time.monotonic() + self.service.health_interval.total_seconds()
         return healthy
 
@@ -149,6 +152,7 @@ class Engine:
 
     def __init__(self, folder: Path, services: Mapping[str, Service], platform: Image) -> None:
         self.folder = folder
+        self.one_check_at_a_time = Lock()  # what is still starting would only start later for being asked by all
         self.services = services
         self.containers: dict[str, list[Container]] = {}
         self._ports = {(name, port): [free_port()] for name, port in PORTS.items()}

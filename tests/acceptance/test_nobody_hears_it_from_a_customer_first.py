@@ -20,7 +20,7 @@ SOON = {
     "STEADYBEAT_STUCK_SECONDS": "3",
     "STEADYBEAT_LEADERLESS_SECONDS": "4",
     "STEADYBEAT_SLOWER_SECONDS": "3",
-    "STEADYBEAT_CANARY_SECONDS": "1",
+    "STEADYBEAT_CANARY_SECONDS": "15",
 }
 OWNERS = ("payments", "stock", "post", "artists")
 

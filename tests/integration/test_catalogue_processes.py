@@ -18,12 +18,14 @@ import psutil
 import pytest
 import sqlalchemy as sa
 from celery import Celery
+from click.testing import CliRunner
 from kombu import pools
 
 import steadybeat
 from steadybeat.dev.leash import Child, spawn
 from steadybeat.dev.servers import free_port
 from tasks import digest, market
+from tasks.mailbox import mailbox
 from tests.eventually import eventually
 from tests.integration.mailserver import MailServer, mail_server
 from tests.integration.marketplace import add_account, marketplace
@@ -195,9 +197,7 @@ def test_the_mailbox_keeps_what_it_gets_until_it_is_told_to_end(
     assert sorted((tmp_path / "mail").iterdir()) == [one, two]
 
 
-def test_the_mailbox_says_in_one_line_why_it_cannot_listen(
-    start_mailbox: Callable[[str], subprocess.Popen[str]],
-) -> None:
+def test_the_mailbox_says_in_one_line_why_it_cannot_listen(tmp_path: Path) -> None:
     with mail_server() as server:
         for url, said in (
             (server.url, "nothing can listen there"),
@@ -205,9 +205,8 @@ def test_the_mailbox_says_in_one_line_why_it_cannot_listen(
             ("smtp://me:secret@127.0.0.1:2525", "serves this machine only"),
             ("", "SMTP_URL is not set"),
         ):
-            process = start_mailbox(url)
-            _, complaint = process.communicate(timeout=30)
-            assert process.returncode == 2
-            assert said in complaint
-            assert complaint.startswith("Error: SMTP_URL") and len(complaint.splitlines()) == 1
-            assert "secret" not in complaint
+            refused = CliRunner().invoke(mailbox, ["--folder", str(tmp_path / "mail")], env={"SMTP_URL": url})
+            assert refused.exit_code == 2
+            assert said in refused.stderr
+            assert refused.stderr.startswith("Error: SMTP_URL") and len(refused.stderr.splitlines()) == 1
+            assert "secret" not in refused.stderr

@@ -60,8 +60,8 @@ SLEEPER = python("import signal; signal.pause()")
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with scratch_folder() as folder:
+def folder(servers_folder: Path) -> Iterator[Path]:
+    with scratch_folder(servers_folder) as folder:
         (folder / "celery.py").write_text(STAND_IN)
         yield folder
 

@@ -344,8 +344,8 @@ def test_an_attempts_end_is_told_with_its_last_lines(told: list[Heartbeat]) -> N
         ("retried", {}, "log"),
         ("interrupted", {}, "log"),
         ("cancelled", {}, "log"),
-        ("timed_out", {"is_dead": True}, "fail"),
-        ("timed_out", {"is_dead": False}, "log"),
+        ("timed_out", {"state": "dead"}, "fail"),
+        ("timed_out", {"state": "waiting"}, "log"),
     ],
 )
 def test_only_the_end_of_a_run_changes_how_its_schedule_stands(
@@ -387,5 +387,5 @@ def test_tenants_backfills_and_runs_of_no_schedule_are_not_told(told: list[Heart
 def test_a_failure_has_the_status_that_a_program_would_have(
     told: list[Heartbeat], status: str, error: str, code: int
 ) -> None:
-    telemetry.log_outcome(status, schedule="settle", run_id=RUN, error=error, is_dead=True)
+    telemetry.log_outcome(status, schedule="settle", run_id=RUN, error=error, state="dead")
     assert [each.status for each in told] == [code]

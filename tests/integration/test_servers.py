@@ -16,8 +16,8 @@ from tests.eventually import eventually, gone
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with scratch_folder() as folder:
+def folder(servers_folder: Path) -> Iterator[Path]:
+    with scratch_folder(servers_folder) as folder:
         yield folder
 
 

@@ -14,7 +14,7 @@ from steadybeat.commands.usage import Command
 @click.option("-f", "--logfile", help="Log to this file instead of standard error.")
 @click.pass_context
 def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
-    """Send what is due, rescue what was lost, and watch for what is wrong, until stopped.
+    """Send what is due, rescue what was lost, and watch.
 
     Retries, delayed runs and runs whose worker died go on while a watchdog or a Beat lives. What is missing, late,
     stuck or slow is seen while Postgres lives, whatever becomes of Beats and of Redis, and people are told. Any number

@@ -111,7 +111,7 @@ class Attempt(Turns, Failing):
         }
         if is_dead:
             facts |= self._insist(lambda: self._ledger.lines.facts_of([self.run])).get(self.run, {})
-            facts = {name: value for name, value in facts.items() if name not in ("duration_seconds", "items")}
+            facts = {name: value for name, value in facts.items() if name not in ("duration_seconds", "items", "asked")}
         self._binding = telemetry.bind_run(**facts)
 
     def _counted(self, found: Claim) -> dict[str, str]:

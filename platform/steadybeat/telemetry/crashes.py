@@ -37,6 +37,9 @@ _NO_CRASH = (
     "beat pidbox connection error",
     # A pool's process is gone. What becomes of its run is told by `report`; this names a pid, and comes at each retry.
     "Process %r pid:%r exited with",
+    # What people are told of in another way.
+    "alert opened",
+    "alert reopened",
 )
 
 # Where Celery tells in its own words of what `report` is called for.
