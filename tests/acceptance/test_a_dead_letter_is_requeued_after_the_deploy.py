@@ -32,6 +32,7 @@ def test_what_no_worker_could_take_is_listed_and_done_after_the_deploy(shop: Sho
     old.kill("SIGTERM")
     new = shop.worker("orders", SHOP_WRAPS="1")
     assert new.ready()
+    eventually(lambda: old.status == "exited")  # until then it takes messages, and knows the task no better
     said = shop.celery("dead", "requeue", "--error", "unknown task", "--reason", "deployed", "--json")
     assert set(json.loads(said)["requeued"]) == {run, message}
     assert "was discarded" in shop.celery("dead", "discard", garbage, "--reason", "nobody's")
