@@ -35,6 +35,7 @@ FIGURES = (
     catch_up="all",
     catch_up_window=timedelta(days=1),
     overlap="skip",
+    late_after=timedelta(minutes=15),
     soft_time_limit=540,
     time_limit=600,
     max_retries=5,
