@@ -6,7 +6,9 @@ import itertools
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -70,8 +72,16 @@ def servers_folder() -> Iterator[Path]:
     Most tests make a database and drop it: hundreds of files, which on a disk cost more time than what is tested.
     """
     roomy = os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM_BYTES
-    with scratch_folder(MEMORY if roomy else None) as folder:
+    with scratch_folder(MEMORY if roomy else None) as folder, _removed_at_the_end(folder):
         yield folder
+
+
+@contextmanager
+def _removed_at_the_end(folder: Path) -> Iterator[None]:
+    """Have a folder removed also where this process is killed: memory would not be given back."""
+    argv = ["sh", "-c", 'read -r _; until rm -rf "$0"; do :; done', str(folder)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True):
+        yield
 
 
 @pytest.fixture(scope="session")
