@@ -12,6 +12,7 @@ from celery import Celery
 
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.connection import sql
+from steadybeat.ledger.instances import _certain
 from steadybeat.ledger.rows import TaskRow
 from steadybeat.task.describing import described
 from tests.integration.playing import app_of
@@ -63,6 +64,15 @@ def test_a_deploy_writes_down_what_its_tasks_are_and_forgets_those_that_are_gone
         ("mail.send", "post", "error"),
         ("orders.new", None, "critical"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("offset", "uncertain", "certain"), [(5.2, 5.2, 0.0), (-3.0, 0.5, -2.5), (0.2, 0.5, 0.0), (2.0, 0.0, 2.0)]
+)
+def test_a_process_that_was_stopped_while_it_asked_for_the_time_has_no_wrong_clock(
+    offset: float, uncertain: float, certain: float
+) -> None:
+    assert _certain(offset, uncertain) == certain
 
 
 def test_a_task_is_described_by_what_its_code_says(ledger_url: str, redis_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,8 +93,10 @@ class Instances:
             },
         )
         after = datetime.now(UTC)
-        self._clock_offset_seconds = (before + (after - before) / 2 - rows[0].now).total_seconds()
-        return self._clock_offset_seconds
+        half = (after - before) / 2
+        offset = (before + half - rows[0].now).total_seconds()
+        self._clock_offset_seconds = _certain(offset, half.total_seconds())
+        return offset
 
     def leave(self, instance: str) -> None:
         """Forget an instance that ends in good order."""
@@ -102,3 +105,12 @@ class Instances:
     def live(self) -> list[Instance]:
         """Return the instances whose sign of life has not expired, oldest first."""
         return [Instance(str(row.id), *row[1:]) for row in self._database.execute(_LIVE)]
+
+
+def _certain(offset_seconds: float, uncertain_seconds: float) -> float:
+    """Return how far off a clock is at least: a process that was stopped on the way there or back says little of it.
+
+    >>> _certain(5.2, 5.2), _certain(-3.0, 0.5), _certain(0.2, 0.5)
+    (0.0, -2.5, 0.0)
+    """
+    return math.copysign(max(0.0, abs(offset_seconds) - uncertain_seconds), offset_seconds)
