@@ -45,10 +45,13 @@ class Eyes:
     ledger: Ledger
     memory: Memory
     redis_error: str | None = None
+    redis_away_at: datetime | None = None
 
     def look(self, answering: timedelta = LONG) -> Look:
         seen = self.memory.deserted_at
-        look = Look(self.ledger, self.ledger.settings, answering, self.redis_error, deserted_at=seen)
+        redis: Any = {"redis_error": self.redis_error, "redis_away_at": self.redis_away_at}
+        since = self.memory.deserted_since
+        look = Look(self.ledger, self.ledger.settings, answering, deserted_at=seen, deserted_since=since, **redis)
         self.memory.note_queues(look)
         return look
 
@@ -73,8 +76,20 @@ class Eyes:
 
 
 def eyes_of(ledger: Ledger) -> Eyes:
+    """Return the eyes of a watchdog that has looked at queues for an hour."""
     ledger.tasks.describe([TASK], ["orders"])
-    return Eyes(ledger, Memory(ledger))
+    memory = Memory(ledger)
+    memory.note_queues(Look(ledger, ledger.settings, timedelta()))
+    later(memory, LONG.total_seconds())
+    return Eyes(ledger, memory)
+
+
+def later(memory: Memory, seconds: float) -> None:
+    """Let a watchdog have looked at queues for so many seconds longer."""
+    by = timedelta(seconds=seconds)
+    assert memory.looks_since is not None
+    memory.looks_since = memory.looks_since - by
+    memory.consumed_at = {queue: at - by for queue, at in memory.consumed_at.items()}
 
 
 def with_settings(ledger: Ledger, **settings: Any) -> Ledger:

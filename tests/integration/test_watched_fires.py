@@ -8,7 +8,8 @@ import pytest
 
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import FireRow
-from tests.integration.looking import Eyes, ago, change, eyes_of, leads, older, silenced, worker
+from steadybeat.watchdog.looking import NotJudged
+from tests.integration.looking import Eyes, ago, change, eyes_of, later, leads, older, silenced, worker
 from tests.integration.records import alive, claim, every_minute, expect, fires_of, recorded, sent
 
 
@@ -35,25 +36,35 @@ def test_a_fire_that_nobody_has_dispatched_is_missed_once_its_grace_has_passed(e
 
 
 def test_a_leader_that_has_just_come_has_time_to_decide_what_was_due_before(eyes: Eyes) -> None:
-    expect(eyes.ledger, ago(60))
-    assert eyes.see("missed") == []
+    expect(eyes.ledger, ago(60), ago(400))
+    marked = FireRow(schedule="s", scheduled_for=ago(400), due_at=ago(400), state="missed", reason="too old")
+    eyes.ledger.fires.mark(1, [(marked, None)])
+    with pytest.raises(NotJudged):
+        eyes.see("missed")
     older(eyes.ledger, "leaderships", "began_at", 31)
     assert len(eyes.see("missed")) == 1
+    leads(eyes.ledger)
+    with pytest.raises(NotJudged):
+        eyes.see("missed")
+    change(eyes.ledger, "leaderships SET ended_at = clock_timestamp() - interval '11 seconds'")
+    assert eyes.one("missed").cause == ("no_leader", "platform")
 
 
 def test_a_fire_that_was_missed_for_good_is_forgotten_with_the_next_that_is_dispatched(eyes: Eyes) -> None:
-    gone, later = ago(400), ago(20)
-    expect(eyes.ledger, gone, later)
+    gone, soon = ago(400), ago(20)
+    older(eyes.ledger, "leaderships", "began_at", 31)
+    expect(eyes.ledger, gone, soon)
     marked = FireRow(schedule="s", scheduled_for=gone, due_at=gone, state="missed", reason="nobody was there")
     eyes.ledger.fires.mark(1, [(marked, None)])
     assert "nobody was there" in eyes.one("missed").summary
-    (fire,) = fires_of(eyes.ledger, "s", later)
-    eyes.ledger.fires.mark(1, [(FireRow(schedule="s", scheduled_for=later, due_at=later, state="dispatched"), None)])
-    assert fire.scheduled_for == later
+    (fire,) = fires_of(eyes.ledger, "s", soon)
+    eyes.ledger.fires.mark(1, [(FireRow(schedule="s", scheduled_for=soon, due_at=soon, state="dispatched"), None)])
+    assert fire.scheduled_for == soon
     assert eyes.see("missed") == []
 
 
 def test_what_is_due_while_its_schedule_is_paused_is_not_missed(eyes: Eyes) -> None:
+    older(eyes.ledger, "leaderships", "began_at", 31)
     expect(eyes.ledger, ago(60))
     change(
         eyes.ledger,
@@ -118,7 +129,12 @@ def test_a_run_that_was_sent_and_does_not_begin_is_seen_with_what_its_queue_lack
     silenced(eyes.ledger, one)
     assert eyes.one("never_started").cause == ("worker_silent", "orders@here")
     eyes.ledger.instances.leave(one)
+    assert eyes.see("never_started") == []
+    later(eyes.memory, 60)
     assert eyes.one("never_started").cause == ("no_consumer", "orders")
+    worker(eyes.ledger, "orders", since=59)
+    later(eyes.memory, 600)
+    assert eyes.see("never_started") == []
     claim(eyes.ledger, run, alive(eyes.ledger))
     assert eyes.see("never_started") == []
 

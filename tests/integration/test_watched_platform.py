@@ -74,6 +74,13 @@ def test_the_relay_stands_still_when_a_message_is_a_minute_past_its_time(eyes: E
     assert eyes.see("relay_stalled") == []
 
 
+def test_nothing_counts_as_missing_until_whoever_waited_for_the_ledger_could_write_it_down(eyes: Eyes) -> None:
+    for rule in ("missed", "late", "never_started", "running_too_long", "stuck", "relay_stalled"):
+        assert eyes.see(rule, answering=timedelta(seconds=15)) == []
+        with pytest.raises(NotJudged):
+            eyes.see(rule, answering=timedelta(seconds=14))
+
+
 def test_a_clock_that_is_off_is_seen_on_either_side(eyes: Eyes) -> None:
     worker(eyes.ledger, "orders", node="orders@here")
     for offset, count in ((0.9, 0), (-0.9, 0), (1.1, 1), (-1.1, 1)):
@@ -111,5 +118,6 @@ def test_a_monitor_fails_that_does_not_take_three_heartbeats_in_a_row(eyes: Eyes
 def test_nothing_is_wrong_with_a_platform_that_is_well(eyes: Eyes) -> None:
     every_minute(eyes.ledger)
     leads(eyes.ledger)
+    older(eyes.ledger, "leaderships", "began_at", 31)
     worker(eyes.ledger, "orders", node="orders@here")
     assert eyes.all() == {}

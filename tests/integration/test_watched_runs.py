@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 
 from steadybeat.ledger import Ledger
-from tests.integration.looking import Eyes, change, end, ended, eyes_of, older, running, silenced, worker
-from tests.integration.records import every_minute, recorded
+from tests.integration.looking import Eyes, ago, change, end, ended, eyes_of, older, running, silenced, worker
+from tests.integration.records import every_minute, expect, recorded, run_of
 
 
 @pytest.fixture
@@ -131,6 +131,16 @@ def test_a_run_whose_message_was_lost_is_told_of_until_it_begins(eyes: Eyes) -> 
     assert eyes.one("lost").facts["by_message_count"] == 1
     change(eyes.ledger, "runs SET next_rescue_at = NULL, state = 'running', attempt_count = 1")
     assert eyes.see("lost") == []
+
+
+def test_a_run_written_for_a_fire_that_nobody_has_dispatched_has_no_message_to_be_lost(eyes: Eyes) -> None:
+    due = ago(60)
+    expect(eyes.ledger, due)
+    run_of(eyes.ledger, due)
+    change(eyes.ledger, "runs SET rescue_count = 1, next_rescue_at = clock_timestamp() + interval '1 minute'")
+    assert eyes.see("lost") == []
+    change(eyes.ledger, "fires SET state = 'dispatched'")
+    assert len(eyes.see("lost")) == 1
 
 
 def test_dead_letters_of_no_schedule_are_one_finding_for_their_task(eyes: Eyes) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from steadybeat.ledger import Ledger
 from steadybeat.watchdog.remembering import Memory
-from tests.integration.looking import Eyes, change, ended, eyes_of
+from tests.integration.looking import Eyes, ago, change, ended, eyes_of
 from tests.integration.records import every_minute
 
 
@@ -62,6 +62,16 @@ def test_a_run_is_slower_that_takes_five_times_as_long_as_those_before_it(eyes: 
     assert (found.subject, found.severity, found.facts["p95_seconds"]) == ("s", "warning", 3.0)
     ended(eyes.ledger, 1, took=4, ago=-1)
     assert eyes.see("slower") == []
+
+
+def test_a_run_is_not_slower_that_waited_for_the_ledger(eyes: Eyes) -> None:
+    ended(eyes.ledger, 20, took=3, ago=120)
+    eyes.memory.gap = ago(30), ago(10)
+    ended(eyes.ledger, 1, took=20, ago=5)
+    assert eyes.see("slower") == []
+    eyes.memory = Memory(eyes.ledger)
+    eyes.memory.gap = ago(60), ago(26)
+    assert len(eyes.see("slower")) == 1
 
 
 def test_another_slow_run_does_not_make_slowness_usual(eyes: Eyes) -> None:

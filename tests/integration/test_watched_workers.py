@@ -9,8 +9,9 @@ import pytest
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.rows import NewRun
 from steadybeat.watchdog.looking import NotJudged
-from tests.integration.looking import Eyes, ago, change, ended, eyes_of, older, running, silenced, worker
-from tests.integration.records import recorded
+from steadybeat.watchdog.remembering import Memory
+from tests.integration.looking import Eyes, ago, change, ended, eyes_of, later, leads, older, running, silenced, worker
+from tests.integration.records import every_minute, recorded
 
 
 @pytest.fixture
@@ -81,6 +82,22 @@ def test_nobody_is_silent_while_nobody_could_give_a_sign_of_life(eyes: Eyes) -> 
             eyes.see(rule, answering=timedelta(seconds=14))
 
 
+def test_what_stands_still_without_redis_is_its_consequence_and_has_time_to_move_again(eyes: Eyes) -> None:
+    worker(eyes.ledger, "orders", node="orders@here", since=300)
+    waits(eyes.ledger, 100)
+    asked(eyes.ledger, 100)
+    assert eyes.one("queue_stalled").cause == ("not_consuming", "orders")
+    eyes.redis_error, eyes.redis_away_at = "Redis does not answer", ago(1)
+    assert eyes.one("queue_stalled").cause == eyes.one("not_consuming").cause == ("relay_stalled", "platform")
+    every_minute(eyes.ledger)
+    leads(eyes.ledger, 60)
+    assert eyes.one("queue_stalled").cause == eyes.one("not_consuming").cause == ("no_leader", "platform")
+    eyes.redis_error, eyes.redis_away_at = None, ago(59)
+    assert eyes.see("queue_stalled") == eyes.see("not_consuming") == []
+    eyes.redis_away_at = ago(61)
+    assert len(eyes.see("queue_stalled")) == len(eyes.see("not_consuming")) == 1
+
+
 def test_a_queue_has_no_consumer_on_which_a_run_waits(eyes: Eyes) -> None:
     worker(eyes.ledger, "mail", node="mail@here")
     run = waits(eyes.ledger, 59)
@@ -99,6 +116,27 @@ def test_a_queue_whose_only_worker_fell_silent_is_its_consequence(eyes: Eyes) ->
     assert eyes.one("no_consumer").cause == ("worker_silent", "orders@here")
     worker(eyes.ledger, "orders", node="again@here")
     assert eyes.see("no_consumer") == []
+
+
+def test_a_queue_whose_worker_is_started_again_is_not_without_a_consumer_however_long_it_is(eyes: Eyes) -> None:
+    waits(eyes.ledger, 3600)
+    for _ in range(3):
+        one = worker(eyes.ledger, "orders", node="orders@here")
+        assert eyes.see("no_consumer") == []
+        eyes.ledger.instances.leave(one)
+        assert eyes.see("no_consumer") == []
+        later(eyes.memory, 59)
+        assert eyes.see("no_consumer") == []
+
+
+def test_a_watchdog_that_has_just_come_does_not_know_for_how_long_nobody_has_consumed(eyes: Eyes) -> None:
+    waits(eyes.ledger, 3600)
+    eyes.memory = Memory(eyes.ledger)
+    for rule in ("no_consumer", "never_started"):
+        with pytest.raises(NotJudged):
+            eyes.see(rule)
+    later(eyes.memory, 60)
+    assert len(eyes.see("no_consumer")) == 1
 
 
 def test_whether_workers_of_an_older_release_consume_is_not_known(eyes: Eyes) -> None:
@@ -165,6 +203,20 @@ def test_a_worker_whose_places_are_taken_has_no_time_for_canaries(eyes: Eyes) ->
     assert len(eyes.see("not_consuming")) == 1
     ended(eyes.ledger, 1, schedule=None, took=1, ago=100)
     assert eyes.see("not_consuming") == []
+
+
+def test_a_worker_that_is_taken_up_by_another_of_its_queues_is_not_one_that_does_not_consume(eyes: Eyes) -> None:
+    shared = worker(eyes.ledger, "mail", "orders", node="shared@here", since=300)
+    waits(eyes.ledger, 100)
+    asked(eyes.ledger, 100)
+    assert len(eyes.see("not_consuming")) == len(eyes.see("queue_stalled")) == 1
+    running(eyes.ledger, 200, queue="mail", instance=shared)
+    assert eyes.see("not_consuming") == eyes.see("queue_stalled") == []
+    eyes.ledger.canaries.answer("mail", 1, shared)  # so that it has a place left
+    assert len(eyes.see("not_consuming")) == len(eyes.see("queue_stalled")) == 1
+    worker(eyes.ledger, "orders", node="own@here", since=300)
+    older(eyes.ledger, "canaries", "answered_at", 600, "queue = 'mail'")
+    assert len(eyes.see("not_consuming")) == len(eyes.see("queue_stalled")) == 1
 
 
 def test_a_canary_that_may_have_been_lost_with_redis_says_nothing(eyes: Eyes) -> None:

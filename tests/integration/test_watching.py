@@ -89,7 +89,8 @@ def test_a_rule_that_cannot_be_judged_leaves_the_others_alone(
     with caplog.at_level(logging.ERROR):
         assert watch.tick()
     ((findings, judged),) = taken.passes
-    too_early = {"no_leader", "worker_silent", "no_consumer", "not_consuming", "queue_stalled"}
+    too_early = {"no_leader", "worker_silent", "no_consumer", "not_consuming", "queue_stalled", "relay_stalled"}
+    too_early |= {"missed", "late", "never_started", "running_too_long", "stuck"}
     assert (findings, {*SEEN_BY} - judged) == ([], {"dead_letter", *too_early})
     assert "rule not judged" in caplog.text
 
@@ -127,6 +128,8 @@ def test_a_ledger_that_is_away_is_told_of_at_once_and_again_when_it_answers(
     acts.tick()
     assert [each and each.rule for each in one.emergencies] == ["ledger_away", None]
     assert len(one.passes) == 3
+    assert acts._memory is not None
+    assert acts._memory.gap is not None
 
 
 def test_silence_counts_only_from_when_the_ledger_answers_again(
@@ -221,7 +224,7 @@ def test_a_question_that_takes_too_long_is_not_a_ledger_that_is_away(
     for _ in range(3):
         assert watch.tick()
     assert not taken.passes[-1][1] & {"dead_letter", "slower", "empty", "late"}
-    assert {"missed", "failed", "lost"} <= taken.passes[-1][1]
+    assert {"paused", "failed", "lost"} <= taken.passes[-1][1]
     assert taken.emergencies == []
 
 

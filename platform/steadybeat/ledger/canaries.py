@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
@@ -32,6 +32,10 @@ _ANSWER = sql("""
     ON CONFLICT (queue) DO UPDATE
        SET answered_no = greatest(c.answered_no, excluded.answered_no), answered_at = excluded.answered_at,
            answered_by = excluded.answered_by, unanswered_since = NULL
+""")
+_ANSWERERS = sql("""
+    SELECT CAST(answered_by AS text) AS instance, max(answered_at) AS answered_at FROM steadybeat.canaries
+     WHERE answered_by IS NOT NULL GROUP BY answered_by
 """)
 _UNANSWERED = sql("""
     SELECT queue, number, sent_at, answered_at, unanswered_since AS since FROM steadybeat.canaries
@@ -64,6 +68,10 @@ class Canaries:
     def answer(self, queue: str, number: int, instance: str) -> None:
         """Write down that a worker has taken a canary, and that its pool has worked."""
         self._database.execute(_ANSWER, {"queue": queue, "number": number, "instance": instance})
+
+    def answerers(self) -> dict[str, datetime]:
+        """Return when each instance has answered last, for whichever queue."""
+        return {row.instance: row.answered_at for row in self._database.execute(_ANSWERERS)}
 
     def unanswered(self, within: timedelta) -> list[Any]:
         """Return the queues that were asked more than once, and have not answered for so long.

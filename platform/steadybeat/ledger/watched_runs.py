@@ -46,6 +46,7 @@ _DEAD = sql("""
        AND NOT EXISTS (SELECT FROM steadybeat.runs whole WHERE whole.id = r.fan_out AND whole.state = 'dead')
      GROUP BY r.task, r.service
 """)
+# The run of a fire is written before its message is sent: while nobody has dispatched it, there was none to be lost.
 _LOST = sql("""
     WITH gone AS (
         SELECT a.run, a.finished_at AS lost_at, CAST(a.instance AS text) AS instance, 'worker' AS what
@@ -55,6 +56,8 @@ _LOST = sql("""
         SELECT r.id, r.enqueued_at, NULL, 'message' FROM steadybeat.runs r
          WHERE r.rescue_count > 0 AND r.enqueued_at > statement_timestamp() - make_interval(secs => :within_seconds)
            AND r.next_rescue_at IS NOT NULL AND r.finished_at IS NULL AND r.attempt_count = 0
+           AND NOT EXISTS (SELECT FROM steadybeat.fires f
+                            WHERE f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for AND f.state = 'expected')
          LIMIT CAST(:row_count AS integer)
     )
     SELECT r.task, r.service, count(DISTINCT r.id) AS run_count, min(gone.lost_at) AS since,

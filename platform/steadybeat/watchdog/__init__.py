@@ -24,10 +24,10 @@ of those one watches, and another takes over when it dies. Settings are ``steady
                        signed off                                      came later consumes all of its
                                                                        queues; an hour has passed
     no_consumer        a run waits so long on a queue from which no    somebody consumes, or nothing    stalled_seconds
-                       living worker consumes                          waits
+                       living worker has consumed for so long          waits
     not_consuming      a worker lives, its queue answers no canary     a canary is answered, or a run   canary_seconds
-                       for so long, and no run of it goes on or has    begins
-                       begun since
+                       for so long, no run of it goes on or has begun  begins
+                       since, and its workers have places left
     queue_stalled      a run waits so long, a worker lives, and in     a run begins, or nothing waits   stalled_seconds
                        that time none of the queue went on or began
     missed             a fire is so long past its time and nothing     it is dispatched; of one that    missed_seconds
@@ -64,8 +64,13 @@ What is wrong is told once, for its cause: what is missing while nobody leads na
 names what is wrong with that queue's workers, a silent worker before anything else; an attempt of a silent worker, and
 what was lost with it, name that; a schedule that paused itself names its failures. One run is either stuck or runs too
 long, whichever came first, and one that ran too long is not slower as well when it ends; a fire that was missed, whose
-run never started, or whose queue was in trouble, is not late as well. Runs that are a
-share of a fan-out are counted for their task, and a run that waits for its tenants does not run.
+run never started, or whose queue was in trouble, is not late as well; what stands still without Redis names
+``no_leader`` or ``relay_stalled``, which say so. Runs that are a share of a fan-out are counted for their task, and a
+run that waits for its tenants does not run.
+
+What is seen by its absence waits until it could be there: a lease after the ledger answers again, or this process has
+begun to ask it; ``missed_seconds`` after a new Beat leads; as long as a rule allows after Redis or a worker came back.
+Until then such a rule is not judged, and its alerts stay as they are. A run that waited for the ledger is not slower.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ _WITHIN = timedelta(days=1)
 
 def missed(look: Look, memory: Memory) -> list[Finding]:
     """A fire is past its time and its grace, and nobody has dispatched it; or it was decided to be missed."""
+    look.wait_for_answers()
+    if not look.has_answered(look.settings.leaderless_seconds) or (look.has_new_leader and not look.is_leaderless):
+        raise NotJudged
     grace = timedelta(seconds=look.settings.missed_seconds)
     return [
         look.about_task(
@@ -36,7 +39,6 @@ def missed(look: Look, memory: Memory) -> list[Finding]:
             cause=look.without_leader,
         )
         for row in look.ledger.watched_fires.missed(grace, _WITHIN)
-        if row.reason or look.is_leaderless or not look.has_new_leader
     ]
 
 
@@ -49,6 +51,7 @@ def _missed(row: Any) -> str:
 
 def late(look: Look, memory: Memory) -> list[Finding]:
     """A run began later after its fire was due than its schedule allows, or waits for longer than that."""
+    look.wait_for_answers()
     if not memory.is_current:
         raise NotJudged
     settings = look.settings
@@ -92,11 +95,15 @@ def _late(look: Look, row: Any, by: timedelta) -> Finding:
 
 def never_started(look: Look, memory: Memory) -> list[Finding]:
     """A fire was dispatched, and no attempt of its run has begun in time."""
+    look.wait_for_answers()
+    if not memory.has_looked(look):
+        raise NotJudged
     settings, waiting = look.settings, dict[str, list[Any]]()
     for row in look.open_runs:
         if row.began_at is not None or look.now - row.dispatched_at <= longest_wait(row, settings):
             continue
-        if look.trouble_of(row.queue) or not memory.is_recovering(row.queue, look.now):
+        had_time = look.could(row.queue, settings.stalled_seconds) and not memory.is_recovering(row.queue, look.now)
+        if had_time or look.trouble_of(row.queue):
             waiting.setdefault(row.schedule, []).append(row)
     return [_never_started(look, rows) for rows in waiting.values()]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -38,6 +38,8 @@ class Look:
         redis_error: What Redis said when it did not answer; None: it does, as far as is known.
         began_at: When this process began to watch.
         deserted_at: When queues were last seen without a consumer, by name.
+        redis_away_at: When Redis was last known not to answer.
+        deserted_since: Returns since when a queue has been seen without a consumer.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Look:
         redis_error: str | None = None,
         began_at: datetime | None = None,
         deserted_at: Mapping[str, datetime] | None = None,
+        redis_away_at: datetime | None = None,
+        deserted_since: Callable[[str], datetime | None] = lambda _: None,
     ) -> None:
         self.ledger = ledger
         self.settings = settings
@@ -55,6 +59,8 @@ class Look:
         self.redis_error = redis_error
         self._began_at = began_at
         self._deserted_at = deserted_at or {}
+        self._redis_away_at = redis_away_at
+        self._deserted_since = deserted_since
         self._troubles: dict[str, Cause | None] = {}
 
     # Who leads
@@ -95,9 +101,23 @@ class Look:
         """The cause of what is missing while nobody leads."""
         return ("no_leader", PLATFORM) if self.is_leaderless else None
 
+    @property
+    def without_redis(self) -> Cause | None:
+        """The cause of what stands still while Redis does not answer: nobody can lead without it, or send."""
+        return (self.without_leader or ("relay_stalled", PLATFORM)) if self.redis_error else None
+
     def has_answered(self, seconds: float) -> bool:
         """Return whether the ledger has answered for so long."""
         return self.answering >= timedelta(seconds=seconds)
+
+    def wait_for_answers(self) -> None:
+        """Go on only where everybody has had the time to write down what they did while the ledger was away.
+
+        Raises:
+            NotJudged: It is too early to tell.
+        """
+        if not self.has_answered(self.settings.lease_seconds):
+            raise NotJudged
 
     # Who is there
 
@@ -123,9 +143,8 @@ class Look:
         Raises:
             NotJudged: It is too early to tell.
         """
+        self.wait_for_answers()
         lease = self.settings.lease_seconds
-        if not self.has_answered(lease):
-            raise NotJudged
         gone = [each for each in self.instances if each.role == "worker" and not each.alive and each.queues]
         return [each for each in gone if not self._is_replaced(each, timedelta(seconds=lease))]
 
@@ -189,7 +208,8 @@ class Look:
             return {}
         pause = self.settings.canary_seconds
         rows = self.ledger.canaries.unanswered(timedelta(seconds=pause))
-        asked = {row.queue: row for row in rows if self._could(row.queue, pause) and not self.is_busy(row.queue)}
+        asked = {row.queue: row for row in rows if self.could(row.queue, pause)}
+        asked = {queue: row for queue, row in asked.items() if not self.is_busy(queue, row.since)}
         began = self.ledger.watched_platform.began(sorted(asked)) if asked else {}
         return {queue: row for queue, row in asked.items() if (at := began[queue]) is None or at < row.since}
 
@@ -197,29 +217,51 @@ class Look:
     def stalled(self) -> dict[str, Any]:
         """The queues that have workers, and on which runs wait and none begins or goes on."""
         seconds = self.settings.stalled_seconds
-        could = {queue: row for queue, row in self.heads.items() if self._could(queue, seconds)}
-        waiting = {queue: row for queue, row in could.items() if not self.is_busy(queue)}
+        could = {queue: row for queue, row in self.heads.items() if self.could(queue, seconds)}
+        waiting = {queue: row for queue, row in could.items() if not self.is_busy(queue, row.since)}
         began = self.ledger.watched_platform.began(sorted(waiting)) if waiting else {}
         oldest = self.now - timedelta(seconds=seconds)
         return {queue: row for queue, row in waiting.items() if (at := began[queue]) is None or at < oldest}
 
-    def _could(self, queue: str, seconds: float) -> bool:
-        """Return whether a queue has had a consumer for so long: one that has just come has not had its time yet."""
+    def could(self, queue: str, seconds: float) -> bool:
+        """Return whether a queue has had a consumer for so long, and Redis: what has just come needs its time."""
         soonest, deserted_at = self.now - timedelta(seconds=seconds), self._deserted_at.get(queue)
         if deserted_at is not None and deserted_at > soonest:
             return False
+        if self.redis_error is None and self._redis_away_at is not None and self._redis_away_at > soonest:
+            return False
         return any(worker.started_at <= soonest for worker in self.consumers(queue))
 
-    def is_busy(self, queue: str) -> bool:
-        """Return whether an attempt of a queue goes on."""
-        return any(run.queue == queue for run in self.running)
+    def is_busy(self, queue: str, since: datetime | None = None) -> bool:
+        """Return whether an attempt of a queue goes on, or each of its workers is taken up by its other queues.
+
+        Args:
+            queue: Its name.
+            since: A worker that has answered a canary of another queue since then has places left.
+        """
+        if any(run.queue == queue for run in self.running):
+            return True
+        at_work, consumers = {run.instance for run in self.running}, self.consumers(queue)
+        if not consumers or any(worker.id not in at_work for worker in consumers):
+            return False
+        answered = [at for worker in consumers if (at := self.answerers.get(worker.id)) is not None]
+        return since is None or not any(at > since for at in answered)
+
+    @cached_property
+    def answerers(self) -> dict[str, datetime]:
+        """When each worker has answered a canary last."""
+        return self.ledger.canaries.answerers() if self.settings.canary_seconds else {}
 
     @cached_property
     def deserted(self) -> dict[str, Any]:
-        """The queues on which runs wait for too long, and from which no worker consumes that lives."""
+        """The queues on which runs wait for too long, and from which for so long no worker consumes that lives."""
         if not self.knows_consumers:
             return {}
-        return {queue: row for queue, row in self.heads.items() if not self.consumers(queue)}
+        return {queue: row for queue, row in self.heads.items() if self._is_deserted(queue)}
+
+    def _is_deserted(self, queue: str) -> bool:
+        since = self._deserted_since(queue)
+        return since is not None and self.now - since >= timedelta(seconds=self.settings.stalled_seconds)
 
     def trouble_of(self, queue: str) -> Cause | None:
         """Return why nothing of a queue begins, if something is wrong with it, as a cause."""

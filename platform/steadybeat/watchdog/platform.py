@@ -45,6 +45,7 @@ def no_leader(look: Look, memory: Memory) -> list[Finding]:
 
 def relay_stalled(look: Look, memory: Memory) -> list[Finding]:
     """Messages in the outbox are past their time, and nobody sends them."""
+    look.wait_for_answers()
     since = look.ledger.watched_platform.relay_stands_since(timedelta(seconds=look.settings.stalled_seconds))
     if since is None:
         return []

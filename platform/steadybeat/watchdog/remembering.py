@@ -74,6 +74,9 @@ class Memory:
         late: The last runs that began too late.
         empty: The last runs that did not do what was expected, with what is wrong.
         deserted_at: When queues were last seen without a consumer, by name.
+        consumed_at: When queues were last seen with a consumer, by name.
+        looks_since: When queues were looked at first.
+        gap: When the ledger did not answer last, from and until: how long a run took then is not known.
         is_complete: Whether each schedule was looked at.
         is_current: Whether that, and what has ended since, is known in this pass.
     """
@@ -89,6 +92,9 @@ class Memory:
         self._troubled: dict[str, tuple[datetime, datetime]] = {}
         self._troubles: dict[str, tuple[str, str]] = {}
         self.deserted_at: dict[str, datetime] = {}
+        self.consumed_at: dict[str, datetime] = {}
+        self.looks_since: datetime | None = None
+        self.gap: tuple[datetime, datetime] | None = None
         self.slow: dict[str, tuple[Any, Usual]] = {}
         self.late: dict[str, Any] = {}
         self.empty: dict[str, tuple[Any, str]] = {}
@@ -169,12 +175,23 @@ class Memory:
         now = look.now
         self.deserted_at = {queue: at for queue, at in self.deserted_at.items() if now - at < _DESERTED}
         self.deserted_at.update(dict.fromkeys(look.without_consumer, now))
+        self.consumed_at.update(dict.fromkeys((queue for worker in look.workers for queue in worker.queues or ()), now))
+        self.looks_since = self.looks_since or now
         for queue, head in look.heads.items():
             trouble = look.trouble_of(queue)
             if trouble is not None:
                 self._troubles[queue] = trouble
                 since, until = self._troubled.get(queue, (head.since, head.since))
                 self._troubled[queue] = (min(since, head.since) if until >= head.since else head.since, now)
+
+    def deserted_since(self, queue: str) -> datetime | None:
+        """Return since when no pass has seen a consumer of a queue; None: this process has not looked yet."""
+        return self.consumed_at.get(queue, self.looks_since)
+
+    def has_looked(self, look: Look) -> bool:
+        """Return whether this process has looked at queues for long enough to say that one has no consumer."""
+        seconds = timedelta(seconds=self._settings.stalled_seconds)
+        return self.looks_since is not None and look.now - self.looks_since >= seconds
 
     def is_recovering(self, queue: str, now: datetime) -> bool:
         """Return whether something was wrong with a queue until a moment ago."""
@@ -200,8 +217,11 @@ class Memory:
     def _wants_history(self, row: Any) -> bool:
         return _seconds(row) > self._settings.slower_seconds or "%" in (row.expect or "")
 
+    def _spans_gap(self, row: Any) -> bool:
+        return self.gap is not None and bool(row.started_at < self.gap[1] and row.finished_at > self.gap[0])
+
     def _slower(self, row: Any, usual: Usual | None) -> tuple[Any, Usual] | None:
-        if usual is None or row.run in self._too_long:
+        if usual is None or row.run in self._too_long or self._spans_gap(row):
             return None
         longest = usual.longest_seconds(self._settings.slower_factor, self._settings.slower_seconds)
         return (row, usual) if _seconds(row) > longest else None

@@ -41,6 +41,7 @@ class Bound:
 
 def running_too_long(look: Look, memory: Memory) -> list[Finding]:
     """An attempt goes on past its time limit, or far past what is usual."""
+    look.wait_for_answers()
     usual = _usual(look, memory)
     found = dict[str, list[tuple[Any, Bound]]]()
     for row in look.running:
@@ -110,6 +111,7 @@ def _too_long(look: Look, task: str, rows: list[tuple[Any, Bound]]) -> Finding:
 
 def stuck(look: Look, memory: Memory) -> list[Finding]:
     """A run that shows how far it is has come no further for long."""
+    look.wait_for_answers()
     found, usual = dict[str, list[tuple[Any, datetime]]](), _usual(look, memory)
     for row in look.running:
         since = stuck_since(row, look)

@@ -77,6 +77,8 @@ class Watch:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._redis: tuple[float, str] | None = None
+        self._redis_away_at: datetime | None = None
+        self._gap: tuple[datetime, datetime] | None = None
 
     # The thread
 
@@ -128,6 +130,8 @@ class Watch:
         lease = timedelta(seconds=max(self._settings.lease_seconds, 3 * self._settings.watch_seconds))
         acts = self._ledger.duties.take(DUTY, self._platform.instance, lease)
         now = time.monotonic()
+        if self._away_since is not None:
+            self._gap = self._away_since, datetime.now(UTC)
         if self._answering_since is None or now - self._asked_at > lease.total_seconds():
             self._answering_since = now  # where nobody asked, nobody knows
         self._asked_at = now
@@ -144,11 +148,21 @@ class Watch:
         assert self._memory is not None and self._answering_since is not None
         answering = timedelta(seconds=time.monotonic() - self._answering_since)
         seen = self._memory.deserted_at
-        look = Look(self._ledger, self._settings, answering, self._redis_error(), self._began_at, seen)
+        look = Look(
+            self._ledger,
+            self._settings,
+            answering,
+            self._redis_error(),
+            self._began_at,
+            seen,
+            self._redis_away_at,
+            self._memory.deserted_since,
+        )
         look.leading  # noqa: B018 - where not even this is answered, the ledger is away
         with self._apart("queues not looked at"):
             self._memory.note_queues(look)
         with self._apart("ended runs not judged"):
+            self._memory.gap = self._gap
             self._memory.catch_up(look.now, _PART)
         with self._apart("fires not written ahead"):
             self._expect(look)
@@ -214,7 +228,7 @@ class Watch:
 
     def redis_away(self, error: BrokerUnavailable) -> None:
         """Know that Redis does not answer: what stands still, stands still because of that."""
-        self._redis = time.monotonic(), str(error)
+        self._redis, self._redis_away_at = (time.monotonic(), str(error)), datetime.now(UTC)
 
     def _redis_error(self) -> str | None:
         """Return what Redis said when it did not answer, unless that is long ago or it has answered since."""

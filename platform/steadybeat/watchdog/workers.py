@@ -39,8 +39,9 @@ def _silent(look: Look, row: Any) -> Finding:
 
 
 def no_consumer(look: Look, memory: Memory) -> list[Finding]:
-    """No worker that lives consumes from a queue on which a run waits."""
-    if not look.has_answered(look.settings.lease_seconds) or not look.knows_consumers:
+    """No worker that lives has consumed for so long from a queue on which a run waits: a restart takes less."""
+    look.wait_for_answers()
+    if not look.knows_consumers or not memory.has_looked(look):
         raise NotJudged
     return [
         _about_queue(
@@ -57,8 +58,7 @@ def no_consumer(look: Look, memory: Memory) -> list[Finding]:
 
 def queue_stalled(look: Look, memory: Memory) -> list[Finding]:
     """Runs wait on a queue, and none of it begins or goes on although a worker lives. A backlog that moves does not."""
-    if not look.has_answered(look.settings.lease_seconds):
-        raise NotJudged
+    look.wait_for_answers()
     return [
         _about_queue(
             look,
@@ -66,7 +66,7 @@ def queue_stalled(look: Look, memory: Memory) -> list[Finding]:
             row,
             f"{count(row.run_count, 'run')} on a queue of which none begins, the first for"
             f" {length(look.now - row.since)}.",
-            cause=("not_consuming", queue) if queue in look.unanswered else None,
+            cause=look.without_redis or (("not_consuming", queue) if queue in look.unanswered else None),
         )
         for queue, row in look.stalled.items()
     ]
@@ -74,8 +74,7 @@ def queue_stalled(look: Look, memory: Memory) -> list[Finding]:
 
 def not_consuming(look: Look, memory: Memory) -> list[Finding]:
     """A worker lives, and takes no message: it answers no canary, and nothing of its queue goes on or begins."""
-    if not look.has_answered(look.settings.lease_seconds):
-        raise NotJudged
+    look.wait_for_answers()
     found = []
     for queue, row in look.unanswered.items():
         names = sorted(called(worker) for worker in look.consumers(queue))
@@ -92,6 +91,7 @@ def not_consuming(look: Look, memory: Memory) -> list[Finding]:
                 "answered_at": row.answered_at and row.answered_at.isoformat(),
                 "canary_seconds": look.settings.canary_seconds,
             },
+            cause=look.without_redis,
         )
         found.append(finding)
     return found
