@@ -18,7 +18,7 @@ answer into Redis. What steadybeat adds to that is the difference of both median
 
 With ``--telemetry`` steadybeat is compared with itself: everything in `TELEMETRY` switched on, or what is named
 (``--telemetry=metrics``), beside all of it off; each with a database of its own. While the endpoint for metrics is
-there, it is scraped every second. Rates depend on what else the machine does; the processor time that the worker
+there, it is scraped every five seconds. Rates depend on what else the machine does; the processor time that the worker
 takes for a run, parent process included, depends less on it and is compared as well.
 """
 
@@ -51,6 +51,7 @@ from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 
 WARM_UP = 0.1
+SCRAPE_SECONDS = 5.0
 ASKED = 100
 STOP = ((signal.SIGTERM, 20.0),)
 
@@ -115,11 +116,11 @@ class Side:
 
     @contextmanager
     def _scraped(self) -> Iterator[None]:
-        """Scrape the worker every second, as fifteen Prometheus would, if it serves metrics."""
+        """Scrape the worker every five seconds, as three Prometheus would, if it serves metrics."""
         address, over, sizes = self.env.get("STEADYBEAT_METRICS_ADDRESS"), threading.Event(), list[int]()
 
         def scrape() -> None:
-            while not over.wait(1.0):
+            while not over.wait(SCRAPE_SECONDS):
                 with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
                     sizes.append(len(answer.read()))
 
