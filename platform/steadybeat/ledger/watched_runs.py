@@ -57,7 +57,8 @@ _LOST = sql("""
          WHERE r.rescue_count > 0 AND r.enqueued_at > statement_timestamp() - make_interval(secs => :within_seconds)
            AND r.next_rescue_at IS NOT NULL AND r.finished_at IS NULL AND r.attempt_count = 0
            AND NOT EXISTS (SELECT FROM steadybeat.fires f
-                            WHERE f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for AND f.state = 'expected')
+                            WHERE f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for
+                              AND f.state = 'expected')
          LIMIT CAST(:row_count AS integer)
     )
     SELECT r.task, r.service, count(DISTINCT r.id) AS run_count, min(gone.lost_at) AS since,
