@@ -22,6 +22,17 @@ def slack() -> Iterator[WebReceiver]:
         yield receiver
 
 
+def test_a_watchdog_that_could_tell_nobody_does_not_start_and_says_which_channel_is_wrong(
+    ledger_url: str, redis_url: str, open_shop: Callable[..., Shop]
+) -> None:
+    shop = open_shop(ledger_url, redis_url)
+    code, said = shop.run_celery("watchdog", STEADYBEAT_ALERT_CHANNELS='{"ops": "slak://hidden"}')
+    (line,) = said.splitlines()
+    assert (code, line.startswith("Error: steadybeat_alert_channels: channel 'ops': ")) == (2, True)
+    assert "slack://…" in line
+    assert "hidden" not in line
+
+
 def test_a_watchdog_killed_while_it_tells_people_loses_no_alert(
     ledger_url: str, redis_url: str, open_shop: Callable[..., Shop], slack: WebReceiver
 ) -> None:

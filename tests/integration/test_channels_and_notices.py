@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from steadybeat.alerts import delivering
 from steadybeat.alerts.channels import Channels, Post
 from steadybeat.alerts.emergency import Emergency
 from steadybeat.alerts.routes import Routes
@@ -258,6 +259,27 @@ def test_a_ledger_that_is_away_for_a_moment_doubles_nothing(
     told.age(3600)
     told.passes(failed())
     assert slack.titles == ["[error] schedule fails: royalties"]
+
+
+def test_what_was_sent_while_the_ledger_went_away_is_marked_when_it_is_back_and_not_sent_again(
+    make: Make, slack: WebReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = make()
+
+    def sent(_: int) -> None:
+        raise LedgerUnavailable
+
+    with monkeypatch.context() as away:
+        away.setattr(delivering, "MARGIN", timedelta())
+        away.setattr(told.ledger.notices, "sent", sent)
+        told.passes(failed())
+        eventually(lambda: slack.titles)
+    told.age(3600)
+    told.passes(failed())
+    told.passes()
+    titles = ["[error] schedule fails: royalties", "[resolved] schedule fails: royalties"]
+    eventually(lambda: slack.titles[1:])
+    assert slack.titles == titles
 
 
 def test_a_channel_that_is_no_more_gives_its_notices_to_the_next(make: Make, ledger_url: str, ops: WebReceiver) -> None:

@@ -125,6 +125,9 @@ def test_a_ledger_that_is_away_is_told_of_at_once_and_again_when_it_answers(
         stands_by.tick()
         assert len(other.emergencies) == 1
     acts.tick()
+    assert [each and each.rule for each in one.emergencies] == ["ledger_away"]
+    assert acts._answering_since is not None
+    acts._answering_since -= 15
     acts.tick()
     assert [each and each.rule for each in one.emergencies] == ["ledger_away", None]
     assert len(one.passes) == 3

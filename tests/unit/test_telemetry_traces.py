@@ -191,7 +191,7 @@ def test_without_a_provider_nothing_is_made_and_headers_are_left_alone(monkeypat
     assert not traces.are_on()
 
 
-@pytest.mark.parametrize("url", ["collector:4318", "grpc://c:4317"])
+@pytest.mark.parametrize("url", ["collector:4318", "grpc://c:4317", "http://", "http://c:99999", "http://c:port"])
 def test_what_is_no_url_of_a_collector_is_refused_by_its_setting(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^steadybeat_otlp_url="):
         traces.start("app", url)

@@ -57,6 +57,7 @@ class Delivering:
         self._channels = channels
         self._app = app
         self._trips: dict[str, _Trip] = {}
+        self._unmarked: set[int] = set()
         self.failing: frozenset[str] = frozenset()
         """Channels that are known to take nothing: a notice is tried once there, and goes to the next."""
 
@@ -122,7 +123,7 @@ class Delivering:
         if notice is None:
             return False
         trip.notice, trip.began_at = notice, time.monotonic()
-        error = self._channels.send(channel, self._post(notice))
+        error = None if notice.id in self._unmarked else self._channels.send(channel, self._post(notice))
         if error is None:
             self._sent(notice)
         elif self._trips.get(channel) is trip:
@@ -131,7 +132,8 @@ class Delivering:
         return True
 
     def _sent(self, notice: Notice) -> None:
-        """Say that it was sent, as long as it is ours: what is not marked is sent once more."""
+        """Say that it was sent; what cannot be marked now is when it comes again, and is not sent once more."""
+        self._unmarked.add(notice.id)
         deadline = time.monotonic() + MARGIN.total_seconds()
         while True:
             try:
@@ -141,6 +143,7 @@ class Delivering:
                     raise
                 time.sleep(0.2)
             else:
+                self._unmarked.discard(notice.id)
                 return
 
     def _post(self, notice: Notice) -> Post:

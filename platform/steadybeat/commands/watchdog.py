@@ -25,5 +25,6 @@ def watchdog(ctx: click.Context, loglevel: int, logfile: str | None) -> None:
     from steadybeat.watchdog import Watchdog
 
     app = installed(ctx, schema=False)
+    app.steadybeat.alerts.check()  # before standard error is the log's, which hides what looks like a URL's secret
     app.log.setup(loglevel=loglevel, logfile=logfile, colorize=False if ctx.obj.no_color else None)
     Watchdog(app).run()

@@ -33,6 +33,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from steadybeat.errors import ConfigurationError
 from steadybeat.settings import PREFIX
@@ -93,7 +94,7 @@ def start(name: str, otlp_url: str) -> None:
     if not otlp_url:
         return
     key = f"{PREFIX}otlp_url"
-    if not otlp_url.startswith(("http://", "https://")):
+    if not _is_address(otlp_url):
         shown = redact_text(otlp_url)
         raise ConfigurationError(f"{key}={shown!r}: must be a URL such as 'http://collector:4318'.", name=key)
     if _is_missing("opentelemetry.sdk") or _is_missing("opentelemetry.exporter.otlp.proto.http"):
@@ -101,6 +102,14 @@ def start(name: str, otlp_url: str) -> None:
     path = otlp_url.rstrip("/")
     _State.url = path if path.endswith("/v1/traces") else f"{path}/v1/traces"
     _State.name = name
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is none
+        return False
 
 
 def sending(task: str, message: Any, options: dict[str, Any]) -> AbstractContextManager[None]:

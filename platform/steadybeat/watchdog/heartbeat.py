@@ -38,11 +38,18 @@ class PlatformHeartbeat:
         self._clock = clock
         url = self._platform.settings.platform_heartbeat_url
         self._monitor = Monitor.read(url) if url else None
-        self._look_at = float("-inf")
+        self._look_at = self._called_at = float("-inf")
+        self._answering_since: float | None = None
         self._has_complained = False
+
+    def ledger_away(self) -> None:
+        """Know that the ledger did not answer: nobody could say that he goes on."""
+        self._answering_since = None
 
     def __call__(self) -> None:
         """Tell it if it is time; the telling itself is done in a thread.
+
+        What seems to stand still has a lease to show that it does not, after the ledger was away, and at first.
 
         Raises:
             LedgerUnavailable: Nobody knows how things stand, and nothing is told.
@@ -50,10 +57,15 @@ class PlatformHeartbeat:
         now = self._clock()
         if self._monitor is None or self._monitor.is_off or now < self._look_at:
             return
-        self._look_at = now + _LOOK_SECONDS
+        self._look_at, settings = now + _LOOK_SECONDS, self._platform.settings
+        wrong = self.wrong()
+        if self._answering_since is None or now - self._called_at >= settings.lease_seconds - settings.keeper_seconds:
+            self._answering_since = now
+        self._called_at = now
+        if wrong and now - self._answering_since < settings.lease_seconds:
+            return
         if not self._platform.ledger.duties.take_now_and_then(DUTY, self._platform.instance, EVERY):
             return
-        wrong = self.wrong()
         if not (wrong and self._has_complained):
             said = {"event": "fail", "text": wrong, "status": 1} if wrong else {"event": "success", "text": "goes on"}
             told = Heartbeat(schedule=NAME, **said)

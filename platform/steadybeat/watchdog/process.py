@@ -101,6 +101,8 @@ class Watchdog:
             self._wait(error)
             if isinstance(error, BrokerUnavailable):
                 self._watch.redis_away(error)
+            else:
+                self._heartbeat.ledger_away()
         except (SchemaTooOld, ConfigurationError):
             raise
         except Exception:

@@ -258,8 +258,10 @@ class Watch:
             )
 
     def _ledger_answers(self) -> None:
+        """Say so to those who were told, once it has answered for a lease: one that comes and goes is away once."""
         self._failed_count, self._away_since = 0, None
-        if self._is_told:
+        assert self._answering_since is not None
+        if self._is_told and time.monotonic() - self._answering_since >= self._settings.lease_seconds:
             self._is_told = False
             self._tell(None)
 
