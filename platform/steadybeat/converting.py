@@ -38,7 +38,7 @@ def convert(key: str, value: Any, spec: Field[Any]) -> Any:
             if wanted is not int or float(value) == converted:
                 return converted
     kind = {tuple: "a list of names", int: "a whole number", float: "a number of seconds", str: "a text"}[wanted]
-    kind = "a number" if key.lower().endswith("_factor") else kind
+    kind = "a number" if key.lower().endswith(("_factor", "_share")) else kind
     raise ConfigurationError(f"{key}={value!r}: must be {kind}, such as {default!r}.", name=key, value=value)
 
 

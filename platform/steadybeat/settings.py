@@ -38,7 +38,8 @@ def _document(kind: type[dict[str, Any]] | type[list[Any]], text: str, example: 
 class Settings:
     """What steadybeat is told, complete and checked.
 
-    Durations are seconds and end in ``_seconds``; counts end in ``_count``, and what is multiplied by in ``_factor``.
+    Durations are seconds and end in ``_seconds``; counts end in ``_count``, factors in ``_factor``, shares in
+    ``_share``.
     """
 
     database_url: str = _setting("postgresql://localhost/steadybeat", "Postgres of the ledger, as a URL.")
@@ -198,6 +199,12 @@ class Settings:
     otlp_url: str = _setting(
         "",
         "Collector of OpenTelemetry that traces are sent to, as a URL for OTLP over HTTP; none are while it is empty.",
+    )
+    traces_share: float = _setting(
+        0.1,
+        "Share of the traces that are kept where no caller has decided; those that begin with a fire always are.",
+        low=0.0,
+        high=1.0,
     )
     redact: tuple[str, ...] = _setting(
         (),

@@ -68,7 +68,7 @@ def test_settings_cannot_be_changed_once_read() -> None:
 def test_every_setting_says_in_one_sentence_what_it_is() -> None:
     for spec in fields(Settings):
         assert spec.metadata["text"].endswith(".")
-        assert spec.type != "float" or spec.name.endswith(("_seconds", "_factor"))
+        assert spec.type != "float" or spec.name.endswith(("_seconds", "_factor", "_share"))
 
 
 def test_channels_and_routes_are_json_in_the_environment() -> None:

@@ -21,6 +21,7 @@ from steadybeat import telemetry
 from steadybeat.errors import ConfigurationError
 from steadybeat.settings import Settings
 from steadybeat.telemetry import correlation, traces
+from steadybeat.telemetry.collector import provider
 from tests.receivers.collector import Collector
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -208,7 +209,7 @@ from steadybeat.telemetry import traces
 telemetry.install(Celery("shop", broker="memory://"), Settings())
 assert not traces.are_on()
 assert not [each for each in sys.modules if each.startswith("opentelemetry")]
-telemetry.install(Celery("shop", broker="memory://"), Settings(otlp_url=sys.argv[1]))
+telemetry.install(Celery("shop", broker="memory://"), Settings(otlp_url=sys.argv[1], traces_share=1))
 assert not {"opentelemetry.sdk", "opentelemetry.trace"} & sys.modules.keys()
 traces.end(traces.begin(Context({"args": ()}), "parent", "r1"))
 traces._State.own.force_flush()
@@ -219,6 +220,14 @@ if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
 """
+
+
+def test_every_trace_of_a_fire_is_kept_and_of_the_others_a_share() -> None:
+    made = provider("shop", "http://127.0.0.1:1", 1.0, 0.25).get_tracer("t")
+    fires = [made.start_span("fire settle").get_span_context().trace_flags.sampled for _ in range(20)]
+    others = [made.start_span("send pay").get_span_context().trace_flags.sampled for _ in range(2000)]
+    assert all(fires)
+    assert 350 < sum(others) < 650
 
 
 def test_a_process_imports_nothing_until_it_makes_a_span_and_sends_them_before_it_ends() -> None:

@@ -91,14 +91,14 @@ def install(app: Celery, settings: Settings, *, keep: Callable[..., None] | None
 
     Args:
         app: The app whose processes and tasks are to tell what they do.
-        settings: `sentry_dsn`, `otlp_url`, `redact` and `log_lines_count` are used.
+        settings: `sentry_dsn`, `otlp_url`, `traces_share`, `redact` and `log_lines_count` are used.
         keep: Writes the lines of runs down, as `lines.Sink`; they are kept nowhere without it.
 
     Raises:
         ConfigurationError: `settings.sentry_dsn` is no DSN, or there can be no traces to `settings.otlp_url`.
     """
     redaction.also(settings.redact)
-    traces.start(app.main or "steadybeat", settings.otlp_url)
+    traces.start(app.main or "steadybeat", settings.otlp_url, settings.traces_share)
     if keep is not None:
         lines.keep(keep, settings.log_lines_count)
     crashes.start(settings.sentry_dsn)

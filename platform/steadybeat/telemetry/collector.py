@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from steadybeat.telemetry.facts import instance
 
@@ -50,22 +50,39 @@ class OfThisProcess:
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
-def provider(name: str, url: str, timeout_seconds: float) -> TracerProvider:
+def provider(name: str, url: str, timeout_seconds: float, share: float) -> TracerProvider:
     """Return what makes spans, and sends them from a thread.
+
+    Whether a trace is kept its caller decides, where there is one.
 
     Args:
         name: `service.name`, where ``OTEL_SERVICE_NAME`` says no other.
         url: Where spans go.
         timeout_seconds: How long that may take to answer.
+        share: Of the traces that nobody has decided about so many are kept, and all of fires.
     """
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+
+    class FiresAndSome(Sampler):
+        """Keeps every trace that begins with a fire, and a share of the others."""
+
+        def should_sample(
+            self, parent_context: Any, trace_id: int, name: str, *rest: Any, **facts: Any
+        ) -> SamplingResult:
+            chosen = ALWAYS_ON if name.startswith("fire ") else some
+            return chosen.should_sample(parent_context, trace_id, name, *rest, **more)
+
+        def get_description(self) -> str:
+            return f"fires, and {share:g} of the others"
 
     resource = Resource.create().merge(Resource({"service.instance.id": instance()}))
     if str(resource.attributes["service.name"]).startswith("unknown_service"):
         resource = resource.merge(Resource({"service.name": name}))
-    made = TracerProvider(resource=resource, shutdown_on_exit=False)
+    some = TraceIdRatioBased(share)
+    made = TracerProvider(resource=resource, sampler=ParentBased(FiresAndSome()), shutdown_on_exit=False)
     exporter = cast("SpanExporter", OfThisProcess(url, timeout_seconds))
     made.add_span_processor(BatchSpanProcessor(exporter))
     return made

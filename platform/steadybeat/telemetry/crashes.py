@@ -46,6 +46,9 @@ _NO_CRASH = (
 _TOLD_TWICE = frozenset({"celery.worker.request", "celery.worker.job", "celery.app.trace"})
 
 _OUTCOMES = "steadybeat.run"
+_TRACING = "celery.app.trace"
+
+_FLUSH_SECONDS = 2.0
 
 # A report is some ten levels deep: exception, values, stacktrace, frames, lines.
 _LEVELS = 20
@@ -172,6 +175,7 @@ def _is_none(event: Any, hint: Mapping[str, Any]) -> bool:
         return True
     values = (event.get("exception") or {}).get("values") or [{}]
     by_celery = ((values[-1] or {}).get("mechanism") or {}).get("type") == "celery"
+    by_celery = by_celery or (record is not None and record.name == _TRACING)
     return by_celery and _is_reported(get_current_task())
 
 
@@ -199,7 +203,6 @@ def _is_own(frame: Mapping[str, Any]) -> bool:
 def _initialise(dsn: str) -> None:
     import sentry_sdk
     from sentry_sdk.integrations.atexit import AtexitIntegration
-    from sentry_sdk.integrations.celery import CeleryIntegration
     from sentry_sdk.integrations.logging import ignore_logger
 
     # An outcome's error is reported by `report`, with its stack and only when nothing more will be tried.
@@ -210,11 +213,18 @@ def _initialise(dsn: str) -> None:
         send_default_pii=False,
         include_local_variables=False,
         auto_enabling_integrations=False,
-        integrations=[
-            CeleryIntegration(monitor_beat_tasks=False),
-            AtexitIntegration(callback=_waits),
-        ],
+        # Not Sentry's own for Celery: it takes a quarter as long again as all else of a short run, to see what is seen
+        # here anyway.
+        integrations=[AtexitIntegration(callback=_waits)],
     )
+
+
+def flush() -> None:
+    """Wait a moment for reports to leave this process, which ends where no exit handler sees it."""
+    if _State.active:
+        import sentry_sdk
+
+        sentry_sdk.flush(_FLUSH_SECONDS)
 
 
 def _waits(pending: int, timeout: float) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from celery import Celery, current_app
 from celery import signals as celery_signals
 
-from steadybeat.telemetry import correlation, lines, traces
+from steadybeat.telemetry import correlation, crashes, lines, traces
 from steadybeat.telemetry.correlation import of_request, stamp
 from steadybeat.telemetry.facts import bind_instance, bind_run, clear_run, instance_id
 from steadybeat.telemetry.logs import configure, configure_once_needed
@@ -134,6 +134,7 @@ def _on_worker_process_init(**_: Any) -> None:
 def _on_worker_process_shutdown(**_: Any) -> None:
     lines.flush()
     traces.flush()
+    crashes.flush()
 
 
 def _on_worker_ready(sender: Any = None, **_: Any) -> None:

@@ -65,6 +65,7 @@ class _State:
 
     url = ""
     name = "steadybeat"
+    share = 1.0
     own: Any = None
     cached: tuple[Any, Tracer] | None = None
 
@@ -81,12 +82,13 @@ class Attempt(NamedTuple):
 _attempt: ContextVar[Attempt | None] = ContextVar("steadybeat_attempt_span", default=None)
 
 
-def start(name: str, otlp_url: str) -> None:
+def start(name: str, otlp_url: str, share: float = 1.0) -> None:
     """Have spans sent to a collector, from each process that makes some; nothing while `otlp_url` is empty.
 
     Args:
         name: What the app is called: `service.name`, where ``OTEL_SERVICE_NAME`` says no other.
         otlp_url: The collector's address for OTLP over HTTP.
+        share: Of the traces that nobody has decided about so many are kept, and all of fires.
 
     Raises:
         ConfigurationError: `otlp_url` is none, or the packages for it are not installed.
@@ -101,7 +103,7 @@ def start(name: str, otlp_url: str) -> None:
         raise ConfigurationError(f"{key}: needs OpenTelemetry; install steadybeat[otel], or leave it out.", name=key)
     path = otlp_url.rstrip("/")
     _State.url = path if path.endswith("/v1/traces") else f"{path}/v1/traces"
-    _State.name = name
+    _State.name, _State.share = name, share
 
 
 def _is_address(url: str) -> bool:
@@ -301,7 +303,7 @@ def _set_up() -> None:
 
         if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             return
-        made = provider(_State.name, url, TIMEOUT_SECONDS)
+        made = provider(_State.name, url, TIMEOUT_SECONDS, _State.share)
         trace.set_tracer_provider(made)
     except Exception:  # noqa: BLE001 - no traces is better than no work
         _log.warning("traces are off", exc_info=True)
