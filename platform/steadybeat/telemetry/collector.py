@@ -70,7 +70,7 @@ def provider(name: str, url: str, timeout_seconds: float, share: float) -> Trace
         """Keeps every trace that begins with a fire, and a share of the others."""
 
         def should_sample(
-            self, parent_context: Any, trace_id: int, name: str, *rest: Any, **facts: Any
+            self, parent_context: Any, trace_id: int, name: str, *rest: Any, **more: Any
         ) -> SamplingResult:
             chosen = ALWAYS_ON if name.startswith("fire ") else some
             return chosen.should_sample(parent_context, trace_id, name, *rest, **more)
