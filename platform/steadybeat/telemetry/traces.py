@@ -186,7 +186,7 @@ def outcome(status: str, error: BaseException | str | None, facts: Mapping[str, 
         facts: The fields of the line about it.
     """
     attempt = _attempt.get()
-    if attempt is not None and facts.get("run_id", attempt.run) == attempt.run:
+    if attempt is not None and attempt.span.is_recording() and facts.get("run_id", attempt.run) == attempt.run:
         _tell(attempt.span, status, error, {**bound(), **facts})
 
 
