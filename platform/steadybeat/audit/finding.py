@@ -9,7 +9,7 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """How a line of the checklist is answered."""
 
-    PASS = "PASS"  # it is so, and the evidence shows it
+    PASS = "PASS"  # noqa: S105 - it is so, and the evidence shows it
     PARTIAL = "PARTIAL"  # some of it is so; scores nothing
     FAIL = "FAIL"  # it is not so
     UNKNOWN = "UNKNOWN"  # nothing that was looked at tells; scores nothing
