@@ -52,7 +52,7 @@ def _convert_document(key: str, value: Any, spec: Field[Any]) -> Any:
     if spec.metadata["document"] is dict:
         if isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair):
             return dict(value)
-        kind = "names with their URLs"
+        kind = "names, each with a text"
     else:
         if isinstance(value, list | tuple) and all(isinstance(each, Mapping) for each in value):
             return tuple(dict(each) for each in value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import time
 from typing import Any
@@ -144,6 +144,16 @@ class Settings:
         "", "What stands behind `celery -A` in the commands that messages name; the app's own name if empty."
     )
     flower_url: str = _setting("", "Where Flower is, for the links of messages.")
+    page_roles: Mapping[str, str] = _document(
+        dict,
+        "What people may do on the pages in Flower: names or patterns of its users, each with viewer, operator or"
+        " admin; the others may look. Empty: whoever signs in may do everything, as in Flower itself.",
+        '{"ann@example.com": "admin", "*@example.com": "operator"}',
+    )
+    page_metrics: str = _setting(
+        "signed-in",
+        "Who gets Flower's own metrics at /metrics: signed-in, those whom Flower knows; or open, everybody.",
+    )
     logs_url: str = _setting(
         "",
         "Where the lines of a run are, for the links of messages, with {run_id}, {task}, {schedule} and {service} where"
@@ -239,6 +249,8 @@ class Settings:
         _check_postgres(self.database_url)
         _check_locks(self.lock_urls)
         report_time(self.report_at)
+        _check_words(f"{PREFIX}page_roles", self.page_roles.values(), ("viewer", "operator", "admin"))
+        _check_words(f"{PREFIX}page_metrics", [self.page_metrics], ("signed-in", "open"))
         _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
         _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
         if self.metrics_address:
@@ -306,6 +318,13 @@ def report_time(text: str) -> tuple[time, str] | None:
             value=text,
         ) from error
     return at, tz
+
+
+def _check_words(name: str, given: Iterable[str], words: tuple[str, ...]) -> None:
+    for each in given:
+        if each not in words:
+            near = did_you_mean(each, words)
+            raise ConfigurationError(f"{name}: {each!r}: must be {' or '.join(words)}.{near}", name=name, value=each)
 
 
 def _check_postgres(url: str) -> None:

@@ -86,9 +86,9 @@ def test_channels_and_routes_are_json_in_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
-        ("channels", "{token", "names with their URLs"),
-        ("channels", '["token"]', "names with their URLs"),
-        ("channels", '{"token": 3}', "names with their URLs"),
+        ("channels", "{token", "names, each with a text"),
+        ("channels", '["token"]', "names, each with a text"),
+        ("channels", '{"token": 3}', "names, each with a text"),
         ("routes", '{"token": 3}', "a list of routes"),
         ("routes", '["token"]', "a list of routes"),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,7 +76,24 @@ def _install(app: Any, classify: Classifier | None, tenants: Tenants | None) -> 
     app.steps["worker"].add("steadybeat.task:Keeper")
     telemetry.install(app, settings, keep=steadybeat.keep_lines)
     _ = steadybeat.heartbeats
+    _add_pages(app)
     return steadybeat
+
+
+def _add_pages(app: Any) -> None:
+    """Have the command `flower` add the pages before it starts; every other command leaves them alone."""
+    found = sys.modules.get("flower.command")  # Celery has loaded it, as every sub-command
+    if found is None:
+        return
+    command, start = found.flower, found.flower.callback
+
+    @functools.wraps(start)
+    def with_pages(*args: Any, **kwargs: Any) -> Any:
+        if click.get_current_context().obj.app is app:
+            importlib.import_module("steadybeat.pages").install(app)
+        return start(*args, **kwargs)
+
+    command.callback = with_pages
 
 
 def _refuse_wrong_routes(settings: Settings) -> None:

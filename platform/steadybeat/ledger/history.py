@@ -49,6 +49,14 @@ _OPERATIONS = sql("""
      ORDER BY id DESC LIMIT CAST(:row_count AS integer)
 """)
 
+_RECENT_OPERATIONS = sql("""
+    SELECT id, at, who, what, target, reason, details FROM steadybeat.operations
+     WHERE (CAST(:before_id AS bigint) IS NULL OR id < :before_id)
+       AND (CAST(:who AS text) IS NULL OR who = :who)
+       AND (CAST(:target AS text) IS NULL OR target = :target)
+     ORDER BY id DESC LIMIT CAST(:row_count AS integer)
+""")
+
 
 class History:
     """What became of fires, and who did what. Rows are plain mappings, for a table or for JSON."""
@@ -87,6 +95,20 @@ class History:
             limit: How many at the most.
         """
         return self._mappings(_OPERATIONS, {"target": target, "what": what, "row_count": limit})
+
+    def recent_operations(
+        self, *, who: str | None = None, target: str | None = None, before: int | None = None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return what people did, the newest first.
+
+        Args:
+            who: Only what this person did.
+            target: Only what was done to this.
+            before: Only those older than the one with this id.
+            limit: How many at the most.
+        """
+        values = {"who": who, "target": target, "before_id": before, "row_count": limit}
+        return self._mappings(_RECENT_OPERATIONS, values)
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in self._database.execute(statement, values)]

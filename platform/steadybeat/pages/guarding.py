@@ -1,0 +1,96 @@
+"""Guarding: Flower's own controls and metrics are for those who may, as our pages are; what is done is on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from tornado.routing import URLSpec
+from tornado.web import HTTPError
+
+from steadybeat.errors import SteadybeatError
+from steadybeat.pages.person import Role, person_of
+
+_log = structlog.get_logger(__name__)
+_HARMLESS = ("GET", "HEAD", "OPTIONS")
+_CONTROLS = ("/api/worker/", "/api/task/timeout/", "/api/task/rate-limit/")
+"""What begins like this changes workers, for which one has to be an administrator."""
+
+
+class Guarded:
+    """Lets only those change something who may, and writes down who did."""
+
+    application: Any
+    capp: Any
+    current_user: Any
+    request: Any
+    get_status: Any
+
+    def prepare(self) -> None:
+        """Refuse a change by somebody who may not."""
+        super().prepare()  # type: ignore[misc]
+        if self.request.method in _HARMLESS:
+            return
+        if not self.current_user:
+            raise HTTPError(401)
+        person, role = person_of(self), self._role
+        if not person.may(role):
+            raise HTTPError(403, person.refusal(role))
+
+    def on_finish(self) -> None:
+        """Write down what was changed, and by whom."""
+        super().on_finish()  # type: ignore[misc]
+        if self.request.method in _HARMLESS or self.get_status() >= 400:
+            return
+        who, target = person_of(self).name, self._path
+        book = self.capp.steadybeat.ledger
+        self.application.executor.submit(_note, book, who, self.request.method, target)
+
+    @property
+    def _path(self) -> str:
+        prefix = (self.application.options.url_prefix or "").strip("/")
+        return self.request.path.removeprefix(f"/{prefix}") if prefix else str(self.request.path)
+
+    @property
+    def _role(self) -> Role:
+        return Role.ADMIN if self._path.startswith(_CONTROLS) else Role.OPERATOR
+
+
+class Counted:
+    """Shows metrics to those who sign in, unless they are open to everybody on purpose."""
+
+    application: Any
+    capp: Any
+    current_user: Any
+
+    def prepare(self) -> None:
+        """Refuse somebody whom Flower does not know."""
+        super().prepare()  # type: ignore[misc]
+        if self.capp.steadybeat.settings.page_metrics == "open":
+            return
+        options = self.application.options
+        if not (options.basic_auth or options.auth) or not self.current_user:
+            raise HTTPError(401)
+
+
+def guard(handlers: list[Any]) -> None:
+    """Put guards before Flower's own handlers.
+
+    Args:
+        handlers: Flower's list, which is changed.
+    """
+    for n, each in enumerate(handlers):
+        spec = each if isinstance(each, URLSpec) else URLSpec(*each)
+        pattern = spec.regex.pattern
+        before = Guarded if pattern.startswith("/api/") else Counted if pattern.startswith("/metrics") else None
+        if before is None:
+            continue
+        kind = type(spec.handler_class.__name__, (before, spec.handler_class), {})
+        handlers[n] = URLSpec(pattern, kind, spec.kwargs, spec.name)
+
+
+def _note(book: Any, who: str, method: str, target: str) -> None:
+    try:
+        book.story.note(who=who, what=f"flower {method}", target=target, reason="none given: Flower does not ask")
+    except SteadybeatError as error:
+        _log.error("operation not on record", who=who, target=target, error=str(error))

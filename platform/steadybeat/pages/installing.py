@@ -1,0 +1,37 @@
+"""How the pages get into the stock Flower: among its handlers, its templates, its tabs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tornado.web import StaticFileHandler, url
+
+from steadybeat.pages import parts
+from steadybeat.pages.guarding import guard
+from steadybeat.pages.loading import Loader
+from steadybeat.pages.operations import Operations
+from steadybeat.pages.page import Change, Page
+
+PAGES: tuple[type[Page] | type[Change], ...] = (Operations,)
+"""Every page, and everything that can be changed on one."""
+
+
+def install(app: Any) -> None:
+    """Add the pages to the Flower that this process is about to start, and guard what Flower has itself.
+
+    Args:
+        app: On which steadybeat is installed.
+    """
+    from flower import urls
+
+    if any(getattr(each, "name", None) == "steadybeat_static" for each in urls.handlers):
+        return
+    _ = app.steadybeat.ledger
+    guard(urls.handlers)
+    ours = [url(page.path, page, name=page.name) for page in PAGES]
+    ours.append(
+        url(r"/steadybeat/static/(.*)", StaticFileHandler, {"path": str(parts.ASSETS)}, name="steadybeat_static")
+    )
+    urls.handlers[-1:-1] = ours  # the last of Flower's takes whatever is left
+    urls.settings["template_loader"] = Loader(Path(urls.settings["template_path"]))
