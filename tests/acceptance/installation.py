@@ -119,10 +119,10 @@ class Shop:
         """Start a watchdog, and return before it is ready."""
         return self._started(WatchdogNode(WatchdogContainer(self._process("watchdog", "-l", "INFO", env=env))))
 
-    def flower(self) -> FlowerNode:
+    def flower(self, *options: str, **env: str) -> FlowerNode:
         """Start Flower, and return before it is ready."""
         port = free_port()
-        process = self._process("flower", "--address=127.0.0.1", f"--port={port}", env={})
+        process = self._process("flower", "--address=127.0.0.1", f"--port={port}", *options, env=env)
         return self._started(FlowerNode(FlowerContainer(process), port))
 
     def _process(self, role: str, *options: str, env: Mapping[str, str]) -> LocalProcess:

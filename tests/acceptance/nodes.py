@@ -233,11 +233,11 @@ class FlowerNode(LocalNode):
 
     def __init__(self, container: FlowerContainer, port: int) -> None:
         super().__init__(container)
-        self._port = port
+        self.url = f"http://127.0.0.1:{port}"
 
     def page(self, path: str) -> str:
         """Return one of its pages."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
             return str(answer.read(), "utf-8")
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+_VOID = frozenset({"br", "hr", "img", "input"})
+"""Elements that have nothing in them, and no end."""
+
 
 class Html(str):
     """Text that is HTML already: it was made here, and what came from elsewhere is escaped in it."""
@@ -32,6 +35,8 @@ def tag(name: str, /, *content: Any, **attributes: Any) -> Html:
             False leave one out, True is one without a value.
     """
     given = "".join(_attribute(key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    if name in _VOID:
+        return Html(f"<{name}{given}>")
     return Html(f"<{name}{given}>{''.join(map(html, content))}</{name}>")
 
 
