@@ -1,0 +1,1 @@
+"""Checks: one function for each line of the checklist, one file for each section."""
