@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
+from steadybeat.commands import audit_shown
 from steadybeat.commands.installed import installed
-from steadybeat.commands.output import Column, Output, json_option
-from steadybeat.commands.usage import Command
-
-if TYPE_CHECKING:
-    from steadybeat.audit import Finding, Score
+from steadybeat.commands.output import Output, json_option
+from steadybeat.commands.usage import Command, WrongUsage
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks audit --service royalties --min 100")
 @click.option("--service", help="Only tasks of this service.")
-@click.option("--task", help="Only this task.")
+@click.option("--task", help="Only this task, and every line of it.")
 @click.option(
     "--min",
     "least",
@@ -26,48 +22,51 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="A score below this is a finding.",
 )
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request or a wiki.")
+@click.option("--html", is_flag=True, help="Print one page of HTML that loads nothing.")
 @json_option
 @click.pass_context
-def audit(ctx: click.Context, service: str | None, task: str | None, least: float, as_json: bool) -> None:
+def audit(
+    ctx: click.Context,
+    service: str | None,
+    task: str | None,
+    least: float,
+    markdown: bool,
+    html: bool,
+    as_json: bool,
+) -> None:
     """Say of each task what of the checklist for production it keeps, and what would mend the rest.
 
-    Exits with 1 if the score is below --min.
+    Each line is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A and with what was read. The score is the share of
+    PASS; N/A does not count. Nothing is changed.
+
+    Exits with 1 if the score is below --min, or if a check failed.
 
     \b
-    --json: {"score": percent or null, "findings": [{"line", "text", "subject", "service", "verdict", "evidence",
-                                                      "remedy"}]}
+    --json: {"app", "made_at": instant, "score": percent or null, "counts": {verdict: n, …},
+             "sections": [{"section": n, "title", "score", "counts"}], "services": [{"service", "score", "counts"}],
+             "tasks": [{"task", "service", "score", "counts"}],
+             "findings": [{"line", "text", "subject", "service": text or null, "verdict": "PASS" | "PARTIAL" | "FAIL" |
+                           "UNKNOWN" | "N/A", "evidence", "remedy"}],
+             "broken": [line, …]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    from steadybeat.audit import LINES, Surroundings, score, subjects
+    from steadybeat.audit import Surroundings, subjects
     from steadybeat.audit import audit as ask
+    from steadybeat.audit.report import Report
+    from steadybeat.audit.report_html import as_html
+    from steadybeat.audit.report_markdown import as_markdown
 
+    if markdown + html + as_json > 1:
+        raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
     app = installed(ctx, tasks=True, schema=False)
     found = ask(Surroundings(app), subjects(app, service=service, task=task))
-    whole = score(found.findings)
-    out = Output(ctx)
+    report = Report.of(found, app.steadybeat.settings.celery_app or app.main)
     if as_json:
-        rows = [{**_row(each), "text": LINES[each.line].text} for each in found.findings]
-        out.json({"score": whole.percent, "findings": rows})
+        Output(ctx).json(audit_shown.document(report))
+    elif markdown or html:
+        click.echo((as_markdown if markdown else as_html)(report), nl=False)
     else:
-        shown = [each for each in found.findings if task or each.remedy]
-        out.table(_COLUMNS, shown)
-        out.say(f"Score: {_percent(whole)}")
-    if found.broken or (whole.percent is not None and whole.percent < least):
+        audit_shown.show(Output(ctx), report, every_line=task is not None)
+    score = report.whole.percent
+    if report.broken or (score is not None and score < least):
         ctx.exit(1)
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    names = ("line", "subject", "service", "verdict", "evidence", "remedy")
-    return {name: getattr(finding, name) for name in names}
-
-
-def _percent(score: Score) -> str:
-    return "nothing was asked" if score.percent is None else f"{score.percent:.0f} %"
-
-
-_COLUMNS = [
-    Column(title="line", value=lambda each: each.line),
-    Column(title="of", value=lambda each: each.subject),
-    Column(title="", value=lambda each: each.verdict),
-    Column(title="read", value=lambda each: each.evidence, tight="wrap"),
-    Column(title="mend", value=lambda each: each.remedy, tight="wrap"),
-]
