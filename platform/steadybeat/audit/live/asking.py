@@ -283,13 +283,13 @@ def _ledger(app: Any) -> LedgerRead:
 
 def _differences(app: Any) -> Sequence[Difference] | Silent:
     try:
-        wanted = definitions(app)
-        changes = Ledger.of(app).schedules.difference(wanted, app.steadybeat.own_services())
+        wanted, stored = definitions(app), Ledger.of(app).schedules
+        changes = stored.difference(wanted, app.steadybeat.own_services())
+        services = {row.name: row.service for row in [*(stored.all() if changes else ()), *wanted]}
     except ConfigurationError as error:
         return Silent("schedules", str(error), "run `celery -A … schedules check`")
     except LedgerError as error:
         return Silent("schedules", str(error), "start Postgres, then run `celery -A … schedules apply --dry-run`")
-    services = {row.name: row.service for row in wanted}
     return [
         Difference(schedule=each.name, service=services.get(each.name, ""), verb=each.verb, fields=tuple(each.fields))
         for each in changes

@@ -21,7 +21,7 @@ def _named(names: Iterable[str], most: int = 5) -> str:
 
 
 @inequality(
-    "|clock − clock of Postgres| ≤ steadybeat_clock_skew_seconds, of each instance",
+    "clock is off Postgres' by no more than steadybeat_clock_skew_seconds, of each instance",
     change="NTP on the machine",
 )
 def clocks_agree(seen: Readings) -> Iterable[Answer]:

@@ -155,7 +155,7 @@ def redis_has_clients_left(seen: Readings) -> Iterable[Answer]:
 
 
 @inequality(
-    "|clock of Redis − clock of Postgres| ≤ steadybeat_clock_skew_seconds, of each Redis", change="NTP on the machine"
+    "clock is off Postgres' by no more than steadybeat_clock_skew_seconds, of each Redis", change="NTP on the machine"
 )
 def redis_clock_agrees(seen: Readings) -> Iterable[Answer]:
     """Times that RedBeat's tools show are not those of the ledger, and its machine cannot be believed in a search for
