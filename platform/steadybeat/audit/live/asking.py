@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -27,7 +28,7 @@ from steadybeat.audit.live.readings import (
 )
 from steadybeat.beat import definitions
 from steadybeat.channel import client, client_of_schedules, clients_of_locks
-from steadybeat.errors import BrokerUnavailable, ConfigurationError, LedgerError, UnknownQueue
+from steadybeat.errors import ConfigurationError, LedgerError, UnknownQueue
 from steadybeat.ledger import Ledger
 from steadybeat.task.retrying import max_retries
 
@@ -313,7 +314,7 @@ def _workers(app: Any) -> Sequence[WorkerRead] | Silent:
             queues = ask("active_queues")
             nodes = sorted(queues)
             stats, registered = (ask("stats", nodes), ask("registered", nodes)) if nodes else ({}, {})
-    except (OSError, RedisError, BrokerUnavailable, *app.connection_for_write().connection_errors) as error:
+    except (OperationalError, RedisError, OSError) as error:
         return Silent("workers", f"cannot be asked: {str(error).rstrip('.')}", "start Redis, then run this again")
     return [
         _worker(node, queues[node], stats[node], registered[node])
