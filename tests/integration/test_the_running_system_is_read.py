@@ -19,7 +19,7 @@ from steadybeat.audit import Verdict
 from steadybeat.audit.live import INEQUALITIES, Answer, judge, readings
 from steadybeat.beat import definitions
 from steadybeat.dev.servers import PostgresServer, RedisServer, free_port
-from steadybeat.errors import ConfigurationError
+from steadybeat.errors import ConfigurationError, UnsafeStart
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
 from tests.eventually import eventually
@@ -324,13 +324,11 @@ def test_only_a_guarded_queue_that_is_consumed_is_kept_from(
     server.config_set("appendonly", "no")
     app = make_app(steadybeat_guarded_queues="billing")
     app.steadybeat.check_guarded({"mail"})
-    with pytest.raises(ConfigurationError) as refused:
+    with pytest.raises(UnsafeStart) as refused:
         app.steadybeat.check_guarded({"mail", "billing"})
-    first, *lines = str(refused.value).splitlines()
-    assert first == (
-        "steadybeat_guarded_queues: no worker starts to consume billing while work could be lost or doubled:"
-    )
-    assert [line.split(" of ")[0] for line in lines] == ["  lost: redis_persists"]
+    [line] = str(refused.value).splitlines()
+    assert line.startswith("-Q billing: is guarded, and work could be lost: redis_persists of redis redis://")
+    assert refused.value.exit_code == 2
     server.config_set("appendonly", "yes")
     app.steadybeat.check_guarded({"mail", "billing"})
     make_app().steadybeat.check_guarded({"billing"})  # nothing is guarded unless somebody asks for it

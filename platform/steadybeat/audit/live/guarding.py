@@ -9,7 +9,7 @@ from steadybeat.audit.finding import Verdict
 from steadybeat.audit.live.asking import readings
 from steadybeat.audit.live.inequality import INEQUALITIES, Judged, judge
 from steadybeat.audit.live.readings import Readings
-from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.errors import ConfigurationError, UnsafeStart, did_you_mean
 
 
 def refuse_unsafe(app: Any, queues: Collection[str]) -> None:
@@ -23,7 +23,8 @@ def refuse_unsafe(app: Any, queues: Collection[str]) -> None:
         queues: Those that a worker is about to consume.
 
     Raises:
-        ConfigurationError: A guarded queue is not declared; or one is not safe: a line for each inequality.
+        ConfigurationError: A guarded queue is not declared.
+        UnsafeStart: One of them is not safe: a line for each inequality that is violated.
     """
     seen = readings(app, workers=False)
     guarded, known = seen.settings.guarded_queues, seen.configured.queues
@@ -37,7 +38,7 @@ def refuse_unsafe(app: Any, queues: Collection[str]) -> None:
     concerned = sorted({*guarded} & {*queues})
     found = unsafe(seen, concerned) if concerned else []
     if found:
-        raise ConfigurationError("\n".join([_headline(concerned), *map(_line, found)]), queues=concerned)
+        raise UnsafeStart("\n".join(_line(each, concerned) for each in found), queues=concerned)
 
 
 def unsafe(seen: Readings, queues: Collection[str]) -> list[Judged]:
@@ -57,12 +58,8 @@ def unsafe(seen: Readings, queues: Collection[str]) -> list[Judged]:
     ]
 
 
-def _headline(queues: list[str]) -> str:
-    named = ", ".join(queues)
-    return f"steadybeat_guarded_queues: no worker starts to consume {named} while work could be lost or doubled:"
-
-
-def _line(judged: Judged) -> str:
+def _line(judged: Judged, guarded: Collection[str]) -> str:
     answer, one = judged.answer, judged.inequality
+    queues = ", ".join(sorted({*guarded} if answer.queues is None else answer.queues & {*guarded}))
     said = f"{one.name} of {answer.subject}: {answer.evidence}. {answer.remedy[:1].upper()}{answer.remedy[1:]}."
-    return f"  {one.risk}: " + " ".join(said.split())
+    return f"-Q {queues}: is guarded, and work could be {one.risk}: {' '.join(said.split())}"
