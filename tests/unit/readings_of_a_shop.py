@@ -59,7 +59,11 @@ LEDGER = LedgerRead(
     canaries=(CanaryRead(queue="money", answered_at=NOW), CanaryRead(queue="mail", answered_at=NOW)),
 )
 ANSWERED = WorkerRead(
-    called="money@a", queues=WORKER.queues, tasks=frozenset({PAY.name, LOCKED.name, MAIL.name}), process_count=2
+    called="money@a",
+    queues=WORKER.queues,
+    tasks=frozenset({PAY.name, LOCKED.name, MAIL.name}),
+    process_count=2,
+    visibility_seconds=3600.0,
 )
 REDIS = RedisRead(
     shown="redis://one/0",

@@ -330,6 +330,25 @@ VIOLATED: Mapping[str, list[tuple[Readings, str, str, str, bool]]] = {
             True,
         )
     ],
+    "workers_agree_on_visibility": [
+        (
+            replace(WELL, workers=(replace(ANSWERED, visibility_seconds=5.0),)),
+            "money@a",
+            "visibility_timeout=5 s (inspect stats), here 3600 s",
+            "['visibility_timeout']=3600",
+            True,
+        ),
+        (
+            replace(WELL, workers=(replace(ANSWERED, visibility_seconds=7200.0),)),
+            "money@a",
+            "visibility_timeout=7200 s",
+            "or run this with its settings",
+            False,
+        ),
+    ],
+    "pools_enforce_limits": [
+        (replace(WELL, workers=(replace(ANSWERED, pool="thread"),)), "money@a", "pool thread", "-P prefork", True)
+    ],
     "schedules_are_applied": [
         (
             replace(

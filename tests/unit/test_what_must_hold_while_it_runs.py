@@ -17,6 +17,7 @@ from steadybeat.audit.live.readings import (
 )
 from tests.documents import ROOT
 from tests.unit.readings_of_a_shop import (
+    ANSWERED,
     BEAT,
     MAIL,
     NOW,
@@ -133,6 +134,8 @@ def test_what_a_server_or_a_setting_does_not_say_is_unknown(name: str, seen: Rea
         ("one_beat_leads", ledger(has_schedules=False, terms=())),
         ("consumers_know_their_tasks", replace(WELL, workers=())),
         ("workers_answer", replace(without(WORKER), workers=())),
+        ("pools_enforce_limits", replace(WELL, workers=())),
+        ("workers_agree_on_visibility", replace(WELL, workers=(replace(ANSWERED, visibility_seconds=None),))),
         ("clocks_agree", ledger(instances=(STANDBY,))),
         ("queues_have_consumers", replace(WELL, tasks=())),
         ("services_have_workers", replace(WELL, tasks=())),

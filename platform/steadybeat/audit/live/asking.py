@@ -325,10 +325,13 @@ def _workers(app: Any) -> Sequence[WorkerRead] | Silent:
 
 def _worker(node: str, queues: Sequence[Any], stats: Any, registered: Sequence[str]) -> WorkerRead:
     pool = stats.get("pool") or {}
+    options = (stats.get("broker") or {}).get("transport_options") or {}
+    visibility = options.get("visibility_timeout")
     return WorkerRead(
         called=node,
         queues=frozenset(each["name"] for each in queues),
         tasks=frozenset(name.partition(" [")[0] for name in registered),
         process_count=int(pool.get("max-concurrency") or 1),
-        forks="prefork" in str(pool.get("implementation", "")),
+        pool=str(pool.get("implementation", "")).partition(":")[0].rpartition(".")[2],
+        visibility_seconds=None if visibility is None else float(visibility),
     )

@@ -260,6 +260,54 @@ def consumers_know_their_tasks(seen: Readings) -> Iterable[Answer]:
     ]
 
 
+@inequality(
+    "visibility timeout of each worker = that of this program",
+    change="broker_transport_options['visibility_timeout'] of the worker",
+    risk="doubled",
+)
+def workers_agree_on_visibility(seen: Readings) -> Iterable[Answer]:
+    """Any one worker with a shorter one delivers again what others still work on; what is said here of visibility holds
+    only where all have this one.
+    """
+    here = seen.configured.visibility_seconds
+    told = {each: each.visibility_seconds for each in read(seen.workers) if each.visibility_seconds is not None}
+    if not told:
+        return [cannot_be_asked(PLATFORM, "no worker answers that says its own")]
+    unrecorded = {task.queue for task in seen.tasks if task.queue and not task.recorded}
+    wrong = [
+        violated(
+            worker.called,
+            f"visibility_timeout={theirs:.10g} s (inspect stats), here {here:.10g} s",
+            f"start it with broker_transport_options['visibility_timeout']={here:.10g}, or run this with its settings",
+            risks=theirs < here and bool(unrecorded),
+            queues=unrecorded or worker.queues,
+        )
+        for worker, theirs in told.items()
+        if theirs != here
+    ]
+    return wrong or [holds(f"{len(told)} workers", f"visibility_timeout={here:.10g} s (inspect stats, and here)")]
+
+
+@inequality("pool of each worker = prefork", change="-P of the worker", risk="doubled")
+def pools_enforce_limits(seen: Readings) -> Iterable[Answer]:
+    """No time limit ends an attempt there: when its lease has passed it goes on, and the next one begins beside it."""
+    workers = read(seen.workers)
+    if not workers:
+        return [cannot_be_asked(PLATFORM, "no worker answers")]
+    wrong = [
+        violated(
+            worker.called,
+            f"pool {worker.pool} (inspect stats)",
+            "start it with -P prefork, or let its tasks end by themselves before their time limit",
+            risks=True,
+            queues=worker.queues,
+        )
+        for worker in workers
+        if not worker.forks
+    ]
+    return wrong or [holds(f"{len(workers)} workers", "pool prefork (inspect stats)")]
+
+
 @inequality("schedules in the ledger = schedules in the code", change="`celery -A … schedules apply` in the deploy")
 def schedules_are_applied(seen: Readings) -> Iterable[Answer]:
     """What fires is another release's: Beats execute the ledger."""

@@ -229,14 +229,21 @@ class WorkerRead:
         queues: What it consumes from.
         tasks: What it has the code of.
         process_count: Processes, or threads, of its pool.
-        forks: Whether they are processes, which have connections of their own.
+        pool: What its attempts run in: ``prefork``, ``thread``, ``solo``.
+        visibility_seconds: After so long it delivers again what nobody acknowledged; None where it does not say.
     """
 
     called: str
     queues: frozenset[str]
     tasks: frozenset[str]
     process_count: int = 1
-    forks: bool = True
+    pool: str = "prefork"
+    visibility_seconds: float | None = None
+
+    @property
+    def forks(self) -> bool:
+        """Whether its attempts run in processes, which can be ended, and have connections of their own."""
+        return self.pool == "prefork"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
