@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from steadybeat.settings import Settings
 from tests.acceptance.installation import Shop
 from tests.eventually import eventually
 
-WELL = {"STEADYBEAT_LEASE_SECONDS": "9", "STEADYBEAT_STOP_GRACE_SECONDS": "30", "STEADYBEAT_CANARY_SECONDS": "1"}
+WELL = {"STEADYBEAT_LEASE_SECONDS": "60", "STEADYBEAT_STOP_GRACE_SECONDS": "30", "STEADYBEAT_CANARY_SECONDS": "1"}
 
 
 @pytest.fixture
@@ -71,13 +70,15 @@ def test_a_system_that_is_set_right_passes_and_each_part_that_breaks_is_seen(
     shop.redis.config_set("appendonly", "no")
     assert violated(shop) == ["redis_persists"]
     shop.redis.config_set("appendonly", "yes")
-    worker.container.process.signal(signal.SIGSTOP)
+    worker.pause()
     eventually(lambda: "workers_answer" in violated(shop))
-    worker.container.process.signal(signal.SIGCONT)
-    beats[0].kill()
-    eventually(lambda: violated(shop) == ["beats_are_two"])
-    watchdog.kill()
-    worker.kill()
+    worker.unpause()
+    eventually(lambda: violated(shop) == [])
+    standby = next(beat for beat in beats if not beat.leads)
+    standby.container.process.stop()
+    assert violated(shop) == ["beats_are_two"]
+    for node in (watchdog, worker):
+        node.container.process.stop()
     gone = {"a_watchdog_watches", "beats_are_two", "queues_have_consumers", "services_have_workers"}
     eventually(lambda: {*violated(shop)} == gone)
 

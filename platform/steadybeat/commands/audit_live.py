@@ -11,27 +11,28 @@ from steadybeat.commands.output import Column, Output, count
 if TYPE_CHECKING:
     from steadybeat.audit.live import Judged
 
-SHAPE = (
-    '{"inequalities": [{"name", "formula", "otherwise", "change", "risk": "" | "lost" | "doubled", "verdict": "FAIL" |'
-    ' "UNKNOWN" | "PASS" | "N/A", "subject", "service": text or null, "evidence", "remedy"}]}'
-)
-"""The document of `audit --live --json`: every inequality, those violated first."""
 
-
-def live(app: Any) -> list[Judged]:
+def live(app: Any, *, service: str | None = None, task: str | None = None) -> list[Judged]:
     """Return what is found of the running system, what is violated first.
 
     Args:
         app: A Celery app on which steadybeat is installed, with its tasks imported.
+        service: Without what is said of other services.
+        task: Without what is said of other tasks, and of other services than its own.
+
+    Raises:
+        ConfigurationError: There is no such service, or no such task.
     """
+    from steadybeat.audit import subjects
     from steadybeat.audit.live import judge, readings
 
-    return judge(readings(app))
-
-
-def document(found: Sequence[Judged]) -> dict[str, Any]:
-    """Return what was found as one JSON document."""
-    return {"inequalities": [_row(each) for each in found]}
+    found = judge(readings(app))
+    if service is None and task is None:
+        return found
+    chosen = subjects(app, service=service, task=task)
+    services, names = {None, *(each.service for each in chosen)}, {each.name for each in chosen}
+    others = {*app.tasks} - names
+    return [each for each in found if each.answer.service in services and each.answer.subject not in others]
 
 
 def _row(judged: Judged) -> dict[str, Any]:
@@ -55,15 +56,19 @@ def exit_code(found: Sequence[Judged]) -> int:
     return 1 if any(each.is_broken or str(each.answer.verdict) == "FAIL" for each in found) else 0
 
 
-def show(out: Output, found: Sequence[Judged], *, everything: bool) -> None:
+def show(out: Output, found: Sequence[Judged], *, everything: bool, as_json: bool) -> None:
     """Print what is violated and what is not known, and how many hold.
 
     Args:
         out: Where to.
         found: As `live` returns it.
         everything: Whether to print also what holds, and what cannot be asked.
+        as_json: Whether to print one JSON document of everything.
     """
     rows = [_row(each) for each in found]
+    if as_json:
+        out.json({"inequalities": rows})
+        return
     shown = [row for row in rows if everything or row["verdict"] in {"FAIL", "UNKNOWN"}]
     if shown:
         out.table(_COLUMNS, shown)
