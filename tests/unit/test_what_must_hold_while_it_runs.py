@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,10 +17,13 @@ from steadybeat.audit.live.readings import (
     CanaryRead,
     Silent,
 )
+from steadybeat.commands.audit_live import show
+from steadybeat.commands.output import Output
 from tests.documents import ROOT
 from tests.unit.readings_of_a_shop import (
     ANSWERED,
     BEAT,
+    LOCKED,
     MAIL,
     NOW,
     PAY,
@@ -201,4 +206,30 @@ def test_the_documentation_has_each_inequality_as_the_code_says_it() -> None:
     written = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
     assert sorted(written) == sorted(
         (each.name, each.formula, each.otherwise, each.change, each.risk) for each in INEQUALITIES.values()
+    )
+
+
+def test_a_terminal_is_told_each_violated_inequality_once_with_every_subject_and_fits_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    out = Output(SimpleNamespace(obj=SimpleNamespace(no_color=True)))  # type: ignore[arg-type]
+    show(out, judge(settings(retention_seconds=3600.0, stop_grace_seconds=0.0)), everything=True, as_json=False)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    first, *others = said.split("\n\n")
+    words = " ".join(first.split())
+    assert words.startswith(
+        "FAIL keys_outlive_messages: work may be doubled must hold retention > visibility timeout ×"
+    )
+    for name in (PAY.name, LOCKED.name, MAIL.name):
+        assert f"of {name} read steadybeat_retention_seconds=3600; a message may come back after" in words
+    assert words.count("otherwise") == 1
+    assert others[0].startswith("UNKNOWN shutdowns_fit_their_grace")
+    assert "otherwise" not in others[0]
+    assert "PASS   clocks_agree" in said
+    assert " ".join(said.split()).endswith(
+        "1 inequality violated, of which 1 could lose or double work;"
+        f" {len(INEQUALITIES) - 2} hold, 1 not known, 0 cannot be asked."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from steadybeat.commands.output import Column, Output, count
@@ -69,10 +70,29 @@ def show(out: Output, found: Sequence[Judged], *, everything: bool, as_json: boo
     if as_json:
         out.json({"inequalities": rows})
         return
-    shown = [row for row in rows if everything or row["verdict"] in {"FAIL", "UNKNOWN"}]
-    if shown:
+    shown = [row for row in rows if everything or row["verdict"] in _OPEN]
+    if shown and out.console is None:
         out.table(_COLUMNS, shown)
+    elif shown:
+        _one_by_one(out, [row for row in shown if row["verdict"] in _OPEN])
+        others = [row for row in shown if row["verdict"] not in _OPEN]
+        if others:
+            out.table([_COLUMNS[0], *_COLUMNS[2:-1]], others)
     out.say(_summary(rows), "red" if exit_code(found) else "green")
+
+
+def _one_by_one(out: Output, rows: Sequence[dict[str, Any]]) -> None:
+    """Print each inequality once, with all of which it is violated or not known: for people, on a terminal."""
+    for (verdict, name, risk), group in groupby(rows, key=lambda row: (row["verdict"], row["name"], row["risk"])):
+        found = list(group)
+        out.say(f"{verdict} {name}{f': work may be {risk}' if risk else ''}", _STYLES[verdict])
+        facts = [("must hold", found[0]["formula"])]
+        if verdict == "FAIL":
+            facts.append(("otherwise", found[0]["otherwise"]))
+        for row in found:
+            facts += [("of", row["subject"]), ("read", row["evidence"]), ("change", row["remedy"])]
+        out.facts(facts)
+        out.say("")
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> str:
@@ -85,6 +105,8 @@ def _summary(rows: Sequence[dict[str, Any]]) -> str:
     return f"{violated}; {counts['PASS']} hold, {counts['UNKNOWN']} not known, {counts['N/A']} cannot be asked."
 
 
+_OPEN = ("FAIL", "UNKNOWN")
+_STYLES = {"FAIL": "bold red", "UNKNOWN": "bold yellow"}
 _COLUMNS = [
     Column(title="", value=lambda row: row["verdict"]),
     Column(title="work may be", value=lambda row: row["risk"], style="bold red"),
