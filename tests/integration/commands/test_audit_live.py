@@ -67,7 +67,10 @@ def test_a_service_or_a_task_is_told_of_itself_and_of_what_is_nobodys_own(run: R
             ["--task", "shop.mail.digst"],
             "--task='shop.mail.digst': there is no such task. Did you mean 'shop.mail.digest'?",
         ),
-        (["--min", "90"], "--min=90: is a score of the checklist; leave it or --live out."),
+        *(
+            (options, "--live: leave --min, --markdown and --html out; it has no score.")
+            for options in (["--min", "90"], ["--markdown"], ["--html"])
+        ),
     ],
 )
 def test_what_it_cannot_take_is_refused_in_one_line(run: Run, options: list[str], line: str) -> None:
