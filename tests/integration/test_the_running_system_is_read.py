@@ -160,6 +160,18 @@ def test_a_redis_that_refuses_config_leaves_unknown_only_what_info_does_not_say(
     assert "secret" not in answer.subject + answer.evidence + answer.remedy
 
 
+def test_a_redis_that_refuses_to_tell_is_not_one_that_is_away(
+    make_app: Callable[..., Any], server: redis_client.Redis, keeping: RedisServer
+) -> None:
+    server.execute_command("ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", "-info")
+    app = make_app(steadybeat_redis_url=keeping.url.replace("//", "//mute:secret@"))
+    assert found(app, "servers_answer").verdict is PASS
+    answer = found(app, "redis_keeps_all")
+    assert answer.verdict is UNKNOWN
+    assert answer.evidence.startswith("refuses: ")
+    assert answer.remedy.startswith("let the user of its URL run INFO")
+
+
 def test_the_redis_of_the_locks_is_asked_too(
     make_app: Callable[..., Any], redis_url: str, keeping: RedisServer, server: redis_client.Redis
 ) -> None:

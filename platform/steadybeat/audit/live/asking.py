@@ -48,12 +48,13 @@ _SETTINGS = (
 _T = TypeVar("_T")
 
 
-def readings(app: Any, *, workers: bool = True) -> Readings:
+def readings(app: Any, *, workers: bool = True, schedules: bool = True) -> Readings:
     """Return everything that can be read of the running system.
 
     Args:
         app: A Celery app on which steadybeat is installed, with its tasks imported.
         workers: Whether workers are asked by remote control, which takes a second or two.
+        schedules: Whether schedules of code and ledger are compared, which takes longer the more there are.
     """
     schema = _unless_away("Postgres", lambda: _schema(app))
     is_ready = not isinstance(schema, Silent) and not schema.pending
@@ -66,9 +67,13 @@ def readings(app: Any, *, workers: bool = True) -> Readings:
         postgres=_unless_away("Postgres", lambda: _postgres(app)),
         schema=schema,
         ledger=_unless_away("Postgres", lambda: _ledger(app)) if is_ready else behind,
-        workers=_workers(app) if workers else Silent("workers", "were not asked", "run `celery -A … inspect ping`"),
-        differences=_differences(app) if is_ready else behind,
+        workers=_workers(app) if workers else _not_asked("workers"),
+        differences=_not_asked("schedules") if not schedules else _differences(app) if is_ready else behind,
     )
+
+
+def _not_asked(part: str) -> Silent:
+    return Silent(part, "were not asked", "run `celery -A … audit --live`", answers=True)
 
 
 def _behind(schema: SchemaRead) -> Silent:
@@ -181,6 +186,9 @@ def _redis(shown: str, holds: tuple[str, ...], server: Redis) -> RedisRead | Sil
     try:
         with server:
             return _asked(shown, holds, server)
+    except ResponseError as error:
+        way_out = "let the user of its URL run INFO, TIME and CONFIG GET (ACL SETUSER)"
+        return Silent(f"redis {shown}", f"refuses: {error}", way_out, answers=True)
     except RedisError as error:
         why = f"does not answer: {str(error).rstrip('.')}"
         return Silent(f"redis {shown}", why, "start it, or set STEADYBEAT_REDIS_URL, then run this again")

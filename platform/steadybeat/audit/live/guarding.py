@@ -26,7 +26,7 @@ def refuse_unsafe(app: Any, queues: Collection[str]) -> None:
         ConfigurationError: A guarded queue is not declared.
         UnsafeStart: One of them is not safe: a line for each inequality that is violated.
     """
-    seen = readings(app, workers=False)
+    seen = readings(app, workers=False, schedules=False)
     guarded, known = seen.settings.guarded_queues, seen.configured.queues
     for name in guarded:
         if name not in known:

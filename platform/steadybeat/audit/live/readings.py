@@ -20,11 +20,13 @@ class Silent:
         part: What it is called.
         why: What it said instead, in one line.
         ask: What to run, or to set, to know it.
+        answers: Whether it is there, and only does not tell.
     """
 
     part: str
     why: str
     ask: str
+    answers: bool = False
 
 
 class NotRead(Exception):

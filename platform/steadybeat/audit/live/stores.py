@@ -284,12 +284,10 @@ def schema_is_new_enough(seen: Readings) -> Iterable[Answer]:
 def servers_answer(seen: Readings) -> Iterable[Answer]:
     """Without Postgres nothing starts; without Redis nothing is delivered."""
     parts: list[RedisRead | PostgresRead | Silent] = [*seen.servers, seen.postgres]
-    wrong = [
-        violated(each.part, each.why, f"{each.ask}; {_WHEN_IT_ANSWERS}") for each in parts if isinstance(each, Silent)
-    ]
-    if wrong:
-        return wrong
-    shown = [each.shown for each in parts if not isinstance(each, Silent)]
+    away = [each for each in parts if isinstance(each, Silent) and not each.answers]
+    if away:
+        return [violated(each.part, each.why, f"{each.ask}; {_WHEN_IT_ANSWERS}") for each in away]
+    shown = [each.part if isinstance(each, Silent) else each.shown for each in parts]
     if not shown:
         return [cannot_be_asked(PLATFORM, "no server is configured")]
     return [holds(PLATFORM, ", ".join(shown))]
