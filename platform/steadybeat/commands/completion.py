@@ -106,10 +106,20 @@ def _services(ledger: Ledger) -> Offer:
 
 
 def _tasks(ledger: Ledger) -> Offer:
+    for task in ledger.tasks.all():
+        yield task.name, task.purpose or ""
     for row in ledger.schedules.all():
         yield row.task, ""
     for run in ledger.story.runs(limit=RECENT_COUNT):
         yield run["task"], ""
+
+
+def _queues(ledger: Ledger) -> Offer:
+    for instance in ledger.watched_platform.instances(timedelta(days=1)):
+        for queue in instance.queues or ():
+            yield queue, "" if instance.alive else "no worker"
+    for row in ledger.schedules.all():
+        yield row.service, ""
 
 
 def _beside(run: Mapping[str, Any]) -> str:
@@ -171,7 +181,10 @@ service_names = _completes(_services)
 """Offers services that have schedules or recent runs."""
 
 task_names = _completes(_tasks)
-"""Offers tasks that have schedules or recent runs."""
+"""Offers tasks that a deploy has described, or that have schedules or recent runs."""
+
+queue_names = _completes(_queues)
+"""Offers queues that workers consume from, or did within a day, and those of services that have schedules."""
 
 run_ids = _completes(_runs)
 """Offers recent runs."""
