@@ -66,10 +66,10 @@ def test_a_worker_that_was_killed_is_named_once_its_lease_is_over(shop: Shop) ->
 
 def test_without_an_app_the_workers_at_the_broker_are_asked(shop: Shop) -> None:
     code, _, error = typed(shop, "call", "shop.orders.pack")
-    assert (code, error) == (
-        2,
+    assert code == 2
+    assert error == (
         "Error: No app is given, and no broker; nothing was sent. Name your app before the sub-command: celery -A"
-        " tasks call shop.orders.pack\n",
+        " tasks call shop.orders.pack\n"
     )
     broker = ("-b", shop.env["STEADYBEAT_REDIS_URL"])
     code, said, error = typed(shop, *broker, "call", "shop.orders.pack", "--queue", "orders")

@@ -106,12 +106,12 @@ def _services(ledger: Ledger) -> Offer:
 
 
 def _tasks(ledger: Ledger) -> Offer:
-    for task in ledger.tasks.all():
-        yield task.name, task.purpose or ""
     for row in ledger.schedules.all():
         yield row.task, ""
     for run in ledger.story.runs(limit=RECENT_COUNT):
         yield run["task"], ""
+    for task in ledger.tasks.all():
+        yield task.name, task.purpose or ""
 
 
 def _queues(ledger: Ledger) -> Offer:

@@ -187,6 +187,17 @@ class Database:
         connection.execute(_PATIENTLY)
         return connection.execute(statement, values).one()
 
+    def patiently(self, statement: Executable, values: Mapping[str, Any]) -> list[Any]:
+        """Return the rows of a statement that a person waits for, and that may take longer than others may.
+
+        Args:
+            statement: It reads only.
+            values: By name.
+        """
+        with self.transaction() as connection:
+            connection.execute(_PATIENTLY)
+            return list(connection.execute(statement, values))
+
     def execute(
         self, statement: Executable | Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> list[Any]:
