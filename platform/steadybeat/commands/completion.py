@@ -114,6 +114,19 @@ def _tasks(ledger: Ledger) -> Offer:
         yield task.name, task.purpose or ""
 
 
+def _owners(ledger: Ledger) -> Offer:
+    return ((task.owner, "") for task in ledger.tasks.all() if task.owner)
+
+
+def _tenants(ledger: Ledger) -> Offer:
+    for policy in ledger.tenants.policies():
+        for rule in ledger.tenants.rules(policy.name, RECENT_COUNT):
+            yield rule.tenant, f"{rule.kind} under {policy.name}"
+    for fan_out in ledger.overview.recent(1):
+        for run in ledger.story.runs(fan_out=str(fan_out["run"]), limit=RECENT_COUNT):
+            yield run["tenant"], _beside(run)
+
+
 def _queues(ledger: Ledger) -> Offer:
     for instance in ledger.watched_platform.instances(timedelta(days=1)):
         for queue in instance.queues or ():
@@ -186,6 +199,12 @@ task_names = _completes(_tasks)
 queue_names = _completes(_queues)
 """Offers queues that workers consume from, or did within a day, and those of services that have schedules."""
 
+owner_names = _completes(_owners)
+"""Offers the owners of tasks that a deploy has described."""
+
+tenant_names = _completes(_tenants)
+"""Offers tenants that policies have a rule for, and those of the newest fan-out."""
+
 run_ids = _completes(_runs)
 """Offers recent runs."""
 
@@ -219,6 +238,13 @@ def rule_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     from steadybeat.rules import RULES
 
     return [name for name in RULES if name.startswith(incomplete)]
+
+
+def zone_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer time zones."""
+    from zoneinfo import available_timezones
+
+    return sorted(name for name in available_timezones() if name.startswith(incomplete))
 
 
 def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

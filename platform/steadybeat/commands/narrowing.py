@@ -19,7 +19,7 @@ _OPTIONS = (
     click.option("--service", help="Only runs of this service's tasks.", shell_complete=completion.service_names),
     click.option("--schedule", help="Only runs of this schedule's fires.", shell_complete=completion.schedule_names),
     click.option("--state", type=completion.RunState(), help="Only runs in this state."),
-    click.option("--tenant", help="Only runs for this tenant."),
+    click.option("--tenant", help="Only runs for this tenant.", shell_complete=completion.tenant_names),
     click.option(
         "--fan-out", metavar="RUN", help="Only runs of this fan-out's tenants.", shell_complete=completion.fan_out_ids
     ),

@@ -29,7 +29,12 @@ for _command in (cancel, rerun, show, tenants):
 
 @runs.command("list", epilog="Example: celery -A tasks runs list --service royalties --state dead --since 2h")
 @run_options
-@click.option("--after", metavar="RUN", help="Only those behind this one, the last of the page before.")
+@click.option(
+    "--after",
+    metavar="RUN",
+    help="Only those behind this one, the last of the page before.",
+    shell_complete=completion.run_ids,
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many.")
 @json_option
 @click.pass_context
