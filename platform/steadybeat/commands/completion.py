@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -214,6 +215,8 @@ open_run_ids = _completes(_open_runs)
 ended_run_ids = _completes(_ended_runs)
 """Offers recent runs that have ended: dead ones first."""
 
+_schedules_and_runs = _completes(lambda ledger: itertools.chain(_schedules(ledger), _runs(ledger)))
+
 policy_names = _completes(_policies)
 """Offers the policies that fan-outs have asked for, or that somebody has told anything."""
 
@@ -238,6 +241,11 @@ def rule_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     from steadybeat.rules import RULES
 
     return [name for name in RULES if name.startswith(incomplete)]
+
+
+def schedules_and_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of schedules, and recent runs to somebody who has begun to type one."""
+    return (_schedules_and_runs if incomplete else schedule_names)(ctx, param, incomplete)
 
 
 def zone_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

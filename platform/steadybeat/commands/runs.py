@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,11 @@ from steadybeat.commands.output import Output, json_option, nominal
 from steadybeat.commands.output import as_json as plain
 from steadybeat.commands.rerunning import rerun
 from steadybeat.commands.usage import Group
+from steadybeat.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from steadybeat.commands.why import Answer
+    from steadybeat.ledger import Ledger
 
 
 @click.group(cls=Group, epilog="Example: celery -A tasks runs why tasks.royalties.settle last")
@@ -69,52 +74,71 @@ def list_(ctx: click.Context, /, after: str | None, limit: int, as_json: bool, *
 
 
 @runs.command(epilog="Example: celery -A tasks runs why tasks.royalties.settle 2026-11-22T06:00:00Z")
-@click.argument("schedule", shell_complete=completion.schedule_names)
-@click.argument("at", nargs=-1, required=True, shell_complete=completion.instants)
+@click.argument("schedule", shell_complete=completion.schedules_and_runs)
+@click.argument("at", nargs=-1, shell_complete=completion.instants)
 @json_option
 @click.pass_context
 def why(ctx: click.Context, schedule: str, at: tuple[str, ...], as_json: bool) -> None:
-    """Say what became of a fire, past or future.
+    """Say what became of a fire, past or future, or of a run.
 
     It is the fire of SCHEDULE at the instant AT: its nominal time with a time zone, such as 2026-11-22T06:00:00Z;
-    or `now`, the fire whose nominal time came last; `last`, the one that was due last; `next`, the one that comes
-    next.
+    or `now`, the fire whose nominal time came last; `last`, the one that was due last, which is meant where AT is left
+    out; `next`, the one that comes next. In the place of both, the id of a run.
 
-    Exits with 1 if the fire has no effect and, as things stand, gets none.
+    Exits with 1 if the fire or the run has no effect and, as things stand, gets none.
 
     \b
-    --json: {"schedule": text, "at": instant, "verdict": text, "effect": bool, "effect_at": instant or null,
-             "due_at": instant or null, "sentences": [text, …], "nearest": [instant, …],
-             "fire": {…} or null, "run": {…} or null}
+    --json: {"schedule": text or null, "at": instant or null, "verdict": text, "effect": bool,
+             "effect_at": instant or null, "due_at": instant or null, "sentences": [text, …],
+             "nearest": [instant, …], "fire": {…} or null, "run": {…} or null}
     """  # noqa: D301
-    from steadybeat.commands.asked import gather, instant_of, schedule_of
-    from steadybeat.commands.why import answer
     from steadybeat.ledger import Ledger
     from steadybeat.telemetry.redaction import redact, redact_text
 
-    book = Ledger.of(installed(ctx))
-    row = schedule_of(book, schedule)
-    now = datetime.now(UTC)
-    instant = instant_of(" ".join(at), row, now)
-    facts = gather(book, row, instant, now)
-    found = answer(facts)
+    book, now = Ledger.of(installed(ctx)), datetime.now(UTC)
+    subject, found, document = _answered(book, schedule, " ".join(at), now)
     out = Output(ctx)
     if as_json:
-        document = {
-            "schedule": schedule,
-            "at": instant,
-            "verdict": found.verdict,
-            "effect": found.effect_at is not None,
-            "effect_at": found.effect_at,
-            "due_at": found.due_at,
-            "sentences": found.sentences,
-            "nearest": found.nearest,
-            "fire": facts.fire,
-            "run": facts.run and {name: value for name, value in facts.run.items() if name not in ("body", "message")},
-        }
         out.json(redact(plain(document), levels=12))
     else:
-        out.say(f"{schedule} at {nominal(instant)}: {found.verdict}", "bold red" if found.is_finding else "bold")
+        out.say(f"{subject}: {found.verdict}", "bold red" if found.is_finding else "bold")
         for sentence in found.sentences:
             out.say(redact_text(sentence))
     ctx.exit(1 if found.is_finding else 0)
+
+
+def _answered(book: Ledger, name: str, at: str, now: datetime) -> tuple[str, Answer, dict[str, Any]]:
+    """Return what is asked about, the answer, and the same for JSON."""
+    from steadybeat.commands.asked import gather, instant_of, is_id, run_of, schedule_of, why_run
+    from steadybeat.commands.why import answer
+
+    run = run_of(book, name) if is_id(name) else None
+    if run is not None and at:
+        raise ConfigurationError(f"AT={at!r}: a run has one time only; leave it out, or name a schedule.", at=at)
+    if run is not None and (run["schedule"] is None or run["rerun_of"] is not None):
+        found = why_run(book, run, now)
+        return f"run {run['id']} of {run['task']}", found, _document(found, None, None, None, run)
+    if run is not None:
+        row, instant = schedule_of(book, run["schedule"]), run["scheduled_for"]
+    else:
+        row = schedule_of(book, name)
+        instant = instant_of(at or "last", row, now)
+    facts = gather(book, row, instant, now)
+    found = answer(facts)
+    subject = f"{row['name']} at {nominal(instant)}"
+    return subject, found, _document(found, row["name"], instant, facts.fire, facts.run)
+
+
+def _document(found: Answer, schedule: str | None, at: datetime | None, fire: Any, run: Any) -> dict[str, Any]:
+    return {
+        "schedule": schedule,
+        "at": at,
+        "verdict": found.verdict,
+        "effect": found.effect_at is not None,
+        "effect_at": found.effect_at,
+        "due_at": found.due_at,
+        "sentences": found.sentences,
+        "nearest": found.nearest,
+        "fire": fire,
+        "run": run and {name: value for name, value in run.items() if name not in ("body", "message")},
+    }

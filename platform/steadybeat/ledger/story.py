@@ -44,6 +44,13 @@ _NEAREST = sql("""
     SELECT scheduled_for FROM steadybeat.fires WHERE schedule = :schedule
      ORDER BY abs(extract(epoch FROM scheduled_for - :scheduled_for)) LIMIT 3
 """)
+_AROUND = sql("""
+    (SELECT scheduled_for FROM steadybeat.fires
+      WHERE schedule = :schedule AND scheduled_for < :scheduled_for ORDER BY scheduled_for DESC LIMIT 1)
+    UNION ALL
+    (SELECT scheduled_for FROM steadybeat.fires
+      WHERE schedule = :schedule AND scheduled_for > :scheduled_for ORDER BY scheduled_for LIMIT 1)
+""")
 _SCHEDULE = sql("""
     SELECT name, task, service, spec, policies, args, kwargs, options, source, code, revision, expected_until,
            retired_at, paused_at, paused_by, paused_reason, consecutive_failures, fire_count, created_at, updated_at
@@ -102,6 +109,11 @@ class Story:
         """Return up to three fires on record nearest to an instant."""
         values = {"schedule": schedule, "scheduled_for": at}
         return [row["scheduled_for"] for row in self._mappings(_NEAREST, values)]
+
+    def around(self, schedule: str, at: datetime) -> list[datetime]:
+        """Return the fires on record next to an instant, at most one before and one after it."""
+        values = {"schedule": schedule, "scheduled_for": at}
+        return [row["scheduled_for"] for row in self._mappings(_AROUND, values)]
 
     def schedule(self, name: str) -> dict[str, Any] | None:
         """Return a schedule, retired ones included, or None."""

@@ -156,6 +156,36 @@ def test_why_says_that_a_retired_schedule_fires_no_more(book: Ledger, run: Run) 
     assert why(run, "next", 1)["verdict"] == "retired"
 
 
+def test_why_of_a_run_says_whose_fire_it_is_or_who_has_sent_it(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    run("schedules", "apply")
+    at = datetime(2040, 1, 1, 6, tzinfo=UTC)
+    fire = made_fire(book, at)
+    headers = {"steadybeat_schedule": fire.schedule, "steadybeat_scheduled_for": at.isoformat()}
+    of_fire = app.send_task("shop.mail.digest", task_id=run_id(fire.schedule, at), headers=headers).id
+    attempt(book, of_fire, instance, "OSError: mail is away")
+    assert said(run("runs", "why", of_fire, "--json"), 1) == why(run, at.isoformat(), 1)
+
+    single = charged(app, instance, 7, error="OSError: no")
+    again = said(run("runs", "rerun", single, "--reason", "x", "--json"))["run"]
+    answer = said(run("runs", "why", single, "--json"))
+    assert (answer["schedule"], answer["at"], answer["verdict"]) == (None, None, "rerun")
+    assert answer["sentences"][0].endswith(" to queue billing; no schedule has asked for it.")
+    assert f"It was rerun as {again}: It waits on queue billing for a worker" in answer["sentences"][-1]
+    text = run("runs", "why", again).stdout
+    assert text.startswith(f"run {again} of shop.billing.charge: enqueued\n")
+    assert f"\nIt is a rerun of {single}.\n" in text
+    book.instances.leave(instance)
+    assert "No worker consumes from queue 'billing'." in run("runs", "why", again).stdout
+    assert refusal(run("runs", "why", again, "last")).startswith("AT='last': a run has one time only")
+    assert "no such run is on record" in refusal(run("runs", "why", UNKNOWN))
+
+
+def test_why_without_a_time_is_of_the_fire_that_was_due_last(run: Run) -> None:
+    run("schedules", "apply")
+    assert said(run("runs", "why", "shop.mail.digest", "--json"), 1) == why(run, "last", 1)
+    assert "Did you mean 'shop.mail.digest'?" in refusal(run("runs", "why", "shop.mail.digset"))
+
+
 @pytest.mark.parametrize(
     ("at", "line"),
     [
