@@ -36,11 +36,13 @@ class Ended(NamedTuple):
 @shared_task(
     bind=True,
     schedule=cron("*/10 * * * *", tz="UTC"),
+    jitter=timedelta(minutes=1),
     catch_up="latest",
     catch_up_window=timedelta(hours=1),
     overlap="skip",
     soft_time_limit=240,
     time_limit=300,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=5,
     retry_backoff_max=60,
@@ -54,9 +56,11 @@ def end_trials(self: SteadyTask) -> dict[str, int]:
     Safe to run twice: one statement by state and age per 1,000 trials; what one run ended is no trial for the next.
     """
     converted_count = expired_count = 0
-    for _ in range(PASS_COUNT):
-        with engine().begin() as db:
-            ended = end_due(db)
+    for number in self.iterate(range(PASS_COUNT)):
+        batch = self.exactly_once(engine(), step=f"batch:{number}")  # an attempt that has lost its run ends nothing
+        with batch as db:
+            batch.result = list(end_due(db))
+        ended = Ended(*batch.result)
         converted_count += ended.converted_count
         expired_count += ended.expired_count
         if sum(ended) < BATCH_COUNT:

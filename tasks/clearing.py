@@ -32,9 +32,10 @@ def clear(task: SteadyTask, db_engine: sa.Engine, table: sa.Table, old: sa.Colum
     reached = {"id": 0, "deleted_count": 0} | (task.checkpoint or {})
     batches = islice(_batches(db_engine, table, old, reached["id"]), PASS_COUNT)
     for ids in task.iterate(batches, checkpoint=lambda ids: dict(reached), every=1):
-        with db_engine.begin() as db:
-            gone_count = db.execute(sa.delete(table).where(table.c.id.in_(ids), old)).rowcount
-        reached.update(id=ids[-1], deleted_count=reached["deleted_count"] + gone_count)
+        batch = task.exactly_once(db_engine, step=f"to:{ids[-1]}")  # an attempt that has lost its run deletes nothing
+        with batch as db:
+            batch.result = db.execute(sa.delete(table).where(table.c.id.in_(ids), old)).rowcount
+        reached.update(id=ids[-1], deleted_count=reached["deleted_count"] + batch.result)
     return {"deleted_count": reached["deleted_count"]}
 
 

@@ -20,7 +20,7 @@ from email.utils import parseaddr
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from steadybeat import SteadybeatError
+from steadybeat import NotSent, SteadybeatError
 
 DEFAULT_SENDER = "Steady Tickets <news@tickets.example>"
 STEP_SECONDS = 10.0  # for connecting, and for each reply before the message is handed over
@@ -33,7 +33,7 @@ class MailSettingWrong(SteadybeatError):
     """SMTP_URL or SMTP_SENDER is missing or wrong."""
 
 
-class NotAccepted(Exception):
+class NotAccepted(NotSent):
     """The server has certainly not taken the message.
 
     Attributes:

@@ -28,6 +28,7 @@ FIGURES = sa.select(sa.func.count().label("live_session_count")).where(
     bind=True,  # when it is due stands in celeryconfig.py
     soft_time_limit=240,
     time_limit=300,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=5,
     retry_backoff_max=60,
@@ -42,11 +43,12 @@ def clear_sessions(self: SteadyTask) -> dict[str, int]:
     leaves whole batches behind and the next one goes on from there.
     """
     deleted_count = 0
-    for _ in range(PASS_COUNT):
-        with engine().begin() as db:
-            batch_count = delete_idle(db)
-        deleted_count += batch_count
-        if batch_count < BATCH_COUNT:
+    for number in self.iterate(range(PASS_COUNT)):
+        batch = self.exactly_once(engine(), step=f"batch:{number}")  # an attempt that has lost its run deletes nothing
+        with batch as db:
+            batch.result = delete_idle(db)
+        deleted_count += batch.result
+        if batch.result < BATCH_COUNT:
             break
     return {"deleted_count": deleted_count}
 
@@ -66,11 +68,13 @@ def delete_idle(db: sa.Connection) -> int:
 @shared_task(
     bind=True,
     schedule=cron("40 3 * * *", tz="UTC"),
+    jitter=timedelta(minutes=5),
     catch_up="latest",
     catch_up_window=timedelta(hours=12),
     overlap="skip",
     soft_time_limit=540,
     time_limit=600,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=10,
     retry_backoff_max=300,
@@ -90,11 +94,13 @@ def trim_audit_log(self: SteadyTask) -> dict[str, int]:
 @shared_task(
     bind=True,
     schedule=cron("50 3 * * *", tz="UTC"),
+    jitter=timedelta(minutes=5),
     catch_up="latest",
     catch_up_window=timedelta(hours=12),
     overlap="skip",
     soft_time_limit=540,
     time_limit=600,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=10,
     retry_backoff_max=300,
@@ -114,10 +120,12 @@ def remove_announcements(self: SteadyTask) -> dict[str, int]:
 @shared_task(
     bind=True,
     schedule=cron("30 4 * * *", tz="UTC"),
+    jitter=timedelta(minutes=5),
     catch_up="latest",
     overlap="skip",
     soft_time_limit=540,
     time_limit=600,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=10,
     retry_backoff_max=300,
@@ -138,6 +146,7 @@ def prune_ledger(self: SteadyTask) -> dict[str, int]:
     bind=True,
     soft_time_limit=20,
     time_limit=30,
+    memory_limit=256 * 2**20,
     max_retries=5,
     retry_backoff=1,
     retry_backoff_max=10,

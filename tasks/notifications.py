@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from celery import shared_task
@@ -40,11 +41,13 @@ KINDS: dict[str, Callable[[sa.Connection, int, str], Letter]] = {
 @shared_task(
     bind=True,
     schedule=cron("0 7 * * 1", tz="UTC"),
+    jitter=timedelta(minutes=10),
     catch_up="latest",
     catch_up_window=timedelta(days=2),
     overlap="skip",
     soft_time_limit=540,
     time_limit=600,
+    memory_limit=256 * 2**20,
     max_retries=5,
     retry_backoff=30,
     retry_backoff_max=600,
@@ -52,25 +55,26 @@ KINDS: dict[str, Callable[[sa.Connection, int, str], Letter]] = {
     severity="warning",
     depends_on=["postgres", "redis"],
 )
-def send_digests(self: SteadyTask) -> dict[str, int]:
-    """Order this ISO week's digest for every subscriber who has none yet.
+def send_digests(self: SteadyTask) -> Any:
+    """Send this ISO week's digest to every subscriber who has none yet: one run each, 20 at a time over all workers.
 
-    Safe to run twice: it sends nothing itself; each subscriber has one run a week, known by the key
-    `<account>:weekly-digest:<week>`.
+    Safe to run twice: it sends nothing itself; the log's row for a subscriber and a week lets one attempt send. Who is
+    to have none though subscribed is no matter of this code: the policy `weekly-digest` says so.
     """
     period = digest.period_of(self.scheduled_for or datetime.now(UTC))
-    enqueued_count = 0
-    for account_ids in recipients(engine(), digest.KIND, period):
-        for account_id in account_ids:
-            notify.apply_async((account_id, digest.KIND, period))
-        enqueued_count += len(account_ids)
-    return {"enqueued_count": enqueued_count}
+    return self.fan_out(
+        notify,
+        tenants=eligible(digest.KIND, of=partial(recipients, engine(), digest.KIND, period)),
+        concurrency=20,
+        abort_when=500,  # so many that fail have one cause: look before the rest is tried
+        kwargs={"kind": digest.KIND, "period": period},
+    )
 
 
-def recipients(db_engine: sa.Engine, kind: str, period: str) -> Iterator[list[int]]:
-    """Yield the ids of accounts that subscribe to a kind and have got none for a period, in lists of at most 500.
+def recipients(db_engine: sa.Engine, kind: str, period: str) -> Iterator[int]:
+    """Yield the ids of accounts that subscribe to a kind and have got none for a period.
 
-    Each list is read in a transaction of its own, which is over before the list is worked on.
+    They are read 500 at a time, in a transaction of its own that is over before they are worked on.
     """
     settled = sa.exists().where(
         notifications.c.account_id == subscriptions.c.account_id,
@@ -91,7 +95,7 @@ def recipients(db_engine: sa.Engine, kind: str, period: str) -> Iterator[list[in
             account_ids = list(db.scalars(batch))
         if not account_ids:
             return
-        yield account_ids
+        yield from account_ids
         last_id = account_ids[-1]
 
 
@@ -100,6 +104,7 @@ def recipients(db_engine: sa.Engine, kind: str, period: str) -> Iterator[list[in
     key_template="{account_id}:{kind}:{period}",
     soft_time_limit=160,
     time_limit=180,
+    memory_limit=256 * 2**20,
     max_retries=8,
     retry_backoff=30,
     retry_backoff_max=3600,
@@ -125,19 +130,32 @@ def notify(self: SteadyTask, account_id: int, kind: str, period: str) -> dict[st
     """
     if kind not in KINDS:
         raise Permanent(f"kind={kind!r}: there is no such kind of mail; there is {' and '.join(map(repr, KINDS))}")
-    notice = Notice(account_id, kind, period, message_id(self.idempotency_key))
-    return {"state": deliver(engine(), notice)}
+    return once(self, Notice(account_id, kind, period, message_id(self.idempotency_key)))
+
+
+def once(task: SteadyTask, notice: Notice) -> dict[str, str]:
+    """Deliver a notice in a run that still has its right to: one that has lost it begins nothing.
+
+    After an attempt of unknown fate the log says what is known: `deliver` asks it before it sends, now as before.
+    """
+
+    def send(key: str) -> dict[str, str]:
+        return {"state": deliver(engine(), notice)}
+
+    return task.external("mail", send, resolve=send)
 
 
 @shared_task(
     bind=True,
     schedule=cron("0 8 * * *", tz="UTC"),
+    jitter=timedelta(minutes=10),
     catch_up="latest",
     catch_up_window=timedelta(days=1),
     overlap="skip",
     for_each=FanOut(eligible(trial_notice.KIND, of=trial_notice.ending), concurrency=10, abort_when=500),
     soft_time_limit=160,
     time_limit=180,
+    memory_limit=256 * 2**20,
     max_retries=8,
     retry_backoff=30,
     retry_backoff_max=3600,
@@ -162,8 +180,7 @@ def remind(self: SteadyTask, account_id: int) -> dict[str, str]:
         period = trial_notice.period_for(db, account_id)
     if period is None:
         return {"state": "not due"}
-    notice = Notice(account_id, trial_notice.KIND, period, message_id(self.idempotency_key))
-    return {"state": deliver(engine(), notice)}
+    return once(self, Notice(account_id, trial_notice.KIND, period, message_id(self.idempotency_key)))
 
 
 class Notice(NamedTuple):

@@ -37,10 +37,12 @@ class Expired(NamedTuple):
 @shared_task(
     bind=True,
     schedule=cron("* * * * *", tz="UTC"),
+    jitter=timedelta(seconds=20),
     catch_up="latest",
     overlap="skip",
     soft_time_limit=45,
     time_limit=55,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=2,
     retry_backoff_max=30,
@@ -53,8 +55,10 @@ def expire(self: SteadyTask) -> dict[str, int]:
 
     Safe to run twice: one statement by state and age; what one run expired is not unpaid for the next.
     """
-    with engine().begin() as db:
-        return expire_unpaid(db)._asdict()
+    effect = self.exactly_once(engine())  # an attempt that has lost its run frees no seats
+    with effect as db:
+        effect.result = expire_unpaid(db)._asdict()
+    return effect.result
 
 
 def expire_unpaid(db: sa.Connection) -> Expired:
@@ -96,6 +100,7 @@ def expire_unpaid(db: sa.Connection) -> Expired:
     bind=True,
     soft_time_limit=20,
     time_limit=30,
+    memory_limit=256 * 2**20,
     max_retries=5,
     retry_backoff=1,
     retry_backoff_max=10,

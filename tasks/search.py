@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -53,11 +54,13 @@ class Indexed(NamedTuple):
 @shared_task(
     bind=True,
     schedule=cron("* * * * *", tz="UTC"),
+    jitter=timedelta(seconds=20),
     catch_up="latest",
     catch_up_window=timedelta(minutes=5),
     overlap="skip",
     soft_time_limit=240,
     time_limit=300,
+    memory_limit=256 * 2**20,
     max_retries=3,
     retry_backoff=2,
     retry_backoff_max=30,
@@ -72,28 +75,36 @@ def index(self: SteadyTask) -> dict[str, int]:
     remembering when it last ran, so neither a killed run nor a wrong clock makes it miss a change: whole batches stay,
     the next pass compares again.
     """
-    return refresh(engine())._asdict()
+    return refresh(self, engine())._asdict()
 
 
-def refresh(db_engine: sa.Engine) -> Indexed:
-    """Make one pass over all events on sale, 500 at a time, each batch in a transaction of its own."""
+def refresh(task: SteadyTask, db_engine: sa.Engine) -> Indexed:
+    """Make one pass over all events on sale, 500 at a time, each batch in a transaction of its own.
+
+    An attempt that has lost its run writes nothing; one that follows another goes on behind its last batch.
+    """
     with db_engine.connect() as db:
         version = int(db.execute(sa.select(search_version.next_value())).scalar_one())
-    written_count, last_event = 0, ""
-    while True:
-        with db_engine.begin() as db:
+    written_total = removed_total = 0
+    last_event = ""
+    for number in task.iterate(count()):
+        batch = task.exactly_once(db_engine, step=f"write:{number}")
+        with batch as db:
             documents = on_sale(db, last_event)
-            written_count += upsert(db, documents, version)
-        if len(documents) < BATCH_COUNT:
+            written_count = upsert(db, documents, version)
+            batch.result = [written_count, len(documents), documents[-1].title if documents else last_event]
+        written_count, read_count, last_event = batch.result
+        written_total += written_count
+        if read_count < BATCH_COUNT:
             break
-        last_event = documents[-1].title
-    removed_count = BATCH_COUNT
-    removed_total = 0
-    while removed_count == BATCH_COUNT:
-        with db_engine.begin() as db:
-            removed_count = remove_gone(db, version)
-        removed_total += removed_count
-    return Indexed(written_count, removed_total)
+    for number in task.iterate(count()):
+        batch = task.exactly_once(db_engine, step=f"remove:{number}")
+        with batch as db:
+            batch.result = remove_gone(db, version)
+        removed_total += batch.result
+        if batch.result < BATCH_COUNT:
+            break
+    return Indexed(written_total, removed_total)
 
 
 def on_sale(db: sa.Connection, after_event: str) -> list[Document]:

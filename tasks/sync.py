@@ -32,6 +32,7 @@ EVENT_COUNT = 100
     overlap="skip",
     soft_time_limit=240,
     time_limit=300,
+    memory_limit=256 * 2**20,
     max_retries=5,
     retry_backoff=10,
     retry_backoff_max=300,
@@ -49,18 +50,20 @@ def pull_charges(self: SteadyTask) -> dict[str, int]:
         Permanent: An event cannot be read; nothing behind it is, until a person has looked at it.
         Transient: The provider did not answer, or says to come back later.
     """
-    return {"event_count": pull(engine())}
+    return {"event_count": pull(self, engine())}
 
 
-def pull(db_engine: sa.Engine) -> int:
+def pull(task: SteadyTask, db_engine: sa.Engine) -> int:
     """Take pages until there are no more, 200 at the most; return how many events they held."""
     event_count = 0
-    for _ in range(PAGE_COUNT):
+    for _ in task.iterate(range(PAGE_COUNT)):
         with db_engine.connect() as db:
             after = position(db)
         page = gateway.events(after, EVENT_COUNT)  # in no transaction: it may take its time
-        with db_engine.begin() as db:
-            event_count += take(db, after, page)
+        effect = task.exactly_once(db_engine, step=f"after:{after}")  # an attempt that has lost its run takes nothing
+        with effect as db:
+            effect.result = take(db, after, page)
+        event_count += effect.result
         if not page.has_more:
             break
     return event_count

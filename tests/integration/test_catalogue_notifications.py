@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -264,7 +263,7 @@ def test_nothing_is_logged_for_what_can_never_be_a_mail(
 
 
 def test_every_subscriber_who_has_none_yet_gets_this_weeks_digest(
-    db_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+    db_engine: sa.Engine, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [add_account(db_engine, f"{number}@x.example") for number in range(6)]
     for account in ids[:4]:
@@ -275,14 +274,12 @@ def test_every_subscriber_who_has_none_yet_gets_this_weeks_digest(
         row = {"account_id": ids[1], "kind": digest.KIND, "period": digest.period_of(datetime.now(UTC))}
         db.execute(sa.insert(market.notifications).values(row | {"state": "sent", "sent_at": NOW}))
         db.execute(sa.insert(market.notifications).values(row | {"account_id": ids[2], "period": PERIOD}))
-    ordered: list[tuple[int, str, str]] = []
     monkeypatch.setattr(notifications, "engine", lambda: db_engine)
     monkeypatch.setattr(notifications, "BATCH_COUNT", 2)
-    monkeypatch.setattr(notifications, "notify", SimpleNamespace(apply_async=ordered.append))
 
-    assert app.tasks["tasks.notifications.send_digests"].run() == {"enqueued_count": 3}
-    assert [account for account, _, _ in ordered] == [ids[0], ids[2], ids[3]]
-    assert {(kind, len(period)) for _, kind, period in ordered} == {(digest.KIND, len(PERIOD))}
+    assert app.tasks["tasks.notifications.send_digests"].run()["succeeded"] == 3
+    assert [message["To"] for message in server.taken] == [f"A <{number}@x.example>" for number in (0, 2, 3)]
+    assert {message["Subject"][:20] for message in server.taken} == {"Your week in tickets"}
 
 
 def test_only_kinds_that_there_are_can_be_sent() -> None:

@@ -47,7 +47,7 @@ def test_what_is_on_sale_is_found_best_first(db_engine: sa.Engine, artist: int) 
     add_free_seat(db_engine, artist, "Night Ferry, Berlin, night 2")
     add_free_seat(db_engine, ferry, "Paper Lions, Berlin, night 3")
 
-    assert search.refresh(db_engine) == (2, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (2, 0)
 
     assert found(db_engine, "ferry") == ["Night Ferry, Berlin, night 2", "Paper Lions, Berlin, night 3"]
     assert found(db_engine, "LIONS berlin") == ["Paper Lions, Berlin, night 3"]
@@ -66,18 +66,18 @@ def test_a_document_follows_its_event_and_goes_when_the_last_seat_is_sold(db_eng
     cheap = add_free_seat(db_engine, artist, "Night Ferry", "F1", price_cents=1_000)
     last = add_free_seat(db_engine, artist, "Night Ferry", "F2", price_cents=3_000)
 
-    assert search.refresh(db_engine) == (1, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (1, 0)
     assert document(db_engine).facts == {"free_seat_count": 2, "price_from_cents": 1_000}
     before = document(db_engine)
-    assert search.refresh(db_engine) == (0, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (0, 0)
     assert document(db_engine) == before
 
     sell(db_engine, cheap, order)
-    assert search.refresh(db_engine) == (1, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (1, 0)
     assert document(db_engine).facts == {"free_seat_count": 1, "price_from_cents": 3_000}
 
     sell(db_engine, last, order)
-    assert search.refresh(db_engine) == (0, 1)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (0, 1)
     assert found(db_engine, "ferry") == []
 
 
@@ -88,10 +88,10 @@ def test_more_than_a_batch_is_written_and_removed_in_one_pass(
     order = add_order(db_engine, artist, state="unpaid")
     seats = [add_free_seat(db_engine, artist, f"night {number}") for number in range(5)]
 
-    assert search.refresh(db_engine) == (5, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (5, 0)
     for seat in seats:
         sell(db_engine, seat, order)
-    assert search.refresh(db_engine) == (0, 5)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (0, 5)
 
 
 def test_what_a_newer_pass_wrote_stays(db_engine: sa.Engine) -> None:
@@ -108,7 +108,7 @@ def test_documents_of_other_kinds_are_left_alone(db_engine: sa.Engine) -> None:
     with db_engine.begin() as db:
         search.upsert(db, [search.Document("artist:1", "Ada", "", {})], version=1)
 
-    assert search.refresh(db_engine) == (0, 0)
+    assert search.refresh(app.tasks["tasks.search.index"], db_engine) == (0, 0)
     assert found(db_engine, "ada") == ["Ada"]
 
 

@@ -35,8 +35,8 @@ def test_the_providers_charges_come_page_by_page_and_as_they_are_last(
     gateway.mint(7, WALLET, datetime.now(UTC) + timedelta(minutes=1))  # not a charge
     provider.book.refund(charged[0]["id"])
 
-    assert sync.pull(market_engine) == 5
-    assert sync.pull(market_engine) == 0
+    assert sync.pull(app.tasks["tasks.sync.pull_charges"], market_engine) == 5
+    assert sync.pull(app.tasks["tasks.sync.pull_charges"], market_engine) == 0
 
     assert synced(market_engine) == {each["id"]: each["state"] for each in rows_of(book, "charges")}
     assert [*synced(market_engine).values()].count("refunded") == 1
@@ -51,10 +51,10 @@ def test_a_page_that_does_not_come_is_asked_for_again(
     charge(ONE), charge(ONE, "another key")
     plan(provider, "well", word)
     with pytest.raises(Transient):
-        sync.pull(market_engine)
+        sync.pull(app.tasks["tasks.sync.pull_charges"], market_engine)
     assert row_of(market_engine, market.cursors).position == 1
 
-    assert sync.pull(market_engine) == 1
+    assert sync.pull(app.tasks["tasks.sync.pull_charges"], market_engine) == 1
     assert len(synced(market_engine)) == 2
 
 
@@ -71,7 +71,7 @@ def test_an_older_page_changes_nothing_that_is_newer(market_engine: sa.Engine, p
     charged = charge(ONE)
     old = gateway.events(0)
     provider.book.refund(charged["id"])
-    sync.pull(market_engine)
+    sync.pull(app.tasks["tasks.sync.pull_charges"], market_engine)
 
     with market_engine.begin() as db:
         sync.take(db, 0, old)

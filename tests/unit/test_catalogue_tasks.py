@@ -25,6 +25,7 @@ WANTED = {
     "severity",
     "soft_time_limit",
     "time_limit",
+    "memory_limit",
     "max_retries",
     "retry_backoff",
     "retry_backoff_max",
