@@ -38,6 +38,7 @@ server          how Postgres is set, and who is connected
 gauges          figures of the whole, for metrics
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
+recent          what the last runs of tasks were like, in figures
 alerts          what was found wrong, until it was resolved
 notices         what people are to be told, and were
 silences        what nobody is to be told of, and until when
@@ -85,6 +86,7 @@ from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
 from steadybeat.ledger.pruning import prunable, prune
+from steadybeat.ledger.recent import Recent
 from steadybeat.ledger.reopening import Reopening
 from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.reporting import Reporting
@@ -173,6 +175,7 @@ class Ledger:
         self.search = Search(self.database)
         self.history = History(self.database)
         self.reporting = Reporting(self.database)
+        self.recent = Recent(self.database)
 
     @classmethod
     def of(cls, app: Any) -> Ledger:
