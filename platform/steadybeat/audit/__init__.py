@@ -9,6 +9,15 @@ checking      which function answers which line
 checks        those functions, one file for each section
 answer        what they answer
 auditing      every line asked of every task
+guard         whether runs of a task pass through the platform's claim and outcome
+by_hand       what a task's own locks are worth, where they do not
+record        what the ledger says
+timed         a schedule as checks want it
+telling       whom alerts about a task reach
+monitored     which monitor elsewhere hears of its schedules
+fanned        how it deals with tenants
+loops         what is so where it loops over them
+machines      what its code keeps on its machine, and how many connections it opens
 scoring       how much of it is so
 """
 

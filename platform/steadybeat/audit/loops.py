@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from steadybeat.audit.answer import Answer, failed, partly, passed
 from steadybeat.audit.fanned import sent_in

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
+from steadybeat.audit import record
 from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed
 from steadybeat.audit.guard import gap
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
+from steadybeat.audit.timed import Timed, timed
 from steadybeat.ledger.monitors import PLATFORM
 from steadybeat.monitor import Monitor
 from steadybeat.telemetry.heartbeats.cadence import cadence
 from steadybeat.telemetry.heartbeats.plain import hears_all
 
 NAME_ONE = "set STEADYBEAT_HEARTBEAT_URL, or heartbeat= of the schedule, to a monitor elsewhere; docs/heartbeats.md"
+
+_KNOWABLE = "give it a rule that the monitor can be told: docs/heartbeats.md has a table"
 
 
 def monitor_of(schedule: Timed, around: Surroundings) -> tuple[Monitor | None, str]:
@@ -61,9 +66,11 @@ def _signal(schedule: Timed, around: Surroundings, event: str) -> Answer:
 
 def _standing(said: str, name: str, around: Surroundings) -> Answer:
     """Return a good answer unless it is on record that the monitor takes nothing."""
-    row = monitors(around).get(name)
+    row = record.monitors(around).get(name)
     if row is not None and row.failing_since is not None:
-        return failed(f"{said}: takes nothing since {row.failing_since:%Y-%m-%d %H:%MZ}: {row.error}", "heartbeats test")
+        return failed(
+            f"{said}: takes nothing since {row.failing_since:%Y-%m-%d %H:%MZ}: {row.error}", "heartbeats test"
+        )
     if row is not None and row.sent_at is not None:
         said = f"{said}; it took one at {row.sent_at:%Y-%m-%d %H:%MZ}"
     return passed(said)
@@ -91,7 +98,9 @@ def grace(schedule: Timed, around: Surroundings) -> Answer:
     known = cadence(schedule.spec)
     known = known if monitor.kind == "cronitor" else known.without_combinations()
     if known.why_not:
-        return partly(f"{schedule.name}: {monitor.shown} cannot know when it is due: {known.why_not}; {here} here", "")
+        return partly(
+            f"{schedule.name}: {monitor.shown} cannot know when it is due: {known.why_not}; {here} here", _KNOWABLE
+        )
     return passed(f"{schedule.name}: {own}, told to {monitor.shown}; {here} here")
 
 
@@ -103,9 +112,7 @@ def external(subject: Subject, around: Surroundings) -> Answer:
         around: What the audit knows.
     """
     settings = around.settings
-    told: list[tuple[str, Monitor | None, str]] = [
-        (each.name, *monitor_of(each, around)) for each in timed(subject)
-    ]
+    told: list[tuple[str, Monitor | None, str]] = [(each.name, *monitor_of(each, around)) for each in timed(subject)]
     if not told:
         url = settings.platform_heartbeat_url
         told = [(PLATFORM, Monitor.read(url) if url else None, "steadybeat_platform_heartbeat_url")]

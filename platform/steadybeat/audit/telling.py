@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from steadybeat.alerts.routes import Way
+from steadybeat.audit import record
 from steadybeat.audit.answer import Answer, failed, partly, passed, unknown
 from steadybeat.audit.guard import gap
-from steadybeat.audit.record import REACH
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
+from steadybeat.audit.timed import queue_of
 from steadybeat.ledger.rows import Finding
 from steadybeat.rules import RULES
 from steadybeat.task.options import SEVERITIES
@@ -109,9 +111,9 @@ def watched(around: Surroundings, said: str) -> Answer:
         around: What the audit knows.
         said: What is so if one does.
     """
-    living = living(around, "watchdog")
+    living = record.living(around, "watchdog")
     if living is None:
-        return unknown(f"{said}; whether a watchdog lives: {away(around)}", REACH)
+        return unknown(f"{said}; whether a watchdog lives: {record.away(around)}", record.REACH)
     if not living:
         return partly(f"{said}; but no watchdog lives, by steadybeat.instances", "keep `celery -A … watchdog` running")
     return passed(f"{said}; a watchdog lives: {', '.join(f'{each.host}:{each.pid}' for each in living)}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery.utils.imports import symbol_by_name
 
-from steadybeat.audit import by_hand, machines
+from steadybeat.audit import by_hand, machines, record
 from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed, unknown
 from steadybeat.audit.checking import check
 from steadybeat.audit.fanned import fan_of
 from steadybeat.audit.guard import gap, lease
-from steadybeat.audit.record import REACH
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.telling import is_told
+from steadybeat.audit.timed import queue_of, timed
 from steadybeat.beat import SteadyScheduler
 
 
@@ -66,9 +66,9 @@ def instance_id(subject: Subject, around: Surroundings) -> Answer:
             "each run has its instance; worker_hijack_root_logger=False lets lines be written by handlers of others",
             "leave worker_hijack_root_logger out, or let your formatter write the field `instance`",
         )
-    runs = recent(around)
+    runs = record.recent(around)
     if runs is None:
-        return unknown(f"lines carry `instance`; whether runs do: {away(around)}", REACH)
+        return unknown(f"lines carry `instance`; whether runs do: {record.away(around)}", record.REACH)
     found = runs.get(subject.name)
     if found is not None and found.placeless_count:
         return failed(f"{found.placeless_count} runs are at work nobody knows where", "celery -A … ledger status")
@@ -84,9 +84,9 @@ def failover(subject: Subject, around: Surroundings) -> Answer:
     if not issubclass(scheduler, SteadyScheduler):
         return failed(_foreign(scheduler), "leave beat_scheduler out")
     lasts = f"steadybeat_leader_lock_seconds={around.settings.leader_lock_seconds:g} s"
-    beats = living(around, "beat")
+    beats = record.living(around, "beat")
     if beats is None:
-        return unknown(f"{lasts}; how many Beats live: {away(around)}", REACH)
+        return unknown(f"{lasts}; how many Beats live: {record.away(around)}", record.REACH)
     if not beats:
         return failed(f"{lasts}; no Beat lives, by steadybeat.instances", "run two: celery -A … beat")
     named = ", ".join(f"{each.host}:{each.pid}" for each in beats)
@@ -123,16 +123,17 @@ def stuck_instance(subject: Subject, around: Surroundings) -> Answer:
             f"{own}; steadybeat_canary_seconds=0: no queue is asked whether its workers consume",
             "let steadybeat_canary_seconds be 60",
         )
-    asked = f"{own}; queue {queue_of(around.app, subject.name)} is asked each steadybeat_canary_seconds={settings.canary_seconds:g} s"
+    queue = queue_of(around.app, subject.name)
+    asked = f"{own}; queue {queue} is asked each steadybeat_canary_seconds={settings.canary_seconds:g} s"
     return is_told(subject, around, "not_consuming", "worker_silent", also=asked)
 
 
 @check("7.7")
 def without_schedulers(subject: Subject, around: Surroundings) -> Answer:
     """Workers can be added without adding schedulers."""
-    living = instances(around)
+    living = record.instances(around)
     if living is None:
-        return unknown(f"which processes live: {away(around)}", REACH)
+        return unknown(f"which processes live: {record.away(around)}", record.REACH)
     of = {role: {(each.host, each.pid) for each in living if each.role == role} for role in ("worker", "beat")}
     both = of["worker"] & of["beat"]
     if both:
@@ -146,13 +147,14 @@ def without_schedulers(subject: Subject, around: Surroundings) -> Answer:
 @check("7.8")
 def contention(subject: Subject, around: Surroundings) -> Answer:
     """So many of its runs are worked on at a time, and no more."""
-    task = subject.task
     bounds = [*_own_bounds(subject), *_pool_bounds(around)]
     if bounds:
         return passed("; ".join(bounds))
+    queue, prefetch = queue_of(around.app, subject.name), around.conf.worker_prefetch_multiplier
     return partly(
-        f"worker_concurrency is not set: as many runs as the machines of queue {queue_of(around.app, subject.name)} have processors",
-        "set worker_concurrency, or concurrency= of the task",
+        f"worker_concurrency={around.conf.worker_concurrency}, worker_prefetch_multiplier={prefetch}: as many runs of"
+        f" queue {queue} as its machines have processors, and what they take ahead",
+        "set worker_concurrency, and worker_prefetch_multiplier=1; or concurrency= of the task",
     )
 
 
@@ -165,6 +167,8 @@ def _own_bounds(subject: Subject) -> list[str]:
     if task.concurrency is not None:
         key = f" for each {task.concurrency_key!r}" if task.concurrency_key else ""
         found.append(f"concurrency={task.concurrency}{key}")
+    if subject.schedules and all(each.policies.overlap != "allow" for each in timed(subject)):
+        found.append("overlap= lets one run of its schedule go on at a time")
     fan = fan_of(task, subject.source)
     if fan is not None and fan.concurrency is not None:
         found.append(f"{fan.said}: concurrency={fan.concurrency} tenants")
@@ -182,7 +186,7 @@ def _pool_bounds(around: Surroundings) -> list[str]:
 @check("7.9")
 def pools(subject: Subject, around: Surroundings) -> Answer:
     """Pools of connections are bounded."""
-    said, unbounded = [], []
+    said, unbounded = list[str](), list[str]()
     limit = around.conf.broker_pool_limit
     (said if limit else unbounded).append(f"broker_pool_limit={limit}")
     said.append(f"steadybeat_ledger_pool_count={around.settings.ledger_pool_count}")

@@ -6,12 +6,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from steadybeat.address import Address
-from steadybeat.audit import by_hand
+from steadybeat.audit import by_hand, record
 from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed, unknown
 from steadybeat.audit.checking import check
 from steadybeat.audit.guard import gap, lease
-from steadybeat.audit.record import REACH
+from steadybeat.audit.source import Lock, read
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.telling import is_told
+from steadybeat.audit.timed import timed
 from steadybeat.locks import Quorum
 from steadybeat.task.pools import PREFORK
 
@@ -68,7 +71,7 @@ def key(subject: Subject, around: Surroundings) -> Answer:
             "put the service's name into the lock, or let one service own both",
         )
     mates = [name for name in sharing if name != task.name]
-    return passed(f"{said}; lock={task.lock!r}{f', shared with ' + ', '.join(mates) if mates else ''}")
+    return passed(f"{said}; lock={task.lock!r}{', shared with ' + ', '.join(mates) if mates else ''}")
 
 
 def _locks_of_others(subject: Subject, around: Surroundings) -> list[tuple[str, Lock]]:
@@ -207,9 +210,9 @@ def owned(subject: Subject, around: Surroundings) -> Answer:
     task, why = subject.task, gap(subject.task)
     if why:
         return by_hand.owned(subject.source, why)
-    found = schema(around)
+    found = record.schema(around)
     if found is None:
-        return unknown(f"{lease(task)}; whether the ledger has fences: {away(around)}", REACH)
+        return unknown(f"{lease(task)}; whether the ledger has fences: {record.away(around)}", record.REACH)
     said = f"each claim takes the next of steadybeat.fences (schema {found.applied})"
     if not _has_turns(task):
         return passed(f"{said}; an outcome is written where run and fence are still its own")

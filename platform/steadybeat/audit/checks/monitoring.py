@@ -6,12 +6,15 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from steadybeat.audit import record
 from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed, unknown
 from steadybeat.audit.checking import check
 from steadybeat.audit.guard import gap
 from steadybeat.audit.monitored import external, grace, signal, worst
-from steadybeat.audit.record import REACH
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.telling import APPLY, CHANNELS, is_told, told, watched
+from steadybeat.audit.timed import timed
 from steadybeat.delivery import SteadyAMQP
 from steadybeat.ledger.recent import RecentRuns
 from steadybeat.watchdog.usual import LEAST_COUNT
@@ -75,14 +78,15 @@ def slow(subject: Subject, around: Surroundings) -> Answer:
     floor = settings.slower_seconds
     if floor >= task.time_limit:
         return failed(
-            f"steadybeat_slower_seconds={floor:g} s is not below time_limit={task.time_limit:g} s: no run is ever slower",
+            f"steadybeat_slower_seconds={floor:g} s, time_limit={task.time_limit:g} s: no run can be slower",
             f"let steadybeat_slower_seconds be less than {task.time_limit:g}",
         )
     rules = ["slower", "running_too_long"] if subject.schedules else ["running_too_long"]
     also = f"steadybeat_slower_factor={settings.slower_factor:g} times p95 of four weeks"
-    runs = (recent(around) or {}).get(subject.name)
+    runs = (record.recent(around) or {}).get(subject.name)
     known = runs.succeeded_count if runs else 0
-    also += f", {known} runs known" if known >= LEAST_COUNT else f", time limit until {LEAST_COUNT} runs are ({known})"
+    enough = "" if known >= LEAST_COUNT else f", of which there have to be {LEAST_COUNT}; until then its time limit"
+    also += f", {known} runs known{enough}"
     return is_told(subject, around, *rules, also=also)
 
 
@@ -107,9 +111,9 @@ def owner(subject: Subject, around: Surroundings) -> Answer:
 
 def _as_applied(subject: Subject, around: Surroundings, said: str) -> Answer:
     """Return a good answer if the ledger, which alerts are made from, knows the owner as the code says it."""
-    rows = tasks(around)
+    rows = record.tasks(around)
     if rows is None:
-        return unknown(f"{said}; what the deploy has written down: {away(around)}", REACH)
+        return unknown(f"{said}; what the deploy has written down: {record.away(around)}", record.REACH)
     row = rows.get(subject.name)
     known = None if row is None else row.owner
     if known != subject.task.owner:
@@ -145,9 +149,9 @@ def _of_runs(subject: Subject, around: Surroundings, said: Any) -> Answer:
     why = gap(subject.task)
     if why:
         return failed(why, "let its runs be recorded")
-    recent = recent(around)
+    recent = record.recent(around)
     if recent is None:
-        return unknown(f"its runs are recorded; what there are: {away(around)}", REACH)
+        return unknown(f"its runs are recorded; what there are: {record.away(around)}", record.REACH)
     return passed(said(recent.get(subject.name)))
 
 
@@ -200,7 +204,7 @@ def one_view(subject: Subject, around: Surroundings) -> Answer:
             f"app.amqp is a {amqp.__module__}.{amqp.__qualname__}: what is sent is not recorded first",
             "leave app.amqp_cls as steadybeat.install() has set it",
         )
-    runs = (recent(around) or {}).get(subject.name)
+    runs = (record.recent(around) or {}).get(subject.name)
     if runs is not None and runs.correlated_count < runs.run_count:
         lacking = runs.run_count - runs.correlated_count
         return partly(

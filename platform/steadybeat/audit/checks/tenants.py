@@ -16,6 +16,9 @@ from steadybeat.audit.fanned import Fan, fan_of, loop_of
 from steadybeat.audit.guard import gap
 from steadybeat.audit.monitored import worst
 from steadybeat.audit.source import Loop, Source
+from steadybeat.audit.subject import Subject
+from steadybeat.audit.surroundings import Surroundings
+from steadybeat.audit.timed import Timed, timed
 from steadybeat.schedule.hashing import has_hash
 from steadybeat.telemetry import crashes
 
@@ -42,7 +45,7 @@ def _of_tenants(by_loop: Callable[[Source, Loop], Answer]) -> Callable[[OfFan], 
                 return by_hand.unread(source, why or "it has no for_each=")
             loop = loop_of(source)
             if loop is None:
-                return not_applicable(f"it works for no list of tenants: no for_each=, no fan_out(), no loop over them")
+                return not_applicable("it works for no list of tenants: no for_each=, no fan_out(), no loop over them")
             return by_loop(source, loop)
 
         return asked
@@ -64,9 +67,7 @@ def eligibility(subject: Subject, around: Surroundings, fan: Fan) -> Answer:
 def skipped(subject: Subject, around: Surroundings, fan: Fan) -> Answer:
     """Who is left out is on record, with the reason."""
     if fan.policy is None:
-        return failed(
-            f"{fan.said}: whoever its own query leaves out is not written down", "pass tenants=eligible('…')"
-        )
+        return failed(f"{fan.said}: whoever its own query leaves out is not written down", "pass tenants=eligible('…')")
     return passed(f"{fan.said}: who {fan.policy!r} leaves out is in steadybeat.skipped_tenants, run by run, and why")
 
 
@@ -145,7 +146,7 @@ def _spread(schedule: Timed, fan: Fan | None) -> Answer:
         return passed(f"{schedule.name}: jitter={width.total_seconds():g} s")
     if fan is not None and fan.spread:
         return passed(f"{schedule.name}: {fan.said}: spread={fan.spread}")
-    written = str(getattr(schedule.written, "expression", ""))
+    written = str(getattr(schedule.written.get("schedule"), "expression", ""))
     if has_hash(written):
         return passed(f"{schedule.name}: {written!r}: its name chooses when it is due")
     return failed(
