@@ -305,3 +305,13 @@ def test_without_the_ledger_it_is_not_known_and_the_way_to_know_is_said(line: st
 
     assert verdict(line, app) == "UNKNOWN"
     assert "does not answer" in said(line, app)[1]
+
+
+def test_of_several_schedules_the_one_that_nobody_hears_of_counts(shop: Shop) -> None:
+    routes = [{"subject": "*:eu", "to": ["payments"], "escalate": [{"after": "15m", "to": ["oncall"]}]}]
+    app = shop.app({"steadybeat_alert_routes": routes}, schedule=None, schedules={"eu": HOURLY, "us": HOURLY})
+    add_task(app, "shop.till.pay", schedules={"eu": HOURLY}, owner="payments-team")
+    shop.live("watchdog")
+
+    assert verdict("3.6", app) == verdict("3.10", app) == "FAIL"
+    assert verdict("3.6", app, "shop.till.pay") == "PASS"

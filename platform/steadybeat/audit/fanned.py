@@ -16,7 +16,6 @@ _TENANTS = re.compile(
     r"|workspace|team|shop|store|creator|artist|seller|buyer)(?:s|_ids?|_list)?(?:$|[^a-z])",
     re.IGNORECASE,
 )
-_SOME = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

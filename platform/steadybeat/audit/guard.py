@@ -14,7 +14,6 @@ from celery.utils.imports import symbol_by_name
 from steadybeat.task import Keeper, SteadyTask
 from steadybeat.task.request import SteadyRequest
 
-REMEDY = "install(app) of steadybeat, and leave base class, Request and recorded= of the task as they are"
 _KEEPER = f"{Keeper.__module__.rpartition('.')[0]}:{Keeper.__name__}"
 
 

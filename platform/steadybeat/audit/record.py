@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.timed import queue_of
 from steadybeat.beat.definitions import entries
@@ -52,7 +54,10 @@ def monitors(around: Surroundings) -> dict[str, MonitorRow]:
 
 def recent(around: Surroundings) -> dict[str, RecentRuns] | None:
     """Return what the last runs of tasks were like, by task."""
-    app = around.app
+    return around.ledger("recent", lambda ledger: ledger.recent.runs(*_of_app(around.app)))
+
+
+def _of_app(app: Any) -> tuple[list[str], list[str]]:
+    """Return the queues of an app's tasks, and the names of its schedules."""
     queues = {queue_of(app, name) for name in app.tasks if not name.startswith("celery.")}
-    schedules = [name for name, _ in entries(app)]
-    return around.ledger("recent", lambda ledger: ledger.recent.runs(sorted(queues), schedules))
+    return sorted(queues), [name for name, _ in entries(app)]

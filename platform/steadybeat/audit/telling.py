@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from steadybeat.alerts.routes import Way
 from steadybeat.audit import record
@@ -42,7 +44,7 @@ class Told:
 
 
 def told(subject: Subject, around: Surroundings, rule: str) -> Told:
-    """Return how people are told of a rule about a task.
+    """Return how people are told of a rule about a task; where its schedules go different ways, the worst of these.
 
     Args:
         subject: The task.
@@ -51,22 +53,20 @@ def told(subject: Subject, around: Surroundings, rule: str) -> Told:
     """
     owner, severity = _whose(subject, around, rule)
     kind = RULES[rule].subject
-    finding = Finding(
-        rule=rule,
-        subject=_about(subject, around, kind),
-        summary="",
-        severity=severity,
-        owner=owner,
-        service=None if kind == "platform" else subject.service,
-    )
-    return Told(rule, severity, around.routes.way(finding))
+    service = None if kind == "platform" else subject.service
+    findings = [
+        Finding(rule=rule, subject=about, summary="", severity=severity, owner=owner, service=service)
+        for about in _abouts(subject, around, kind)
+    ]
+    ways = [around.routes.way(finding) for finding in findings]
+    return Told(rule, severity, min(ways, key=lambda way: (bool(way.to), bool(way.escalate))))
 
 
-def _about(subject: Subject, around: Surroundings, kind: str) -> str:
-    """Return what an alert about a kind of thing is about, where it is this task's."""
+def _abouts(subject: Subject, around: Surroundings, kind: str) -> list[str]:
+    """Return what alerts about a kind of thing are about, where it is this task's."""
     if kind == "schedule" and subject.schedules:
-        return str(subject.schedules[0].name)
-    return {"platform": PLATFORM, "task": subject.name}.get(kind, queue_of(around.app, subject.name))
+        return [each.name for each in subject.schedules]
+    return [{"platform": PLATFORM, "task": subject.name}.get(kind, queue_of(around.app, subject.name))]
 
 
 def _whose(subject: Subject, around: Surroundings, rule: str) -> tuple[str | None, str]:
@@ -76,12 +76,17 @@ def _whose(subject: Subject, around: Surroundings, rule: str) -> tuple[str | Non
         return None, severity
     if kind in ("schedule", "task"):
         return subject.task.owner, as_bad_as(severity, subject.task.severity)
-    service = around.app.steadybeat.service
-    mates = [task for name, task in around.app.tasks.items() if service(name) == subject.service]
-    owners = Counter(each.owner for each in mates if each.owner)
-    owner = min(owners, key=lambda each: (-owners[each], each), default=None)
-    worst = max((each.severity for each in mates), key=SEVERITIES.index)
+    owner, worst = _of_service(around.app, subject.service)
     return owner, worst if severity == "error" else severity
+
+
+@functools.lru_cache(maxsize=512)
+def _of_service(app: Any, service: str) -> tuple[str | None, str]:
+    """Return who owns most tasks of a service, and how bad it is when the worst of them does not run."""
+    mates = [task for name, task in app.tasks.items() if app.steadybeat.service(name) == service]
+    owners = Counter(each.owner for each in mates if getattr(each, "owner", None))
+    owner = min(owners, key=lambda each: (-owners[each], each), default=None)
+    return owner, max((getattr(each, "severity", "error") for each in mates), key=SEVERITIES.index)
 
 
 def is_told(subject: Subject, around: Surroundings, *rules: str, also: str = "") -> Answer:

@@ -22,8 +22,6 @@ from steadybeat.audit.timed import Timed, timed
 from steadybeat.schedule.hashing import has_hash
 from steadybeat.telemetry import crashes
 
-FAN_OUT = "let each tenant have a run of its own: self.fan_out(task, tenants=eligible('…')); docs/tenants.md"
-
 OfFan = Callable[[Any, Any, Fan], Answer]
 
 
