@@ -5,6 +5,7 @@
     │   ├── UnknownSetting        `steadybeat_*` key that does not exist
     │   ├── ScheduleError         a rule of time that cannot be
     │   ├── UnknownSchedule       no schedule has this name
+    │   ├── UnsafeStart           a worker of a guarded queue, while work could be lost or doubled
     │   └── UnknownQueue          a queue nobody declared
     ├── EditConflict              somebody else has changed it since
     ├── LedgerError
@@ -75,6 +76,15 @@ class ScheduleError(ConfigurationError):
 
 class UnknownSchedule(ConfigurationError):
     """No schedule has this name."""
+
+
+class UnsafeStart(ConfigurationError):
+    """A worker would consume a guarded queue while its work could be lost or doubled; a line for each reason."""
+
+    def show(self, file: Any = None) -> None:
+        """Print a line for each reason to standard error."""
+        for line in self.message.splitlines():
+            click.echo(f"Error: {line}", file=file, err=file is None)
 
 
 class EditConflict(SteadybeatError):

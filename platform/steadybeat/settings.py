@@ -55,6 +55,7 @@ class Settings:
     lock_timeout_seconds: float = _setting(
         0.5, "How long one Redis that keeps the locks of tasks may take to answer.", low=0.01
     )
+    guarded_queues: tuple[str, ...] = _setting((), "Queues no worker consumes while work could be lost or doubled.")
     services: tuple[str, ...] = _setting((), "Services whose tasks are called by name only from this program.")
 
     lease_seconds: float = _setting(15.0, "How long an instance counts as alive after its last sign of life.", low=1.0)
@@ -116,6 +117,9 @@ class Settings:
         600.0, "Hard time limit of a task that names none: its process is killed.", low=0.1
     )
     lease_margin_seconds: float = _setting(5.0, "How long past its hard time limit a run counts as worked on.", low=0.0)
+    stop_grace_seconds: float = _setting(
+        0.0, "How long a worker has to end until it is killed, in Compose or Kubernetes; 0: not known.", low=0.0
+    )
     retry_backoff_seconds: float = _setting(
         1.0, "Pause before the first retry of a task that names none; it doubles with each.", low=0.0
     )

@@ -255,6 +255,20 @@ class Steadybeat:
                 ) from error
         refuse_unfit_others(self._app)
 
+    def check_guarded(self, queues: Collection[str]) -> None:
+        """Refuse to consume guarded queues while the work on them could be lost or doubled.
+
+        Args:
+            queues: Those that this worker is about to consume.
+
+        Raises:
+            ConfigurationError: A line for each inequality that is violated; or a guarded queue is not declared.
+        """
+        if self.settings.guarded_queues:
+            from celery.utils.imports import symbol_by_name
+
+            symbol_by_name("steadybeat.audit.live:refuse_unsafe")(self._app, queues)  # a room of this floor
+
 
 @functools.cache
 def _schema_version() -> str:

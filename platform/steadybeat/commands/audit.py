@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from steadybeat.commands import audit_shown
+from steadybeat.commands import audit_live, audit_shown
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
 from steadybeat.commands.usage import Command, WrongUsage
@@ -22,6 +22,8 @@ from steadybeat.commands.usage import Command, WrongUsage
     metavar="PERCENT",
     help="A score below this is a finding.",
 )
+@click.option("--live", is_flag=True, help="Instead, hold the settings of all that runs against each other.")
+@click.option("--all", "everything", is_flag=True, help="With --live, print what holds too.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request or a wiki.")
 @click.option("--html", is_flag=True, help="Print one page of HTML that loads nothing.")
 @json_option
@@ -31,6 +33,8 @@ def audit(
     service: str | None,
     task: str | None,
     least: float,
+    live: bool,
+    everything: bool,
     markdown: bool,
     html: bool,
     as_json: bool,
@@ -40,7 +44,10 @@ def audit(
     Each line is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A and with what was read. The score is the share of
     PASS; N/A does not count. Nothing is changed.
 
-    Exits with 1 if the score is below --min, or if a check failed.
+    With --live it asks instead what must hold between the settings of Redis, Postgres, Celery, steadybeat and the
+    workers that run; what is violated comes first. It takes a second or two.
+
+    Exits with 1 if the score is below --min, or if a check failed; with --live if something is violated.
 
     \b
     --json: {"app", "made_at": instant, "score": percent or null, "counts": {verdict: n, …},
@@ -49,6 +56,8 @@ def audit(
              "findings": [{"line", "text", "subject", "service": text or null, "verdict": "PASS" | "PARTIAL" | "FAIL" |
                            "UNKNOWN" | "N/A", "evidence", "remedy"}],
              "broken": [line, …]}
+            with --live: {"inequalities": [{"name", "formula", "otherwise", "change", "risk": "" | "lost" | "doubled",
+                                            "verdict", "subject", "service": text or null, "evidence", "remedy"}]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.audit import Surroundings, subjects
     from steadybeat.audit import audit as ask
@@ -59,6 +68,12 @@ def audit(
     if markdown + html + as_json > 1:
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
     app = installed(ctx, tasks=True, schema=False)
+    if live:
+        if markdown or html or least:
+            raise WrongUsage("--live: leave --min, --markdown and --html out; it has no score.", ctx)
+        seen = audit_live.live(app, service=service, task=task)
+        audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
+        ctx.exit(audit_live.exit_code(seen))
     found = ask(Surroundings(app), subjects(app, service=service, task=task))
     report = Report.of(found, app.steadybeat.settings.celery_app or app.main)
     if as_json:

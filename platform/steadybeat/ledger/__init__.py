@@ -35,6 +35,7 @@ instances       who is alive
 leaderships     which Beat has led, and when
 duties          what one process at a time does, of however many could
 monitors        where heartbeats go, and how that stands
+server          how Postgres is set, and who is connected
 gauges          figures of the whole, for metrics
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
@@ -93,6 +94,7 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
+from steadybeat.ledger.server import Server
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story
@@ -155,6 +157,7 @@ class Ledger:
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
         self.monitors = Monitors(self.database, self.settings)
+        self.server = Server(self.database)
         self.tasks = Tasks(self.database)
         self.lines = Lines(self.database, self.settings)
         self.alerts = Alerts(self.database)

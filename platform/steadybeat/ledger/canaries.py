@@ -44,6 +44,11 @@ _UNANSWERED = sql("""
      ORDER BY queue
 """)
 
+_STANDING = sql("""
+    SELECT queue, sent_at, answered_at, unanswered_since FROM steadybeat.canaries WHERE sent_at IS NOT NULL
+     ORDER BY queue
+""")
+
 
 class Canaries:
     """Which queues answer."""
@@ -80,3 +85,11 @@ class Canaries:
             Rows with `queue`, `number`, `sent_at`, `answered_at`, and `since`: when the first of them was sent.
         """
         return self._database.execute(_UNANSWERED, {"within_seconds": within.total_seconds()})
+
+    def standing(self) -> list[Any]:
+        """Return how it stands with each queue that was asked.
+
+        Returns:
+            Rows with `queue`, `sent_at`, `answered_at`, and `unanswered_since`: None where the last was answered.
+        """
+        return self._database.execute(_STANDING)

@@ -54,6 +54,7 @@ class Keeper(bootsteps.StartStopStep):
         """Refuse to start where nothing could be recorded or received; else give the first sign of life."""
         pools.check(worker)
         self._platform.check_servers()
+        self._platform.check_guarded(worker.app.amqp.queues.consume_from)
         self._platform.become("worker", pooled=pools.has_processes(worker.pool_cls))
         metrics.tell()
         if pools.has_processes(worker.pool_cls):
