@@ -11,17 +11,19 @@ from steadybeat import cron, every
 from steadybeat.commands.output import Column, Output, aligned, as_json, distance, length, nominal, one_line
 from steadybeat.commands.rerun import body_of
 from steadybeat.commands.schedules import differences
-from steadybeat.commands.why import Answer, Facts, answer, neighbours, state_of
+from steadybeat.commands.why import Answer, Facts, answer, neighbours, of_run, state_of
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.ledger.schedules import Change
+from steadybeat.schedule import Rule
 from steadybeat.wording import headline
 
 AT = datetime(2026, 3, 1, 6, tzinfo=UTC)
+NOON = AT + timedelta(hours=6)
 RULE = cron("0 6 * * *", tz="UTC")
 POLICIES = {"jitter_seconds": 0.0, "catch_up": "latest", "catch_up_window_seconds": 3600.0, "overlap": "skip"}
 
 
-def asked(now: datetime = AT, at: datetime = AT, **facts: Any) -> Answer:
+def asked(now: datetime = AT, at: datetime = AT, rule: Rule = RULE, **facts: Any) -> Answer:
     schedule = {
         "name": "settle",
         "policies": POLICIES,
@@ -29,9 +31,10 @@ def asked(now: datetime = AT, at: datetime = AT, **facts: Any) -> Answer:
         "updated_at": AT - timedelta(days=3),
         "expected_until": AT - timedelta(hours=1),
         "retired_at": None,
+        "paused_at": None,
         **facts.pop("schedule", {}),
     }
-    return answer(Facts(schedule=schedule, rule=RULE, at=at, now=now, **facts))
+    return answer(Facts(schedule=schedule, rule=rule, at=at, now=now, **facts))
 
 
 def fire(state: str = "expected", **columns: Any) -> dict[str, Any]:
@@ -73,6 +76,75 @@ def test_a_time_between_two_fires_is_no_fire() -> None:
     found = asked(at=AT + timedelta(hours=5))
     assert (found.verdict, found.nearest) == ("not a fire", [AT, AT + timedelta(days=1)])
     assert found.is_finding
+
+
+PAUSED = {"paused_at": AT - timedelta(days=1), "paused_by": "ada@desk", "paused_reason": "the bank is away"}
+
+
+@pytest.mark.parametrize("facts", [{"fire": fire()}, {"at": datetime(2040, 3, 1, 6, tzinfo=UTC)}])
+def test_a_fire_to_come_of_a_paused_schedule_says_that_it_is_skipped_unless(facts: dict[str, Any]) -> None:
+    found = asked(AT - timedelta(minutes=1), schedule=PAUSED, **facts)
+    assert (
+        "The schedule is paused by ada@desk at 2026-02-28 06:00:00Z: the bank is away. Unless it is resumed before,"
+        " this fire is skipped."
+    ) in found.sentences
+    assert not found.is_finding
+
+
+RIGA = cron("30 3 * * *", tz="Europe/Riga", dst="once")
+
+
+def test_a_time_in_the_hour_that_the_clocks_skip_says_what_they_do_on_that_day() -> None:
+    gap = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)  # 03:30 by winter time, which is 04:30 on that day
+    found = asked(AT, at=gap, rule=RIGA)
+    assert found.verdict == "not a fire"
+    assert found.sentences[1] == (
+        "2026-03-29: the clocks of Europe/Riga go from 03:00 to 04:00. It is due at 04:00+03:00; a week later due at"
+        " 03:30+03:00."
+    )
+    assert found.nearest[0] == datetime(2026, 3, 29, 1, tzinfo=UTC)
+    assert "the clocks of" not in " ".join(asked(AT, at=gap + timedelta(days=9), rule=RIGA).sentences)
+
+
+def test_a_fire_to_come_on_a_day_of_a_clock_change_says_so() -> None:
+    noon = cron("0 12 * * *", tz="Europe/Riga")
+    found = asked(AT, at=datetime(2026, 10, 25, 10, tzinfo=UTC), rule=noon, schedule={"expected_until": AT})
+    assert found.verdict == "ahead"
+    assert found.sentences[-1].startswith("2026-10-25: the clocks of Europe/Riga go from 04:00 to 03:00.")
+
+
+def test_a_superseded_fire_says_what_the_schedule_has_instead() -> None:
+    noon, gone = AT + timedelta(hours=6), fire("superseded", reason="the schedule was changed")
+    assert asked(at=noon, fire=gone).sentences == [
+        "It was superseded: the schedule was changed.",
+        f"Its present rule, since 2026-02-26 06:00:00Z: {RULE.explain()}.",
+        "Nearest by that: 2026-03-01 06:00:00Z and 2026-03-02 06:00:00Z.",
+    ]
+    assert asked(fire=gone).sentences[-1] == "Its present rule has this time as well."
+    retired = asked(at=noon, fire=gone, schedule={"retired_at": AT})
+    assert retired.sentences == ["It was superseded: the schedule was changed."]
+
+
+def test_what_is_no_fire_names_no_fire_after_the_end_of_its_schedule_but_those_of_another_rule() -> None:
+    found = asked(at=AT + timedelta(hours=5), schedule={"retired_at": AT + timedelta(hours=4)}, on_record=[AT, NOON])
+    assert found.nearest == [AT]
+    assert found.sentences[1:] == [
+        "Nearest: 2026-03-01 06:00:00Z.",
+        "By another rule it had fires at 2026-03-01 12:00:00Z.",
+        "The schedule was retired at 2026-03-01 10:00:00Z.",
+    ]
+
+
+def test_a_run_that_nobody_takes_says_so() -> None:
+    waits = ended("enqueued", finished_at=None, started_at=None, attempt_count=0, rerun_of=None, of_fan_out=None)
+    found = of_run({**waits, "parent_id": "r0"}, (), None, AT, doubt="No worker consumes from queue 'royalties'.")
+    assert found.sentences == [
+        "It was sent at 2026-03-01 06:00:00Z to queue royalties; no schedule has asked for it.",
+        "Run r0 has sent it.",
+        "It waits on queue royalties for a worker, since 2026-03-01 06:00:00Z.",
+        "No worker consumes from queue 'royalties'.",
+    ]
+    assert (found.verdict, found.is_finding) == ("enqueued", False)
 
 
 def test_a_fire_from_before_the_present_rule_is_not_on_record() -> None:

@@ -233,10 +233,15 @@ def _out(alert: AlertRow, failing: Collection[str]) -> Iterable[str]:
 def _silenced(alert: AlertRow, silences: Sequence[Silence]) -> str:
     """Return which silence matches an alert, in words; empty where none does."""
     for silence in silences:
-        patterns = (
-            (silence.rule, alert.rule), (silence.subject, alert.subject),
-            (silence.owner, alert.owner), (silence.service, alert.service),
-        )  # fmt: skip
-        if all(pattern is None or fnmatchcase(value or "", pattern) for pattern, value in patterns):
+        if fits(silence, alert):
             return f"silence {silence.id} of {silence.who} until {moment(silence.ends_at)}: {silence.reason}"
     return ""
+
+
+def fits(silence: Silence, alert: AlertRow) -> bool:
+    """Return whether an alert is one that a silence means."""
+    patterns = (
+        (silence.rule, alert.rule), (silence.subject, alert.subject),
+        (silence.owner, alert.owner), (silence.service, alert.service),
+    )  # fmt: skip
+    return all(pattern is None or fnmatchcase(value or "", pattern) for pattern, value in patterns)

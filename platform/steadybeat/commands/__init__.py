@@ -1,6 +1,7 @@
 """The sub-commands of `celery -A …`, one file each; what they share stands beside them.
 
 dev  health  ledger  runs  schedules  tenants  watchdog    the commands
+calling  consuming  Celery's own `call`, made careful; who takes runs from a queue
 adoption      schedules: what plain Celery and RedBeat had
 usage         how one is asked for, and refused, in one line
 completion    what the shell's Tab key offers

@@ -10,7 +10,8 @@ import click
 
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option, length
-from steadybeat.commands.usage import Command
+from steadybeat.commands.progress import Progress
+from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option, reason_unless, reason_unless_dry
 from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ _MARKS = {"taken over": "+", "in the ledger": "", "left": "!", "well": "", "refu
     "import", cls=Command, epilog="Example: celery -A tasks schedules import --from redbeat --reason 'we move in'"
 )
 @click.option("--from", "source", type=click.Choice(["redbeat"]), required=True, help="Whose schedules.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be taken over.")
-@click.option("--reason", default="", help="Why; it is written down with your name.")
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def import_(ctx: click.Context, source: str, dry_run: bool, reason: str, as_json: bool) -> None:
+def import_(ctx: click.Context, source: str, dry_run: bool, reason: str | None, as_json: bool) -> None:
     """Take over the schedules that RedBeat has in Redis.
 
     Each continues where RedBeat's last fire left off, and stays until `schedules remove`: `schedules apply` does not
@@ -45,15 +46,16 @@ def import_(ctx: click.Context, source: str, dry_run: bool, reason: str, as_json
     from steadybeat.beat.takeover import plain_lock, survey
 
     app = installed(ctx, tasks=True)
-    if not dry_run and not reason.strip():
-        raise ConfigurationError("--reason: must say why, such as --reason 'we move in'; or add --dry-run.")
+    reason = reason_unless(dry_run, reason, "we move in")
     lock, now = plain_lock(app), datetime.now(UTC)
     if lock is not None and not dry_run:
         raise ConfigurationError(_running(app, lock))
-    found = survey(app, now)
-    if not dry_run:
-        _take_over(app, found, reason.strip())
     out = Output(ctx)
+    with Progress.quiet(None if as_json else out, "reading"):
+        found = survey(app, now)
+    if not dry_run:
+        with Progress.quiet(None if as_json else out, "taking over"):
+            _take_over(app, found, reason)
     if as_json:
         listed = [entry(each, now) for each in found]
         document = {"from": source, "dry_run": dry_run, "plain_beat_lock_seconds": lock, "entries": listed}
@@ -122,7 +124,7 @@ def _show(out: Output, found: Sequence[Found], dry_run: bool) -> None:
     counted = f"{count(len(taken), 'schedule')} taken over, {len(left)} left"
     waiting = sum(each.needs_person for each in left)
     counted += f" ({waiting} of them {'needs' if waiting == 1 else 'need'} you)" if waiting else ""
-    out.say(f"Would be: {counted}. Nothing was changed (--dry-run)." if dry_run else f"{counted}.")
+    out.say(f"Would be: {counted}. {NOTHING_CHANGED}" if dry_run else f"{counted}.")
 
 
 def said(found: Found) -> Iterator[str]:

@@ -10,7 +10,8 @@ import click
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option
-from steadybeat.commands.usage import Command
+from steadybeat.commands.progress import Progress
+from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option
 from steadybeat.errors import ConfigurationError, did_you_mean
 
 _COLUMNS = [
@@ -24,10 +25,10 @@ _COLUMNS = [
 @click.command(cls=Command, epilog="Example: celery -A tasks alerts test ops --owner payments --dry-run")
 @click.argument("channel", nargs=-1, shell_complete=completion.channel_names)
 @click.option("--rule", shell_complete=completion.rule_names, help="Of what to make up; failed unless given.")
-@click.option("--owner", help="Whose it is to be.")
-@click.option("--service", help="Of which service it is to be.")
+@click.option("--owner", shell_complete=completion.owner_names, help="Whose it is to be.")
+@click.option("--service", shell_complete=completion.service_names, help="Of which service it is to be.")
 @click.option("--severity", type=click.Choice(["info", "warning", "error", "critical"]), help="How bad it is to be.")
-@click.option("--dry-run", is_flag=True, help="Only check, and say which way it would take.")
+@dry_run_option
 @json_option
 @click.pass_context
 def test(ctx: click.Context, /, channel: tuple[str, ...], dry_run: bool, as_json: bool, **given: Any) -> None:
@@ -49,9 +50,11 @@ def test(ctx: click.Context, /, channel: tuple[str, ...], dry_run: bool, as_json
     alerts = app.steadybeat.alerts
     alerts.check()
     finding, way = _made_up(alerts, channel, given)
-    sent = [] if dry_run else [_send(app, name, finding.severity) for name in way.to]
-    held = way.held_until(datetime.now(UTC), finding.severity)
-    out = Output(ctx)
+    held, out, sent = way.held_until(datetime.now(UTC), finding.severity), Output(ctx), list[dict[str, Any]]()
+    with Progress.quiet(None if as_json else out, "channels", len(way.to)) as progress:
+        for name in () if dry_run else way.to:
+            sent.append(_send(app, name, finding.severity))
+            progress.advance()
     if as_json:
         steps = [{"after_seconds": each.after.total_seconds(), "to": each.to} for each in way.escalate]
         said = {"routes": way.routes, "to": way.to, "fallbacks": way.fallbacks, "escalate": steps}
@@ -125,4 +128,4 @@ def _say(out: Output, way: Any, held: Any, sent: list[dict[str, Any]]) -> None:
         out.say("")
         out.table(_COLUMNS, sent)
     else:
-        out.say(f"Nothing was sent; {count(len(way.to), 'channel')} would be tried.")
+        out.say(f"Would be: {count(len(way.to), 'channel')} tried. {NOTHING_CHANGED}")

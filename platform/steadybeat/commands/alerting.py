@@ -41,6 +41,21 @@ def alert_of(book: Ledger, number: int) -> AlertRow:
     return alert
 
 
+def answerable(book: Ledger, wanted: Sequence[int], what: str) -> list[int]:
+    """Return the alerts that an answer would change: of those that are meant, and those told together with them.
+
+    Args:
+        book: The ledger.
+        wanted: Their numbers.
+        what: ``acknowledged`` or ``resolved``.
+    """
+    found = [alert_of(book, number) for number in wanted]
+    if what == "acknowledged":
+        found += [each for each in book.alerts.find(limit=10_000) if each.storm_id in wanted]
+    states = ("open",) if what == "acknowledged" else ("open", "acknowledged")
+    return sorted({each.id for each in found if each.state in states})
+
+
 def numbers(alerts: Sequence[int]) -> str:
     """Return alerts as the subject of a sentence: ``Alert 3``, ``Alerts 3, 4``."""
     return f"Alert{'' if len(alerts) == 1 else 's'} {', '.join(map(str, alerts))}"

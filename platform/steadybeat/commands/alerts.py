@@ -13,14 +13,13 @@ from steadybeat.commands.output import Output, json_option
 from steadybeat.commands.output import as_json as plain
 from steadybeat.commands.reports import report
 from steadybeat.commands.silencing import silence, silences, unsilence
-from steadybeat.commands.usage import Group, reason_given
+from steadybeat.commands.usage import NOTHING_CHANGED, Group, dry_run_option, reason_unless, reason_unless_dry
 
 _EXAMPLE = "the bank is down, they know"
 
 _alerts = click.argument(
     "alert", nargs=-1, required=True, type=click.IntRange(min=1), shell_complete=completion.alert_ids
 )
-_reason = click.option("--reason", required=True, help="Why; it is written down with your name, and told.")
 
 
 @click.group(cls=Group, epilog="Example: celery -A tasks alerts list")
@@ -35,7 +34,7 @@ for command in (report, test, silence, silences, unsilence):
 @alerts.command("list", epilog="Example: celery -A tasks alerts list --owner payments --state open")
 @click.option("--state", type=click.Choice(["open", "acknowledged", "resolved"]), help="Only those in this state.")
 @click.option("--rule", shell_complete=completion.rule_names, help="Only those of this rule.")
-@click.option("--owner", help="Only those of this owner.")
+@click.option("--owner", shell_complete=completion.owner_names, help="Only those of this owner.")
 @click.option("--service", shell_complete=completion.service_names, help="Only those of this service.")
 @click.option("--all", "everything", is_flag=True, help="Also those that are resolved.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many.")
@@ -113,10 +112,11 @@ def show(ctx: click.Context, alert: int, as_json: bool) -> None:
 
 @alerts.command(epilog=f"Example: celery -A tasks alerts ack 17 --reason '{_EXAMPLE}'")
 @_alerts
-@_reason
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def ack(ctx: click.Context, alert: tuple[int, ...], reason: str, as_json: bool) -> None:
+def ack(ctx: click.Context, alert: tuple[int, ...], dry_run: bool, reason: str | None, as_json: bool) -> None:
     """Say that you see to it: nobody else is told.
 
     Each ALERT stays until it is resolved, and is told of again only when it becomes worse. Whoever was told of it is
@@ -125,17 +125,18 @@ def ack(ctx: click.Context, alert: tuple[int, ...], reason: str, as_json: bool) 
     Exits with 1 if one is not open.
 
     \b
-    --json: {"acknowledged": [number, …], "left": [{"id": number, "state"}]}
+    --json: {"dry_run": bool, "acknowledged": [number, …], "left": [{"id": number, "state"}]}
     """  # noqa: D301
-    _answer(ctx, "acknowledged", alert, reason, as_json)
+    _answer(ctx, "acknowledged", alert, reason, as_json, dry_run=dry_run)
 
 
 @alerts.command(epilog="Example: celery -A tasks alerts resolve 17 --reason 'the schedule was retired'")
 @_alerts
-@_reason
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def resolve(ctx: click.Context, alert: tuple[int, ...], reason: str, as_json: bool) -> None:
+def resolve(ctx: click.Context, alert: tuple[int, ...], dry_run: bool, reason: str | None, as_json: bool) -> None:
     """Say that it is over.
 
     Alerts resolve by themselves when they are not found any more; an ALERT that is resolved by hand and still found is
@@ -144,29 +145,36 @@ def resolve(ctx: click.Context, alert: tuple[int, ...], reason: str, as_json: bo
     Exits with 1 if one is resolved already.
 
     \b
-    --json: {"resolved": [number, …], "left": [{"id": number, "state"}]}
+    --json: {"dry_run": bool, "resolved": [number, …], "left": [{"id": number, "state"}]}
     """  # noqa: D301
-    _answer(ctx, "resolved", alert, reason, as_json)
+    _answer(ctx, "resolved", alert, reason, as_json, dry_run=dry_run)
 
 
-def _answer(ctx: click.Context, what: str, given: tuple[int, ...], reason: str, as_json: bool) -> None:
-    from steadybeat.commands.alerting import alert_of, numbers
+def _answer(
+    ctx: click.Context, what: str, given: tuple[int, ...], reason: str | None, as_json: bool, *, dry_run: bool
+) -> None:
+    from steadybeat.commands.alerting import alert_of, answerable, numbers
     from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
 
-    reason = reason_given(reason, _EXAMPLE)
+    said = reason_unless(dry_run, reason, _EXAMPLE)
     app = installed(ctx)
     book, life = Ledger.of(app), app.steadybeat.alerts.life
     wanted = [alert_of(book, number).id for number in dict.fromkeys(given)]
-    act = life.acknowledge if what == "acknowledged" else life.resolve
-    done = act(wanted, who=who(), reason=reason)
+    if dry_run:
+        done = answerable(book, wanted, what)
+    else:
+        act = life.acknowledge if what == "acknowledged" else life.resolve
+        done = act(wanted, who=who(), reason=said)
     left = [alert_of(book, number) for number in wanted if number not in done]
     out = Output(ctx)
     if as_json:
-        out.json({what: done, "left": [{"id": each.id, "state": each.state} for each in left]})
+        out.json({"dry_run": dry_run, what: done, "left": [{"id": each.id, "state": each.state} for each in left]})
     else:
-        if done:
-            out.say(f"{numbers(done)} {'is' if len(done) == 1 else 'are'} {what}.", "green")
         for each in left:
             out.say(f"Alert {each.id} is {each.state} already.", "yellow")
+        if dry_run:
+            out.say(f"Would be {what}: {numbers(done) if done else 'none'}. {NOTHING_CHANGED}")
+        elif done:
+            out.say(f"{numbers(done)} {'is' if len(done) == 1 else 'are'} {what}.", "green")
     ctx.exit(1 if left else 0)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from steadybeat.commands.consuming import unread
 from steadybeat.commands.output import length, moment
 from steadybeat.commands.schedules import due_at, unknown_schedule
-from steadybeat.commands.why import Facts, neighbours
+from steadybeat.commands.why import Answer, Facts, is_fire, neighbours, of_run
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger import Ledger
 from steadybeat.schedule import Rule, fire_key, from_json, run_id
@@ -108,10 +109,12 @@ def gather(book: Ledger, row: Mapping[str, Any], at: datetime, now: datetime) ->
     fire = story.fire(name, at)
     run = story.run(str((fire and fire["run_id"]) or run_id(name, at)))
     key = run["idempotency_key"] if run else fire_key(name, at)
+    doubt = unread(book, run["queue"]) if run is not None and run["state"] == "enqueued" else ""
+    rule = from_json(row["spec"])
     beats = [instance for instance in book.live_instances() if instance.role == "beat"]
     return Facts(
         schedule=row,
-        rule=from_json(row["spec"]),
+        rule=rule,
         at=at,
         now=now,
         fire=fire,
@@ -121,7 +124,31 @@ def gather(book: Ledger, row: Mapping[str, Any], at: datetime, now: datetime) ->
         horizon=timedelta(seconds=book.settings.horizon_seconds),
         retention=timedelta(seconds=book.settings.retention_seconds),
         beat_count=len(beats),
+        on_record=() if fire or is_fire(rule, at) else story.around(name, at),
+        doubt=doubt,
     )
+
+
+def why_run(book: Ledger, run: Mapping[str, Any], now: datetime) -> Answer:
+    """Return what became of a run that is no fire's.
+
+    Args:
+        book: The ledger.
+        run: As `run_of` finds it.
+        now: Aware.
+    """
+    doubt = unread(book, run["queue"]) if run["state"] == "enqueued" else ""
+    key = book.story.processed_key(run["task"], run["idempotency_key"])
+    return of_run(run, _reruns(book, run), key, now, doubt=doubt)
+
+
+def is_id(value: str) -> bool:
+    """Return whether something is the id of a run, and so no schedule's name."""
+    try:
+        UUID(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _reruns(book: Ledger, run: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import click
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option, moment, nominal
-from steadybeat.commands.usage import Command, reason_given
+from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option, reason_unless, reason_unless_dry
 from steadybeat.commands.values import Instant
 from steadybeat.errors import ConfigurationError
 
@@ -48,8 +48,8 @@ BEGUN, ENDED = "schedules backfill begun", "schedules backfill ended"
 )
 @click.option("--again", is_flag=True, help="With --only all: also what has had its effect, a second time.")
 @click.option("--force", is_flag=True, help="With --again: also if the task is critical.")
-@click.option("--dry-run", is_flag=True, help="Only say what would run.")
-@click.option("--reason", default="", help="Why; it is written down with your name.")
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
 def backfill(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> None:
@@ -75,7 +75,7 @@ def backfill(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> N
 
     app = installed(ctx, tasks=True)
     now = datetime.now(UTC)
-    reason = "" if given["dry_run"] else reason_given(given["reason"], "the bank is back")
+    reason = reason_unless(given["dry_run"], given["reason"], "the bank is back")
     if given["again"] and given["only"] != "all":
         raise ConfigurationError("--again: is about fires that have had their effect; add --only all.")
     book = Ledger.of(app)
@@ -212,7 +212,7 @@ class _Told:
         if not self._plan:
             self.say("Nothing to do.")
         elif self.given["dry_run"]:
-            self.say(f"Would run: {count(len(self._plan), 'fire')}. Nothing was sent (--dry-run).")
+            self.say(f"Would be: {count(len(self._plan), 'fire')} run. {NOTHING_CHANGED}")
 
     def end(self, job: Job, *, stopped: bool) -> None:
         """Say how it ended."""

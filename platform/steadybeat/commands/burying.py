@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.letters import Filters, filters, parted
 from steadybeat.commands.output import Output, count, json_option, moment
-from steadybeat.commands.usage import Command, reason_given
+from steadybeat.commands.progress import Progress
+from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option, reason_unless, reason_unless_dry
 from steadybeat.errors import BrokerUnavailable, ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _limit = click.option(
     show_default=True,
     help="Of those that fit, so many at the most; the first that died come first.",
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would change.")
-_reason = click.option("--reason", help="Why; it is written down with your name. Required, but for --dry-run.")
 
 
 @dataclass(slots=True)
@@ -68,8 +67,8 @@ class Decision:
 @filters
 @_all
 @_limit
-@_dry_run
-@_reason
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
 def requeue(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
@@ -95,8 +94,8 @@ def requeue(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
 @filters
 @_all
 @_limit
-@_dry_run
-@_reason
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
 def discard(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
@@ -121,15 +120,17 @@ def _decide(ctx: click.Context, what: str, names: Sequence[str], given: dict[str
     as_json, dry_run, reason = given.pop("as_json"), given.pop("dry_run"), given.pop("reason")
     every, limit = given.pop("every"), given.pop("limit")
     _check(names, given, every, ctx)
-    if not dry_run or reason is not None:
-        reason = reason_given(reason or "", _EXAMPLE)
-    app = installed(ctx)
+    reason = reason_unless(dry_run, reason, _EXAMPLE)
+    app, out = installed(ctx), Output(ctx)
     decision = Decision(what)
     runs, messages = _meant(app, decision, names, Filters(**given), limit)
     by = None if dry_run else {"who": who(), "reason": reason}
-    _decide_runs(app, decision, runs, by)
-    _decide_messages(app, decision, messages, by)
-    _say(Output(ctx), decision, dry_run, as_json)
+    with Progress.quiet(None if as_json else out, decision.what, len(runs) + len(messages)) as progress:
+        _decide_runs(app, decision, runs, by, progress.advance)
+        for number in messages:
+            _decide_message(app, decision, number, by)
+            progress.advance()
+    _say(out, decision, dry_run, as_json)
     ctx.exit(1 if decision.is_finding else 0)
 
 
@@ -164,7 +165,9 @@ def _meant(
     return runs, messages
 
 
-def _decide_runs(app: Any, decision: Decision, runs: Sequence[str], by: dict[str, Any] | None) -> None:
+def _decide_runs(
+    app: Any, decision: Decision, runs: Sequence[str], by: dict[str, Any] | None, tell: Callable[[int], None]
+) -> None:
     from steadybeat.ledger import Ledger
 
     dead = Ledger.of(app).dead
@@ -178,7 +181,7 @@ def _decide_runs(app: Any, decision: Decision, runs: Sequence[str], by: dict[str
             wanted.append(run)
     if by is not None:
         change = dead.requeue if decision.what == "requeued" else dead.discard
-        changed = {*change(wanted, **by)}
+        changed = {*change(wanted, **by, tell=tell)}
         for run in wanted:
             if run not in changed:
                 decision.leave(run, "open", f"Run {run} is not dead any more: somebody was quicker.")
@@ -204,19 +207,17 @@ def _why_not(now: dict[str, Any], what: str) -> tuple[str, str]:
     return "open", f"Run {other} has the idempotency key of run {run}, and has not ended: it is {state}."
 
 
-def _decide_messages(app: Any, decision: Decision, messages: Sequence[int], by: dict[str, Any] | None) -> None:
+def _decide_message(app: Any, decision: Decision, number: int, by: dict[str, Any] | None) -> None:
     from steadybeat.ledger import Ledger
 
-    book = Ledger.of(app)
-    for number in messages:
-        name = f"foreign:{number}"
-        verdict, text = _why_not_message(book, number, decision.what)
-        if not verdict and by is not None and not _act(app, book, number, decision.what, by):
-            verdict, text = "gone", f"Message {name} is not kept any more: somebody was quicker."
-        if verdict:
-            decision.leave(name, verdict, text)
-        else:
-            decision.done.append(name)
+    book, name = Ledger.of(app), f"foreign:{number}"
+    verdict, text = _why_not_message(book, number, decision.what)
+    if not verdict and by is not None and not _act(app, book, number, decision.what, by):
+        verdict, text = "gone", f"Message {name} is not kept any more: somebody was quicker."
+    if verdict:
+        decision.leave(name, verdict, text)
+    else:
+        decision.done.append(name)
 
 
 def _why_not_message(book: Ledger, number: int, what: str) -> tuple[str, str]:
@@ -257,12 +258,23 @@ def _say(out: Output, decision: Decision, dry_run: bool, as_json: bool) -> None:
         out.say(each["text"], "" if each["verdict"] == "done" else "yellow")
     if len(decision.left) > _SHOWN:
         out.say(f"… and {len(decision.left) - _SHOWN} more that are left; --json names them.")
-    done = len(decision.done)
-    if not done and not decision.left:
+    if not decision.done and not decision.left:
         out.say("No such dead letters.")
-        return
-    would = "would be" if dry_run else "was" if done == 1 else "were"
-    named = f": {decision.done[0]}" if done == 1 else ""
-    out.say(f"{count(done, 'dead letter')} {would} {decision.what}{named}.", "green" if done and not dry_run else "")
+    elif dry_run:
+        _say_would_be(out, decision)
+    else:
+        done = len(decision.done)
+        named = f": {decision.done[0]}" if done == 1 else ""
+        were = "was" if done == 1 else "were"
+        out.say(f"{count(done, 'dead letter')} {were} {decision.what}{named}.", "green" if done else "")
     if decision.more:
         out.say("More fit as well: type it again, or give a higher --limit.", "yellow")
+
+
+def _say_would_be(out: Output, decision: Decision) -> None:
+    done = len(decision.done)
+    for name in decision.done[:_SHOWN]:
+        out.say(name)
+    if done > _SHOWN:
+        out.say(f"… and {done - _SHOWN} more; --json names them.")
+    out.say(f"Would be: {count(done, 'dead letter')} {decision.what}. {NOTHING_CHANGED}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -75,29 +75,23 @@ class Wound:
         return said + (more if self.left else "")
 
 
-def chosen(
-    book: Ledger,
-    runs: Sequence[str],
-    *,
-    task: str | None,
-    service: str | None,
-    schedule: str | None,
-    state: str | None,
-) -> list[str]:
+def chosen(book: Ledger, runs: Sequence[str], wanted: Mapping[str, Any]) -> list[str]:
     """Return the ids of the runs that a person means, by their ids or by what they have in common.
 
     Raises:
         ConfigurationError: Neither is given, or both; or there is no run of such an id.
     """
-    filters = {"task": task, "service": service, "schedule": schedule, "state": state}
-    if bool(runs) == any(filters.values()):
-        raise ConfigurationError("Name runs by their ids, or by --task, --service, --schedule or --state, not both.")
+    if bool(runs) == bool(wanted):
+        raise ConfigurationError(
+            "Name runs by their ids, or by --task, --service, --schedule, --state, --tenant, --fan-out, --key, --since,"
+            " --until or --error, not both."
+        )
     if runs:
         return [str(run_of(book, run)["id"]) for run in runs]
-    return book.cancelling.open_runs(**filters)
+    return book.cancelling.open_runs(**wanted)
 
 
-def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -> Answer:
+def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool, tell: Callable[[int], None]) -> Answer:
     """Ask for the end of runs; who asked, for which and why is written to `operations` first.
 
     Args:
@@ -105,6 +99,7 @@ def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -
         runs: Their ids.
         reason: Why.
         terminate: Also end work that does not stop by itself.
+        tell: Is called with how many were asked for, again and again.
     """
     answer, asker = Answer(), who()
     for start in range(0, len(runs), _BATCH):
@@ -116,6 +111,7 @@ def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -
         answer.ended += found.ended
         answer.asked += found.asked
         answer.over += [run for run in batch if run not in {*found.ended, *found.asked}]
+        tell(len(batch))
     return answer
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -110,6 +111,29 @@ def _tasks(ledger: Ledger) -> Offer:
         yield row.task, ""
     for run in ledger.story.runs(limit=RECENT_COUNT):
         yield run["task"], ""
+    for task in ledger.tasks.all():
+        yield task.name, task.purpose or ""
+
+
+def _owners(ledger: Ledger) -> Offer:
+    return ((task.owner, "") for task in ledger.tasks.all() if task.owner)
+
+
+def _tenants(ledger: Ledger) -> Offer:
+    for policy in ledger.tenants.policies():
+        for rule in ledger.tenants.rules(policy.name, RECENT_COUNT):
+            yield rule.tenant, f"{rule.kind} under {policy.name}"
+    for fan_out in ledger.overview.recent(1):
+        for run in ledger.story.runs(fan_out=str(fan_out["run"]), limit=RECENT_COUNT):
+            yield run["tenant"], _beside(run)
+
+
+def _queues(ledger: Ledger) -> Offer:
+    for instance in ledger.watched_platform.instances(timedelta(days=1)):
+        for queue in instance.queues or ():
+            yield queue, "" if instance.alive else "no worker"
+    for row in ledger.schedules.all():
+        yield row.service, ""
 
 
 def _beside(run: Mapping[str, Any]) -> str:
@@ -171,7 +195,16 @@ service_names = _completes(_services)
 """Offers services that have schedules or recent runs."""
 
 task_names = _completes(_tasks)
-"""Offers tasks that have schedules or recent runs."""
+"""Offers tasks that a deploy has described, or that have schedules or recent runs."""
+
+queue_names = _completes(_queues)
+"""Offers queues that workers consume from, or did within a day, and those of services that have schedules."""
+
+owner_names = _completes(_owners)
+"""Offers the owners of tasks that a deploy has described."""
+
+tenant_names = _completes(_tenants)
+"""Offers tenants that policies have a rule for, and those of the newest fan-out."""
 
 run_ids = _completes(_runs)
 """Offers recent runs."""
@@ -181,6 +214,8 @@ open_run_ids = _completes(_open_runs)
 
 ended_run_ids = _completes(_ended_runs)
 """Offers recent runs that have ended: dead ones first."""
+
+_schedules_and_runs = _completes(lambda ledger: itertools.chain(_schedules(ledger), _runs(ledger)))
 
 policy_names = _completes(_policies)
 """Offers the policies that fan-outs have asked for, or that somebody has told anything."""
@@ -206,6 +241,18 @@ def rule_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     from steadybeat.rules import RULES
 
     return [name for name in RULES if name.startswith(incomplete)]
+
+
+def schedules_and_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the names of schedules, and recent runs to somebody who has begun to type one."""
+    return (_schedules_and_runs if incomplete else schedule_names)(ctx, param, incomplete)
+
+
+def zone_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Offer time zones."""
+    from zoneinfo import available_timezones
+
+    return sorted(name for name in available_timezones() if name.startswith(incomplete))
 
 
 def instants(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

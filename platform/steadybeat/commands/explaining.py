@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from steadybeat.commands import completion
+from steadybeat.commands.clocks import changes_of, clock, in_words
 from steadybeat.commands.installed import installed
-from steadybeat.commands.output import Column, Output, count, distance, json_option, nominal
+from steadybeat.commands.output import Column, Output, distance, json_option, nominal
 from steadybeat.commands.rules import rule_of, rule_options
 from steadybeat.commands.usage import Command
 from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from steadybeat.schedule import Rule
-
-SHOWN = 5
-"""Up to so many fires of a day are shown by their times, more are counted."""
 
 
 @click.command(
@@ -50,7 +48,7 @@ def explain(ctx: click.Context, /, name: str | None, limit: int, year: int | Non
     now = datetime.now(UTC)
     rule = _rule(ctx, name, given)
     year = year or now.year
-    changes = [] if rule.unbound else [*_changes(rule, year)]
+    changes = [] if rule.unbound else [*changes_of(rule, year)]
     fires = [] if rule.unbound else list(islice(rule.between(now, datetime.max.replace(tzinfo=UTC)), limit))
     out = Output(ctx)
     if as_json:
@@ -74,48 +72,6 @@ def _rule(ctx: click.Context, name: str | None, given: Mapping[str, Any]) -> Rul
     return from_json(schedule_of(Ledger.of(installed(ctx)), name)["spec"])
 
 
-def _changes(rule: Rule, year: int) -> Iterator[dict[str, Any]]:
-    """Yield the changes of the rule's clocks in a year, each with what is due on that day and a week later."""
-    from steadybeat.schedule.zones import changes
-
-    clocks = [zone for zone in rule.zones if zone[0] not in "+-"]
-    found = [(change, zone) for zone in clocks for change in changes(zone, year)]
-    for change, zone in sorted(found):
-        before, after = ((change.at + shift).replace(tzinfo=None) for shift in (change.before, change.after))
-        day = min(before, after).date()
-        fires, usual = (_of_day(rule, zone, day + timedelta(days=days)) for days in (0, 7))
-        yield {
-            "at": change.at,
-            "zone": zone,
-            "from": f"{before:%H:%M}",
-            "to": f"{after:%H:%M}",
-            "day": f"{day}",
-            "fire_count": len(fires),
-            "fires": fires[:SHOWN],
-            "usual_count": len(usual),
-            "usual_fires": usual[:SHOWN],
-        }
-
-
-def _of_day(rule: Rule, zone: str, day: Any) -> list[str]:
-    """Return when a rule is due on a day of a wall clock, by that clock."""
-    from steadybeat.schedule.rule import MICROSECOND
-    from steadybeat.schedule.zones import reading
-
-    start, end = (reading(zone, datetime.combine(day + timedelta(days=days), time())) for days in (0, 1))
-    return [_clock(at, zone) for at in rule.between(start - MICROSECOND, end - MICROSECOND)]
-
-
-def _clock(at: datetime, zone: str) -> str:
-    """Return what a wall clock shows at an instant, with its offset: a repeated hour has two."""
-    from zoneinfo import ZoneInfo
-
-    local = at.astimezone(ZoneInfo(zone))
-    shown = f"{local:%H:%M}" if not local.second and not local.microsecond else f"{local:%H:%M:%S}"
-    offset = f"{local:%z}"
-    return f"{shown}{offset[:3]}:{offset[3:5]}"
-
-
 def _show(
     out: Output, rule: Rule, fires: list[datetime], changes: list[dict[str, Any]], year: int, now: datetime
 ) -> None:
@@ -127,7 +83,7 @@ def _show(
     else:
         out.say("It is never due again.")
     for change in changes:
-        out.say(_said(change))
+        out.say(in_words(change))
     if not changes and not rule.unbound:
         zones = ", ".join(sorted(rule.zones))
         out.say(f"No clock that it goes by changes in {year}" + (f" ({zones})." if zones else "."))
@@ -139,19 +95,6 @@ def _columns(rule: Rule, now: datetime) -> list[Column]:
     zones = [zone for zone in sorted(rule.zones) if zone != "UTC" and zone[0] not in "+-"]
     return [
         Column(title="fire", value=nominal),
-        *(Column(title=zone, value=lambda at, zone=zone: _clock(at, zone)) for zone in zones),  # type: ignore[misc]
+        *(Column(title=zone, value=lambda at, zone=zone: clock(at, zone)) for zone in zones),  # type: ignore[misc]
         Column(title="", value=lambda at: distance(at, now), style="dim"),
     ]
-
-
-def _said(change: Mapping[str, Any]) -> str:
-    clocks = f"{change['day']}: the clocks of {change['zone']} go from {change['from']} to {change['to']}."
-    due = _due(change["fire_count"], change["fires"])
-    usual = _due(change["usual_count"], change["usual_fires"])
-    return f"{clocks} It is {due}; a week later {usual}."
-
-
-def _due(number: int, times: list[str]) -> str:
-    if not number:
-        return "not due"
-    return f"due at {', '.join(times)}" if number <= SHOWN else f"due {count(number, 'time')}"

@@ -9,7 +9,8 @@ import click
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option, moment
-from steadybeat.commands.usage import Group, reason_given
+from steadybeat.commands.progress import Progress
+from steadybeat.commands.usage import NOTHING_CHANGED, Group, dry_run_option, reason_unless, reason_unless_dry
 from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,12 +67,12 @@ _LIST_COLUMNS = [
 
 
 @heartbeats.command(epilog="Example: celery -A tasks heartbeats sync --reason 'new schedules'")
-@click.option("--dry-run", is_flag=True, help="Only say what monitors would be told.")
+@dry_run_option
 @click.option("--schedule", help="Only of this schedule.", shell_complete=completion.schedule_names)
-@click.option("--reason", default="", help="Why; it is written down with your name. Required, but for --dry-run.")
+@reason_unless_dry
 @json_option
 @click.pass_context
-def sync(ctx: click.Context, dry_run: bool, schedule: str | None, reason: str, as_json: bool) -> None:
+def sync(ctx: click.Context, dry_run: bool, schedule: str | None, reason: str | None, as_json: bool) -> None:
     """Make the checks of schedules, or bring them up to date.
 
     Each is told its name, when it is due, in which time zone, and how late it may be, as far as it can express that.
@@ -84,18 +85,19 @@ def sync(ctx: click.Context, dry_run: bool, schedule: str | None, reason: str, a
     """  # noqa: D301
     from steadybeat.commands.monitors import synced, told_of
 
-    if not dry_run:
-        reason = reason_given(reason, "new schedules")
-    app = installed(ctx)
+    reason = reason_unless(dry_run, reason, "new schedules")
+    app, out = installed(ctx), Output(ctx)
     wanted = _of_schedule(told_of(app), schedule)
-    found = synced(app, wanted, None if dry_run else reason)
-    out = Output(ctx)
+    with Progress.quiet(None if as_json else out, "monitors", len(wanted)) as progress:
+        found = synced(app, wanted, None if dry_run else reason, progress.advance)
     if as_json:
         out.json({"dry_run": dry_run, "monitors": found})
     elif found:
         out.table(_SYNC_COLUMNS, found)
         verbs = [each["verb"] for each in found]
         out.say(", ".join(f"{verbs.count(verb)} {verb}" for verb in dict.fromkeys(verbs)).capitalize() + ".")
+        if dry_run:
+            out.say(NOTHING_CHANGED)
     else:
         out.say(_NONE)
     if any(each["verb"] == "failed" for each in found):
@@ -137,8 +139,9 @@ def test(ctx: click.Context, schedule: str | None, url: str | None, as_json: boo
         wanted = one_of_each_host(app, told_of(app))
     if not wanted:
         raise ConfigurationError(_NONE)
-    found = tried(app, wanted)
     out = Output(ctx)
+    with Progress.quiet(None if as_json else out, "monitors", len(wanted)) as progress:
+        found = tried(app, wanted, progress.advance)
     if as_json:
         out.json(found)
     else:

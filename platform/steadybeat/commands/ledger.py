@@ -8,7 +8,7 @@ import click
 
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, count, json_option
-from steadybeat.commands.usage import Group
+from steadybeat.commands.usage import NOTHING_CHANGED, Group, dry_run_option
 
 if TYPE_CHECKING:
     from steadybeat.ledger import Ledger, SchemaStatus
@@ -20,25 +20,31 @@ def ledger() -> None:
 
 
 @ledger.command(epilog="Example: celery -A tasks ledger upgrade")
+@dry_run_option
 @json_option
 @click.pass_context
-def upgrade(ctx: click.Context, as_json: bool) -> None:
+def upgrade(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Apply the migrations that are missing.
 
     A step of every deploy, before new processes start. Several may run at once, and processes of the previous
     release go on working.
 
     \b
-    --json: {"from": text or null, "to": text, "applied": [text, …]}
+    --json: {"dry_run": bool, "from": text or null, "to": text, "applied": [text, …]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    book = _book(ctx, schema=False)
-    before = book.upgrade()
+    from steadybeat.commands.progress import Progress
+
+    book, out = _book(ctx, schema=False), Output(ctx)
+    with Progress.quiet(None if as_json else out, "upgrading"):
+        before = book.status() if dry_run else book.upgrade()
     after = before.needed if before.pending else before.applied
-    out = Output(ctx)
+    number = count(len(before.pending), "migration")
     if as_json:
-        out.json({"from": before.applied, "to": after, "applied": before.pending})
+        out.json({"dry_run": dry_run, "from": before.applied, "to": after, "applied": before.pending})
+    elif before.pending and dry_run:
+        said = f"from {before.applied or 'nothing'} to {after}, {number}: {', '.join(before.pending)}"
+        out.say(f"Would be: {said}. {NOTHING_CHANGED}")
     elif before.pending:
-        number = count(len(before.pending), "migration")
         out.say(f"The ledger went from {before.applied or 'nothing'} to {after}: {number} applied.", "green")
     else:
         out.say(f"Nothing to do: the ledger is at {_applied(before)}.")
@@ -79,27 +85,34 @@ def _applied(found: SchemaStatus) -> str:
     return f"{found.applied}, which is newer than this release ({found.needed})"
 
 
-@ledger.command(epilog="Example: celery -A tasks ledger prune")
+@ledger.command(epilog="Example: celery -A tasks ledger prune --dry-run")
+@dry_run_option
 @json_option
 @click.pass_context
-def prune(ctx: click.Context, as_json: bool) -> None:
+def prune(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Delete what ended long ago.
 
     That is longer ago than steadybeat_retention_seconds. Dead letters and messages that could not be read stay until
-    a person decides.
+    a person decides. With --dry-run the rows are counted; what hangs on them may be more once they are gone.
 
     \b
-    --json: {"deleted": {table: rows, …}}
+    --json: {"dry_run": bool, "deleted": {table: rows, …}}
     """  # noqa: D301
-    deleted = _book(ctx).prune()
-    out = Output(ctx)
+    from steadybeat.commands.progress import Progress
+
+    book, out = _book(ctx), Output(ctx)
+    with Progress.quiet(None if as_json else out, "counting" if dry_run else "pruning") as progress:
+        deleted = book.prunable() if dry_run else book.prune(progress.advance)
     if as_json:
-        out.json({"deleted": deleted})
-    elif any(deleted.values()):
+        out.json({"dry_run": dry_run, "deleted": deleted})
+        return
+    if any(deleted.values()):
         columns = [
             Column(title="table", value=lambda row: str(row[0])),
-            Column(title="deleted rows", value=lambda row: str(row[1]), right=True),
+            Column(title="would be deleted" if dry_run else "deleted rows", value=lambda row: str(row[1]), right=True),
         ]
         out.table(columns, list(deleted.items()))
+        if dry_run:
+            out.say(f"Would be: {count(sum(deleted.values()), 'row')} deleted. {NOTHING_CHANGED}")
     else:
         out.say("Nothing to do: nothing is older than the retention.")

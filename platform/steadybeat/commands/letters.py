@@ -32,7 +32,7 @@ _OPTIONS = (
         shell_complete=completion.service_names,
     ),
     click.option("--schedule", help="Only runs of this schedule's fires.", shell_complete=completion.schedule_names),
-    click.option("--tenant", help="Only runs for this tenant."),
+    click.option("--tenant", help="Only runs for this tenant.", shell_complete=completion.tenant_names),
     click.option(
         "--fan-out", metavar="RUN", help="Only runs of this fan-out's tenants.", shell_complete=completion.fan_out_ids
     ),

@@ -95,7 +95,12 @@ def _show(out: Output, found: dict[str, Any], shown: Any, fan_out: dict[str, Any
 )
 @click.argument("run", shell_complete=completion.fan_out_ids)
 @click.option("--state", type=completion.TenantState(), help="Only those in this state; failed means dead.")
-@click.option("--after", metavar="TENANT", help="Only those behind this one, the last of the page before.")
+@click.option(
+    "--after",
+    metavar="TENANT",
+    help="Only those behind this one, the last of the page before.",
+    shell_complete=completion.tenant_names,
+)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="How many.")
 @json_option
 @click.pass_context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from steadybeat.app.heartbeats import setup_of, watched
@@ -108,13 +108,14 @@ def in_words(known: Cadence) -> str:
 # Bringing monitors up to date
 
 
-def synced(app: Any, wanted: Sequence[Told], reason: str | None) -> list[dict[str, Any]]:
+def synced(app: Any, wanted: Sequence[Told], reason: str | None, tell: Callable[[], None]) -> list[dict[str, Any]]:
     """Tell monitors when their schedules are due; return what became of each.
 
     Args:
         app: The app.
         wanted: Which.
         reason: Why, for the record; None: only say what they would be told.
+        tell: Is called after each.
     """
     settings, done = app.steadybeat.settings, list[dict[str, Any]]()
     default = Monitor.read(settings.heartbeat_url) if settings.heartbeat_url else None
@@ -123,6 +124,7 @@ def synced(app: Any, wanted: Sequence[Told], reason: str | None) -> list[dict[st
     sync = _Sync(app, of_key, dry=reason is None)
     for each in wanted:
         done.append(sync.said(each))
+        tell()
     sync.finish()
     book = Ledger.of(app)
     for told, row in zip(wanted, done, strict=True):
@@ -217,10 +219,19 @@ def _wanted(told: Told, setup: Setup) -> tuple[dict[str, Any], str]:
 # Trying
 
 
-def tried(app: Any, wanted: Sequence[Told]) -> list[dict[str, Any]]:
-    """Tell monitors of a run that begins and succeeds; return what each answered."""
-    teller = Teller(setup_of(app.steadybeat))
-    return [row for each in wanted for row in _tried(teller, each)]
+def tried(app: Any, wanted: Sequence[Told], tell: Callable[[], None]) -> list[dict[str, Any]]:
+    """Tell monitors of a run that begins and succeeds; return what each answered.
+
+    Args:
+        app: The app.
+        wanted: Which.
+        tell: Is called after each.
+    """
+    teller, found = Teller(setup_of(app.steadybeat)), list[dict[str, Any]]()
+    for each in wanted:
+        found += _tried(teller, each)
+        tell()
+    return found
 
 
 def _tried(teller: Teller, told: Told) -> Iterator[dict[str, Any]]:

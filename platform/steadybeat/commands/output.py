@@ -119,6 +119,11 @@ class Output:
         else:
             self._console.print(one_line(text), style=style)
 
+    def hint(self, text: str) -> None:
+        """Say to a person, and not in a pipe, what to type next."""
+        if self._console is not None:
+            self.say(text, "dim")
+
     def block(self, title: str, text: str) -> None:
         """Print text of several lines, such as a stack, under a title."""
         lines = [one_line(line, strip=False).rstrip() for line in text.strip("\n").splitlines()]

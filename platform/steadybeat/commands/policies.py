@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steadybeat.commands.output import Column, count, moment
+from steadybeat.commands.output import Column, Output, count, moment
+from steadybeat.commands.progress import Progress
 from steadybeat.commands.rerun import who
+from steadybeat.commands.usage import NOTHING_CHANGED
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.fanout.writing import named
 from steadybeat.ledger import Ledger
-from steadybeat.ledger.tenants import Policy, Rule
+from steadybeat.ledger.tenants import Policy, Rule, Tenants
 from steadybeat.telemetry.redaction import redact_text
 
 _SHOWN = 5  # so many tenants are named in a sentence
@@ -27,19 +30,72 @@ class Change:
         is_used: Whether a fan-out has asked for it.
         withdrawn: So many runs in line were cancelled, because their tenants are out now.
         said: What holds now, as a sentence.
+        is_trial: Whether it is only what would be.
     """
 
     policy: str
     is_used: bool
     withdrawn: int
     said: str
+    is_trial: bool = False
 
     @property
     def text(self) -> str:
         """All of it, as sentences."""
-        gone = f" {count(self.withdrawn, 'run')} in line {'was' if self.withdrawn == 1 else 'were'} cancelled for it."
-        fresh = f" No fan-out has asked for {self.policy!r} yet."
-        return self.said + (gone if self.withdrawn else "") + ("" if self.is_used else fresh)
+        were = "would be" if self.is_trial else "was" if self.withdrawn == 1 else "were"
+        gone = f" {count(self.withdrawn, 'run')} in line {were} cancelled for it." if self.withdrawn else ""
+        fresh = "" if self.is_used else f" No fan-out has asked for {self.policy!r} yet."
+        if self.is_trial:
+            return f"Would be: {self.said}{gone}{fresh} {NOTHING_CHANGED}"
+        return self.said + gone + fresh
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teller:
+    """Who tells policies something, and whether it is meant.
+
+    Attributes:
+        tenants: The ledger's.
+        reason: Why.
+        is_trial: Whether nothing is to change.
+        tell: Is called with how many runs in line were looked at, batch by batch.
+    """
+
+    tenants: Tenants
+    reason: str
+    is_trial: bool = False
+    tell: Callable[[int], None] = lambda _number: None
+
+    @property
+    def by(self) -> dict[str, str]:
+        """Who does it and why, as the ledger takes it."""
+        return {"who": who(), "reason": self.reason}
+
+    def change(self, policy: str, said: str, *, withdraws: bool = True) -> Change:
+        """Return what has been told, with the runs in line that are cancelled for it."""
+        gone = 0
+        if withdraws:
+            gone = self.tenants.would_go(policy) if self.is_trial else self.tenants.withdraw(policy, self.tell)
+        is_used = any(each.name == policy and each.used_at is not None for each in self.tenants.policies())
+        return Change(policy=policy, is_used=is_used, withdrawn=gone, said=said, is_trial=self.is_trial)
+
+
+@contextmanager
+def telling(out: Output | None, book: Ledger, reason: str, *, dry_run: bool) -> Iterator[Teller]:
+    """Yield who tells policies something; a terminal sees how far it has come.
+
+    Args:
+        out: Where that is shown; None: nowhere.
+        book: The ledger.
+        reason: Why.
+        dry_run: Whether everything is to be undone.
+    """
+    if dry_run:
+        with book.tenants.trial() as tenants:
+            yield Teller(tenants=tenants, reason=reason, is_trial=True)
+        return
+    with Progress.quiet(out, "runs in line") as progress:
+        yield Teller(tenants=book.tenants, reason=reason, tell=progress.advance)
 
 
 def checked(policy: str) -> str:
@@ -105,42 +161,39 @@ def ends_at(until: datetime | None, lasting: timedelta | None, tenants: Sequence
     return end
 
 
-def tell(book: Ledger, policy: str, tenants: Sequence[str], kind: str, reason: str, until: datetime | None) -> Change:
+def tell(by: Teller, policy: str, tenants: Sequence[str], kind: str, until: datetime | None) -> Change:
     """Say that tenants are ``enabled``, ``paused`` or ``excluded``; of all of them where none is named."""
-    by = {"who": who(), "reason": reason}
     if tenants:
-        book.tenants.rule(policy, tenants, kind, until=until, **by)
+        by.tenants.rule(policy, tenants, kind, until=until, **by.by)
         end = f" until {moment(until)}" if until is not None else ""
         said = f"Under {policy} {_listed(tenants)} {'is' if len(tenants) == 1 else 'are'} {kind}{end}."
-        paused = kind == "enabled" and _paused(book, policy)
+        paused = kind == "enabled" and _paused(by.tenants, policy)
         said += f" The policy itself is paused, though: `tenants enable {policy}` resumes it." if paused else ""
     elif kind == "enabled":
-        was = _paused(book, policy)
-        book.tenants.resume(policy, **by)
+        was = _paused(by.tenants, policy)
+        by.tenants.resume(policy, **by.by)
         said = f"Policy {policy} goes on." if was else f"Policy {policy} was not paused."
     else:
-        book.tenants.pause(policy, **by)
+        by.tenants.pause(policy, **by.by)
         said = f"Policy {policy} is paused: everybody is out until `tenants enable {policy}`."
-    withdrawn = 0 if kind == "enabled" else book.tenants.withdraw(policy)
-    return Change(policy=policy, is_used=_is_used(book, policy), withdrawn=withdrawn, said=said)
+    return by.change(policy, said, withdraws=kind != "enabled")
 
 
-def roll_out(book: Ledger, policy: str, percent: float, reason: str) -> Change:
+def roll_out(by: Teller, policy: str, percent: float) -> Change:
     """Have a share of the tenants in."""
-    book.tenants.roll_out(policy, percent, who=who(), reason=reason)
+    by.tenants.roll_out(policy, percent, **by.by)
     said = f"Policy {policy} has {percent:g} % of the tenants in, and those that are enabled by name."
-    return Change(policy=policy, is_used=_is_used(book, policy), withdrawn=book.tenants.withdraw(policy), said=said)
+    return by.change(policy, said)
 
 
-def forget(book: Ledger, policy: str, tenants: Sequence[str], reason: str) -> tuple[Change, list[str]]:
+def forget(by: Teller, policy: str, tenants: Sequence[str]) -> tuple[Change, list[str]]:
     """Forget what was said of tenants; return also those of whom nothing was."""
-    cleared = {*book.tenants.clear(policy, tenants, who=who(), reason=reason)}
+    cleared = {*by.tenants.clear(policy, tenants, **by.by)}
     unknown = [name for name in tenants if name not in cleared]
     there = [name for name in tenants if name in cleared]
     said = f"Under {policy} nothing is said of {_listed(there)} any more." if there else ""
     said += f"{' ' if there else ''}Nothing was said of {_listed(unknown)}." if unknown else ""
-    withdrawn = book.tenants.withdraw(policy) if there else 0
-    return Change(policy=policy, is_used=_is_used(book, policy), withdrawn=withdrawn, said=said), unknown
+    return by.change(policy, said, withdraws=bool(there)), unknown
 
 
 def judged(book: Ledger, policy: Policy, tenant: str) -> tuple[str | None, str, Rule | None]:
@@ -211,12 +264,8 @@ def _counts(policy: Policy) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts if number)
 
 
-def _is_used(book: Ledger, policy: str) -> bool:
-    return any(each.name == policy and each.used_at is not None for each in book.tenants.policies())
-
-
-def _paused(book: Ledger, policy: str) -> bool:
-    return any(each.name == policy and each.paused_at is not None for each in book.tenants.policies())
+def _paused(tenants: Tenants, policy: str) -> bool:
+    return any(each.name == policy and each.paused_at is not None for each in tenants.policies())
 
 
 def _listed(tenants: Sequence[str]) -> str:

@@ -14,10 +14,11 @@ class Progress:
     Args:
         out: Where it is shown; None: nowhere.
         what: What it is.
-        total: How many things there are.
+        total: How many things there are; None: nobody knows.
+        is_quiet: Whether nothing is said of each thing, and the bar is gone in the end.
     """
 
-    def __init__(self, out: Output | None, what: str, total: int) -> None:
+    def __init__(self, out: Output | None, what: str, total: int | None, *, is_quiet: bool = False) -> None:
         self._out, self._total, self._done = out, total, 0
         self._bar: Any = None
         if out is not None and out.console is not None:
@@ -25,8 +26,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Bar(*columns, console=out.console)
+            self._bar = Bar(*columns, console=out.console, transient=is_quiet)
             self._task = self._bar.add_task(what, total=total)
+
+    @classmethod
+    def quiet(cls, out: Output | None, what: str, total: int | None = None) -> Progress:
+        """Return one of which a terminal sees the bar while it lasts, and a pipe nothing."""
+        return cls(out, what, total, is_quiet=True)
 
     def __enter__(self) -> Progress:
         if self._bar is not None:
@@ -38,6 +44,12 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def advance(self, number: int = 1) -> None:
+        """Say that so many things have ended."""
+        self._done += number
+        if self._bar is not None:
+            self._bar.advance(self._task, number)
 
     def ended(self, text: str, state: str) -> None:
         """Say that one thing has ended, and how."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, count, json_option
 from steadybeat.commands.output import as_json as plain
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks alerts report --owner payments-team --day 2026-11-27")
-@click.option("--owner", help="Only of what this owner answers for; nobody: of what has no owner.")
+@click.option(
+    "--owner",
+    shell_complete=completion.owner_names,
+    help="Only of what this owner answers for; nobody: of what has no owner.",
+)
 @click.option("--day", metavar="DATE", help="Of this day; yesterday unless given.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the mail there.")
 @click.option("--send", is_flag=True, help="Send it where the owner's route says, however often it was sent.")

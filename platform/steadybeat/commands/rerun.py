@@ -141,6 +141,21 @@ def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], reason: str
     Raises:
         ConfigurationError: It has not fanned out.
     """
+    states = _states(book, run, only)
+    what = f"runs rerun --only {' --only '.join(dict.fromkeys(only))}"
+    return book.reopening.reopen(str(run["id"]), states, who=who(), what=what, reason=reason)
+
+
+def would_go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str]) -> int:
+    """Return with how many of its tenants a run would go on.
+
+    Raises:
+        ConfigurationError: It has not fanned out.
+    """
+    return book.reopening.would_be(str(run["id"]), _states(book, run, only))
+
+
+def _states(book: Ledger, run: Mapping[str, Any], only: Sequence[str]) -> list[str]:
     fan_out = fan_out_must_be(book, run)
     if fan_out["written_at"] is None:
         raise ConfigurationError(
@@ -148,9 +163,7 @@ def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], reason: str
             " run again.",
             run=str(run["id"]),
         )
-    states = [{"failed": "dead"}.get(each, each) for each in dict.fromkeys(only)]
-    what = f"runs rerun --only {' --only '.join(dict.fromkeys(only))}"
-    return book.reopening.reopen(str(run["id"]), states, who=who(), what=what, reason=reason)
+    return [{"failed": "dead"}.get(each, each) for each in dict.fromkeys(only)]
 
 
 def told_of_tenants(run: str, only: Sequence[str], number: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from steadybeat.commands import completion
 from steadybeat.commands.output import length
 from steadybeat.commands.values import NOTHING, Duration, Instant, Json, Number, Text, when
 from steadybeat.errors import ConfigurationError
@@ -24,7 +25,12 @@ _DETAILS = {"tz": ("cron", "rrule"), "dst": ("cron",), "mode": ("cron",), "dtsta
 
 _RULE_OPTIONS = [
     click.option("--cron", metavar="EXPR", help="When: five fields, such as '0 6 * * MON-FRI'."),
-    click.option("--tz", metavar="ZONE", help="Of --cron, and of a --dtstart without one; UTC unless given."),
+    click.option(
+        "--tz",
+        metavar="ZONE",
+        help="Of --cron, and of a --dtstart without one; UTC unless given.",
+        shell_complete=completion.zone_names,
+    ),
     click.option(
         "--dst",
         type=click.Choice(["once", "skip", "twice"]),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
-from steadybeat.commands.output import Output, count, json_option, moment
+from steadybeat.commands.output import Output, count, json_option, moment, nominal
 from steadybeat.commands.rules import policies_of, policy_options, rule_of, rule_options
-from steadybeat.commands.usage import Command, reason_given
+from steadybeat.commands.usage import (
+    NOTHING_CHANGED,
+    Command,
+    dry_run_option,
+    reason_given,
+    reason_unless,
+    reason_unless_dry,
+)
 from steadybeat.commands.values import Json
 from steadybeat.errors import ConfigurationError
 
@@ -41,7 +50,7 @@ revision_option = click.option(
 @policy_options
 @reason_option
 @revision_option
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@dry_run_option
 @json_option
 @click.pass_context
 def add(ctx: click.Context, /, name: str, reason: str, as_json: bool, **given: Any) -> None:
@@ -146,7 +155,7 @@ def _answer_add(
     if verb == "unchanged":
         out.say(f"Nothing to do: {after.name} is defined so already.")
     else:
-        nothing = " Nothing was changed (--dry-run)." if dry_run else f" It is at revision {revision}."
+        nothing = f" {NOTHING_CHANGED}" if dry_run else f" It is at revision {revision}."
         out.say(f"{f'Would be {verb}' if dry_run else verb.capitalize()}: {after.name}.{nothing}")
         for line in changes:
             out.say(redact_text(line))
@@ -212,11 +221,12 @@ def paused(row: Any) -> dict[str, Any] | None:
     show_default=True,
     help="Which of those that the pause skipped are made up for.",
 )
-@reason_option
+@dry_run_option
+@reason_unless_dry
 @revision_option
 @json_option
 @click.pass_context
-def resume(ctx: click.Context, name: str, fires: str, reason: str, revision: int | None, as_json: bool) -> None:
+def resume(ctx: click.Context, /, name: str, fires: str, as_json: bool, **given: Any) -> None:
     """Have a paused schedule fire again.
 
     Fires of NAME that are made up for run one after the other; what is not stays skipped, on record.
@@ -224,37 +234,58 @@ def resume(ctx: click.Context, name: str, fires: str, reason: str, revision: int
     Exits with 1 if somebody has changed it meanwhile (--revision).
 
     \b
-    --json: {"schedule": text, "verb": "resumed" | "unchanged", "fires": [instant, …], "revision": n}
+    --json: {"schedule": text, "verb": "resumed" | "unchanged", "fires": [instant, …], "revision": n, "dry_run": bool}
     """  # noqa: D301
     from steadybeat import schedules
     from steadybeat.commands.asked import present
     from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
 
-    app = installed(ctx)
-    reason = reason_given(reason, "the bank is back")
+    app, dry_run = installed(ctx), given["dry_run"]
+    reason = reason_unless(dry_run, given["reason"], "the bank is back") or NOTHING_CHANGED
     present(Ledger.of(app), name)
-    made_up = schedules.resume(name, reason=reason, make_up=fires, who=who(), revision=revision, app=app)
+    with _trial(app, dry_run) as transaction:
+        made_up = schedules.resume(
+            name, reason=reason, make_up=fires, who=who(), revision=given["revision"], transaction=transaction, app=app
+        )
     out = Output(ctx)
     if as_json:
         verb = "unchanged" if made_up is None else "resumed"
-        row = present(Ledger.of(app), name)
-        out.json({"schedule": name, "verb": verb, "fires": made_up or [], "revision": row["revision"]})
+        revision = present(Ledger.of(app), name)["revision"]
+        out.json({"schedule": name, "verb": verb, "fires": made_up or [], "revision": revision, "dry_run": dry_run})
     elif made_up is None:
         out.say(f"Nothing to do: {name} is not paused.")
     else:
         owed = f"{count(len(made_up), 'fire')} of the pause {'is' if len(made_up) == 1 else 'are'} made up for"
         none = "what the pause skipped stays skipped" if fires == "none" else "the pause skipped no fire"
-        out.say(f"Resumed: {name}; {owed if made_up else none}.")
+        if dry_run:
+            for at in made_up:
+                out.say(nominal(at))
+            out.say(f"Would be resumed: {name}; {owed if made_up else none}. {NOTHING_CHANGED}")
+        else:
+            out.say(f"Resumed: {name}; {owed if made_up else none}.")
+
+
+@contextlib.contextmanager
+def _trial(app: Any, dry_run: bool) -> Iterator[Any]:
+    """Yield a transaction that is undone when the block ends, or None where it is meant."""
+    from steadybeat.ledger import Ledger
+
+    if not dry_run:
+        yield None
+        return
+    with Ledger.of(app).database.trial() as trial, trial.transaction() as transaction:
+        yield transaction
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks schedules remove customer-42 --reason 'they have left'")
 @click.argument("name", shell_complete=completion.schedule_names)
-@reason_option
+@dry_run_option
+@reason_unless_dry
 @revision_option
 @json_option
 @click.pass_context
-def remove(ctx: click.Context, name: str, reason: str, revision: int | None, as_json: bool) -> None:
+def remove(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> None:
     """Take back what a person has added or changed.
 
     Where the code defines NAME, its definition holds again. What only a person has added is retired, and so is what
@@ -264,7 +295,7 @@ def remove(ctx: click.Context, name: str, reason: str, revision: int | None, as_
     Exits with 1 if somebody has changed it meanwhile (--revision).
 
     \b
-    --json: {"removed": text, "verb": "restored" | "retired", "rule": words or null, "reason": text}
+    --json: {"removed": text, "verb": "restored" | "retired", "rule": words or null, "reason": text, "dry_run": bool}
     """  # noqa: D301
     from steadybeat import schedules
     from steadybeat.beat.definitions import definitions
@@ -273,21 +304,25 @@ def remove(ctx: click.Context, name: str, reason: str, revision: int | None, as_
     from steadybeat.ledger import Ledger
     from steadybeat.schedule import from_json
 
-    app = installed(ctx, tasks=True)
-    reason = reason_given(reason, "the customer has left")
+    app, dry_run = installed(ctx, tasks=True), given["dry_run"]
+    reason = reason_unless(dry_run, given["reason"], "the customer has left")
     row = present(Ledger.of(app), name)
     if row["source"] == "code" and any(each.name == name for each in definitions(app)):
         raise ConfigurationError(
             f"schedule {name!r}: this program's code defines it; take it out there, and run `schedules apply`.",
             schedule=name,
         )
-    seen = row["revision"] if revision is None else revision
-    verb = schedules.remove(name, reason=reason, who=who(), revision=seen, app=app)
+    seen = row["revision"] if given["revision"] is None else given["revision"]
+    with _trial(app, dry_run) as transaction:
+        verb = schedules.remove(
+            name, reason=reason or NOTHING_CHANGED, who=who(), revision=seen, transaction=transaction, app=app
+        )
     rule = from_json(row["code"]["spec"]).explain() if verb == "restored" else None
     out = Output(ctx)
     if as_json:
-        out.json({"removed": name, "verb": verb, "rule": rule, "reason": reason})
-    elif verb == "restored":
-        out.say(f"Restored: {name} is again as the code defines it. {rule}.")
-    else:
-        out.say(f"Retired: {name}. Fires that were not sent yet are superseded.")
+        out.json({"removed": name, "verb": verb, "rule": rule, "reason": reason, "dry_run": dry_run})
+        return
+    said = f"{name} is again as the code defines it. {rule}."
+    if verb == "retired":
+        said = f"{name}. Fires that were not sent yet are superseded."
+    out.say(f"Would be {verb}: {said} {NOTHING_CHANGED}" if dry_run else f"{verb.capitalize()}: {said}")

@@ -21,7 +21,7 @@ from steadybeat.commands.output import Column, Output, count, distance, json_opt
 from steadybeat.commands.schedule_edits import add, pause, paused, remove, resume
 from steadybeat.commands.showing import show
 from steadybeat.commands.triggering import trigger
-from steadybeat.commands.usage import Group
+from steadybeat.commands.usage import NOTHING_CHANGED, Group, dry_run_option
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.monitor import hidden
 
@@ -43,7 +43,7 @@ for _command in (add, backfill, check, explain, import_, pause, remove, resume, 
 
 
 @schedules.command(epilog="Example: celery -A tasks schedules apply --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@dry_run_option
 @json_option
 @click.pass_context
 def apply(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
@@ -119,7 +119,7 @@ def _show_changes(
     out.table(columns, rows)
     verbs = [change.verb for change in changes]
     counted = ", ".join(f"{verbs.count(verb)} {verb}" for verb in _MARKS if verb in verbs)
-    out.say(f"Would be: {counted}. Nothing was changed (--dry-run)." if dry_run else f"{counted}.".capitalize())
+    out.say(f"Would be: {counted}. {NOTHING_CHANGED}" if dry_run else f"{counted}.".capitalize())
 
 
 def differences(before: ScheduleRow | None, after: ScheduleRow | None, change: Change) -> list[str]:

@@ -10,16 +10,17 @@ import click
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
-from steadybeat.commands.usage import Group, reason_given
+from steadybeat.commands.usage import Group, dry_run_option, reason_unless, reason_unless_dry
 from steadybeat.commands.values import Duration, Instant
 
 if TYPE_CHECKING:
-    from steadybeat.commands.policies import Change
+    from contextlib import AbstractContextManager
+
+    from steadybeat.commands.policies import Change, Teller
 
 _EXAMPLE = "their import is broken"
 
 policy_argument = click.argument("policy", shell_complete=completion.policy_names)
-reason_option = click.option("--reason", required=True, help="Why; it is written down with your name.")
 until_option = click.option("--until", type=Instant(), metavar="AT", help="It holds until then: an instant.")
 for_option = click.option("--for", "lasting", type=Duration(), help="It holds so long: 90m, 2d.")
 
@@ -77,13 +78,14 @@ def list_(ctx: click.Context, policy: str | None, limit: int, as_json: bool) -> 
 
 @tenants.command(epilog="Example: celery -A tasks tenants enable weekly-digest 17 42 --reason 'they try it first'")
 @policy_argument
-@click.argument("tenant", nargs=-1)
-@reason_option
+@click.argument("tenant", nargs=-1, shell_complete=completion.tenant_names)
 @until_option
 @for_option
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def enable(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def enable(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], **given: Any) -> None:
     """Let tenants in, or resume a policy.
 
     Each TENANT is in, whatever the roll-out of POLICY says. Without one the policy itself goes on after a pause;
@@ -91,20 +93,21 @@ def enable(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: 
 
     \b
     --json: {"policy": text, "tenants": [text, …], "until": instant or null, "withdrawn_count": number,
-             "used": bool, "text": text}
+             "used": bool, "text": text, "dry_run": bool}
     """  # noqa: D301
-    _tell(ctx, "enabled", policy, tenant, reason, given)
+    _tell(ctx, "enabled", policy, tenant, given)
 
 
 @tenants.command(epilog="Example: celery -A tasks tenants pause weekly-digest --reason 'the mail server is down'")
 @policy_argument
-@click.argument("tenant", nargs=-1)
-@reason_option
+@click.argument("tenant", nargs=-1, shell_complete=completion.tenant_names)
 @until_option
 @for_option
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def pause(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def pause(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], **given: Any) -> None:
     """Leave tenants out for a while, or all of them.
 
     Each TENANT is out until `tenants enable` or `tenants clear` of POLICY, or for the time that is given; without one
@@ -112,20 +115,21 @@ def pause(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: s
 
     \b
     --json: {"policy": text, "tenants": [text, …], "until": instant or null, "withdrawn_count": number,
-             "used": bool, "text": text}
+             "used": bool, "text": text, "dry_run": bool}
     """  # noqa: D301
-    _tell(ctx, "paused", policy, tenant, reason, given)
+    _tell(ctx, "paused", policy, tenant, given)
 
 
 @tenants.command(epilog="Example: celery -A tasks tenants exclude weekly-digest 17 --reason 'their wish' --for 30d")
 @policy_argument
-@click.argument("tenant", nargs=-1, required=True)
-@reason_option
+@click.argument("tenant", nargs=-1, required=True, shell_complete=completion.tenant_names)
 @until_option
 @for_option
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def exclude(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason: str, **given: Any) -> None:
+def exclude(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], **given: Any) -> None:
     """Leave tenants out.
 
     Each TENANT is out until `tenants enable` or `tenants clear` of POLICY, or for the time that is given. Runs of
@@ -133,42 +137,43 @@ def exclude(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], reason:
 
     \b
     --json: {"policy": text, "tenants": [text, …], "until": instant or null, "withdrawn_count": number,
-             "used": bool, "text": text}
+             "used": bool, "text": text, "dry_run": bool}
     """  # noqa: D301
-    _tell(ctx, "excluded", policy, tenant, reason, given)
+    _tell(ctx, "excluded", policy, tenant, given)
 
 
 @tenants.command(epilog="Example: celery -A tasks tenants rollout weekly-digest 10 --reason 'first a tenth of them'")
 @policy_argument
 @click.argument("percent", type=click.FloatRange(0, 100))
-@reason_option
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def rollout(ctx: click.Context, policy: str, percent: float, reason: str, as_json: bool) -> None:
+def rollout(ctx: click.Context, /, policy: str, percent: float, **given: Any) -> None:
     """Have a share of the tenants in.
 
     Of all tenants of POLICY PERCENT are in, from 0 to 100: always the same ones, and more as it grows. Runs in line of
     tenants that are out now are cancelled; those that have begun go on.
 
     \b
-    --json: {"policy": text, "rollout_percent": number, "withdrawn_count": number, "used": bool, "text": text}
+    --json: {"policy": text, "rollout_percent": number, "withdrawn_count": number, "used": bool, "text": text,
+             "dry_run": bool}
     """  # noqa: D301
     from steadybeat.commands.policies import checked, roll_out
-    from steadybeat.ledger import Ledger
 
-    reason = reason_given(reason, "first a tenth of them")
-    book = Ledger.of(installed(ctx))
-    change = roll_out(book, checked(policy), percent, reason)
-    _answer(ctx, change, as_json, rollout_percent=percent)
+    with _telling(ctx, given, "first a tenth of them") as by:
+        change = roll_out(by, checked(policy), percent)
+    _answer(ctx, change, given["as_json"], rollout_percent=percent)
 
 
 @tenants.command(epilog="Example: celery -A tasks tenants clear weekly-digest 17 --reason 'it is mended'")
 @policy_argument
-@click.argument("tenant", nargs=-1, required=True)
-@reason_option
+@click.argument("tenant", nargs=-1, required=True, shell_complete=completion.tenant_names)
+@dry_run_option
+@reason_unless_dry
 @json_option
 @click.pass_context
-def clear(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str, as_json: bool) -> None:
+def clear(ctx: click.Context, /, policy: str, tenant: tuple[str, ...], **given: Any) -> None:
     """Forget what was said of tenants.
 
     For each TENANT pause and roll-out of POLICY hold again, as for everybody.
@@ -177,23 +182,23 @@ def clear(ctx: click.Context, policy: str, tenant: tuple[str, ...], reason: str,
 
     \b
     --json: {"policy": text, "cleared": [text, …], "unknown": [text, …], "withdrawn_count": number, "used": bool,
-             "text": text}
+             "text": text, "dry_run": bool}
     """  # noqa: D301
     from steadybeat.commands.policies import forget, known, names_of
     from steadybeat.ledger import Ledger
 
-    reason, names = reason_given(reason, "it is mended"), names_of(tenant)
-    book = Ledger.of(installed(ctx))
-    known(book, policy)
-    change, unknown = forget(book, policy, names, reason)
+    names = names_of(tenant)
+    with _telling(ctx, given, "it is mended") as by:
+        known(Ledger.of(ctx.obj.app), policy)
+        change, unknown = forget(by, policy, names)
     cleared = [name for name in names if name not in unknown]
-    _answer(ctx, change, as_json, cleared=cleared, unknown=unknown)
+    _answer(ctx, change, given["as_json"], cleared=cleared, unknown=unknown)
     ctx.exit(1 if unknown else 0)
 
 
 @tenants.command(epilog="Example: celery -A tasks tenants why weekly-digest 17")
 @policy_argument
-@click.argument("tenant")
+@click.argument("tenant", shell_complete=completion.tenant_names)
 @json_option
 @click.pass_context
 def why(ctx: click.Context, policy: str, tenant: str, as_json: bool) -> None:
@@ -221,19 +226,25 @@ def why(ctx: click.Context, policy: str, tenant: str, as_json: bool) -> None:
     ctx.exit(0 if cause is None else 1)
 
 
-def _tell(
-    ctx: click.Context, kind: str, policy: str, tenant: tuple[str, ...], reason: str, given: dict[str, Any]
-) -> None:
+def _telling(ctx: click.Context, given: dict[str, Any], example: str) -> AbstractContextManager[Teller]:
+    from steadybeat.commands.policies import telling
+    from steadybeat.ledger import Ledger
+
+    reason = reason_unless(given["dry_run"], given["reason"], example)
+    out = None if given["as_json"] else Output(ctx)
+    return telling(out, Ledger.of(installed(ctx)), reason, dry_run=given["dry_run"])
+
+
+def _tell(ctx: click.Context, kind: str, policy: str, tenant: tuple[str, ...], given: dict[str, Any]) -> None:
     """Say something of tenants, or of all of them where none is named."""
     from steadybeat.commands.policies import checked, ends_at, names_of, tell
-    from steadybeat.ledger import Ledger
 
     until: datetime | None = given["until"]
     lasting: timedelta | None = given["lasting"]
-    reason, names = reason_given(reason, _EXAMPLE), names_of(tenant)
+    names = names_of(tenant)
     until = ends_at(until, lasting, names)
-    book = Ledger.of(installed(ctx))
-    change = tell(book, checked(policy), names, kind, reason, until)
+    with _telling(ctx, given, _EXAMPLE) as by:
+        change = tell(by, checked(policy), names, kind, until)
     _answer(ctx, change, given["as_json"], tenants=names, until=until)
 
 
@@ -241,6 +252,6 @@ def _answer(ctx: click.Context, change: Change, as_json: bool, **facts: Any) -> 
     out = Output(ctx)
     if as_json:
         said = {"withdrawn_count": change.withdrawn, "used": change.is_used, "text": change.text}
-        out.json({"policy": change.policy, **facts, **said})
+        out.json({"policy": change.policy, **facts, **said, "dry_run": change.is_trial})
         return
-    out.say(change.text, "green")
+    out.say(change.text, "" if change.is_trial else "green")

@@ -21,6 +21,15 @@ DOCUMENT = "\b\n--json:"
 """What stands in a docstring before the shape of the JSON document, its last paragraph."""
 
 
+NOTHING_CHANGED = "Nothing was changed (--dry-run)."
+"""How every dry run ends."""
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what would change.")
+reason_unless_dry = click.option(
+    "--reason", help="Why; it is written down with your name. Required, but for --dry-run."
+)
+
+
 class WrongUsage(click.UsageError):
     """A command line that a command cannot take; shown as one line."""
 
@@ -58,6 +67,20 @@ def reason_given(reason: str, example: str) -> str:
     if not reason.strip():
         raise ConfigurationError(f"--reason={reason!r}: must say why, such as --reason {example!r}.")
     return reason.strip()
+
+
+def reason_unless(dry_run: bool, reason: str | None, example: str) -> str:
+    """Return the reason that a person gave for a change; of a dry run it may be empty.
+
+    Args:
+        dry_run: Whether nothing is to change.
+        reason: What stands behind ``--reason``.
+        example: One that would do.
+
+    Raises:
+        ConfigurationError: It is empty.
+    """
+    return "" if dry_run and reason is None else reason_given(reason or "", example)
 
 
 class Command(click.Command):

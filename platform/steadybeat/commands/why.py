@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from steadybeat.commands.clocks import on_that_day
 from steadybeat.commands.output import count, distance, length, moment, nominal
 from steadybeat.commands.schedules import due_at
 from steadybeat.schedule import Rule
@@ -39,6 +40,8 @@ class Facts:
         horizon: How far ahead fires are written.
         retention: How long what has ended is kept.
         beat_count: Beats that are alive.
+        on_record: Fires on record next to an instant that is none by the present rule.
+        doubt: Why nobody takes the run from its queue, in sentences, if so.
     """
 
     schedule: Mapping[str, Any]
@@ -52,6 +55,8 @@ class Facts:
     horizon: timedelta = timedelta(minutes=1)
     retention: timedelta = timedelta(days=30)
     beat_count: int = 0
+    on_record: Sequence[datetime] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,32 @@ def _unrecorded(facts: Facts) -> Answer:
 
 
 def _no_fire(facts: Facts) -> Answer:
-    nearest = [each for each in neighbours(facts.rule, facts.at) if each is not None]
     sentences = [f"That is no fire of this schedule. Its rule: {facts.rule.explain()}."]
+    sentences += on_that_day(facts.rule, facts.at)
+    nearest = _nearest(facts)
     if nearest:
         sentences.append(f"Nearest: {' and '.join(nominal(each) for each in nearest)}.")
+    others = [each for each in facts.on_record if each not in nearest]
+    if others:
+        sentences.append(f"By another rule it had fires at {' and '.join(nominal(each) for each in others)}.")
+    if facts.schedule["retired_at"] is not None:
+        sentences.append(f"The schedule was retired at {moment(facts.schedule['retired_at'])}.")
     return Answer("not a fire", sentences, nearest=nearest)
+
+
+def _nearest(facts: Facts) -> list[datetime]:
+    """Return the fires before and after an instant by the present rule, as long as the schedule was there."""
+    end = facts.schedule["retired_at"]
+    found = [each for each in neighbours(facts.rule, facts.at) if each is not None]
+    return [each for each in found if end is None or each <= end]
+
+
+def _pause(facts: Facts) -> list[str]:
+    row = facts.schedule
+    if row["paused_at"] is None:
+        return []
+    by = f"{row['paused_by']} at {moment(row['paused_at'])}: {row['paused_reason']}"
+    return [f"The schedule is paused by {by}. Unless it is resumed before, this fire is skipped."]
 
 
 def _unwritten(facts: Facts, due: datetime) -> Answer:
@@ -148,6 +174,8 @@ def _unwritten(facts: Facts, due: datetime) -> Answer:
         sentences = [
             f"It lies ahead: it is due at {moment(due)}, {distance(due, facts.now)}, if the schedule stays as it is.",
             f"Fires are written {length(facts.horizon)} ahead.",
+            *_pause(facts),
+            *on_that_day(facts.rule, facts.at),
         ]
         return Answer("ahead", sentences, due_at=due)
     written = moment(facts.schedule["expected_until"])
@@ -176,18 +204,28 @@ def _of_fire(facts: Facts, fire: Mapping[str, Any]) -> Answer:
         ]
         return Answer("dispatched", [*sentences, *effect], effect_at, due)
     if state not in ("expected", "waiting"):
-        return Answer(state, [f"It was {state}: {fire['reason']}.", *effect], effect_at, due)
+        return Answer(state, [f"It was {state}: {fire['reason']}.", *_instead(facts, state), *effect], effect_at, due)
     waits = [f"It waits: {fire['reason']}."] if state == "waiting" else []
     if due > facts.now:
         jitter = due - facts.at
         later = f" ({length(jitter)} of jitter)" if jitter else ""
-        return Answer(
-            state, [f"It is expected: due at {moment(due)}{later}, {distance(due, facts.now)}.", *waits], due_at=due
-        )
+        text = f"It is expected: due at {moment(due)}{later}, {distance(due, facts.now)}."
+        return Answer(state, [text, *waits, *_pause(facts)], due_at=due)
     sentences = [f"It was due at {moment(due)}, {distance(due, facts.now)}, and is not dispatched yet.", *waits]
     if facts.now - due <= LATE:
         return Answer(state, sentences, due_at=due)
     return Answer("overdue", [*sentences, _beats(facts)], due_at=due)
+
+
+def _instead(facts: Facts, state: str) -> list[str]:
+    """Return what a schedule has instead of a fire that was superseded."""
+    if state != "superseded" or facts.schedule["retired_at"] is not None:
+        return []
+    if is_fire(facts.rule, facts.at):
+        return ["Its present rule has this time as well."]
+    said = [f"Its present rule, since {moment(facts.schedule['updated_at'])}: {facts.rule.explain()}."]
+    nearest = _nearest(facts)
+    return said + ([f"Nearest by that: {' and '.join(nominal(each) for each in nearest)}."] if nearest else [])
 
 
 def _dispatched(fire: Mapping[str, Any] | None) -> str:
@@ -204,7 +242,10 @@ def _due(facts: Facts) -> datetime:
 
 def _effect(facts: Facts) -> tuple[datetime | None, list[str]]:
     """Return when the effect happened and the sentence that says so, if it has."""
-    key = facts.key
+    return _effect_of(facts.key)
+
+
+def _effect_of(key: Mapping[str, Any] | None) -> tuple[datetime | None, list[str]]:
     if key is None or key["state"] != "done":
         return None, []
     return key["changed_at"], [f"Its effect happened at {moment(key['changed_at'])}, in run {key['run']}."]
@@ -218,13 +259,40 @@ def _of_run(facts: Facts, run: Mapping[str, Any]) -> Answer:
     began = _dispatched(fire)
     if fire is not None and fire["state"] in NO_EFFECT:
         verdict, began = fire["state"], f"It was {fire['state']}: {fire['reason']}. Yet it has a run, {run['id']}."
-    sentences = [began, *attempts(run), state_of(run, facts.now)]
-    effect_at, effect = _effect(facts)
+    answer = of_run(run, facts.reruns, facts.key, facts.now, began=[began], verdict=verdict, doubt=facts.doubt)
+    return replace(answer, due_at=None if fire is None else fire["due_at"])
+
+
+def of_run(
+    run: Mapping[str, Any],
+    reruns: Sequence[Mapping[str, Any]],
+    key: Mapping[str, Any] | None,
+    now: datetime,
+    *,
+    began: Sequence[str] | None = None,
+    verdict: str | None = None,
+    doubt: str = "",
+) -> Answer:
+    """Return what became of a run, also of one that is no fire's.
+
+    Args:
+        run: With its attempts.
+        reruns: Runs that a person made of it, and of those, oldest first.
+        key: Its processed key.
+        now: Aware.
+        began: How it came to be, in sentences, where it is not the run itself that says so.
+        verdict: What became of its fire, where that is another thing.
+        doubt: Why nobody takes it from its queue, if so.
+    """
+    verdict = verdict or str(run["state"])
+    sentences = [*(_sent(run) if began is None else began), *attempts(run), state_of(run, now)]
+    sentences += [doubt] if doubt else []
+    effect_at, effect = _effect_of(key)
     if run["state"] == "succeeded":
         effect_at = effect_at or run["finished_at"]
         effect = []
-    for rerun in facts.reruns:
-        sentences.append(f"It was rerun as {rerun['id']}: {state_of(rerun, facts.now)}")
+    for rerun in reruns:
+        sentences.append(f"It was rerun as {rerun['id']}: {state_of(rerun, now)}")
         if rerun["state"] == "succeeded":
             effect_at, effect = effect_at or rerun["finished_at"], []
         if rerun["finished_at"] is None and verdict in NO_EFFECT:
@@ -232,7 +300,20 @@ def _of_run(facts: Facts, run: Mapping[str, Any]) -> Answer:
     sentences += effect
     if effect_at is None and verdict == "dead":
         sentences.append(f"To try again: celery -A … runs rerun {run['id']} --reason '…'")
-    return Answer(verdict, sentences, effect_at, None if fire is None else fire["due_at"])
+    return Answer(verdict, sentences, effect_at)
+
+
+def _sent(run: Mapping[str, Any]) -> list[str]:
+    """Return where a run comes from that is no fire's."""
+    sent = f"It was sent at {moment(run['enqueued_at'])} to queue {run['queue']}"
+    sentences = [f"{sent}; no schedule has asked for it."]
+    if run["rerun_of"]:
+        sentences.append(f"It is a rerun of {run['rerun_of']}.")
+    elif run["of_fan_out"]:
+        sentences.append(f"It is the share of tenant {run['tenant']} in the fan-out {run['of_fan_out']}.")
+    elif run["parent_id"]:
+        sentences.append(f"Run {run['parent_id']} has sent it.")
+    return sentences
 
 
 def state_of(run: Mapping[str, Any], now: datetime) -> str:

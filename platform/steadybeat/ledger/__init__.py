@@ -48,12 +48,14 @@ canaries        which queues answer when they are asked
 lines           what runs have logged
 foreign         what could not be read
 dead            what has given up, and waits for a person
+search          runs by what they have in common, page by page
 story           what people ask: lists, one run, why
 pruning         what may be forgotten
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import text
@@ -83,7 +85,7 @@ from steadybeat.ledger.notices import Notices
 from steadybeat.ledger.outbox import Outbox
 from steadybeat.ledger.overview import Overview
 from steadybeat.ledger.progress import Progress
-from steadybeat.ledger.pruning import prune
+from steadybeat.ledger.pruning import prunable, prune
 from steadybeat.ledger.reopening import Reopening
 from steadybeat.ledger.replacing import Replacing
 from steadybeat.ledger.reporting import Reporting
@@ -95,6 +97,7 @@ from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.server import Server
+from steadybeat.ledger.search import Search
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story
@@ -169,6 +172,7 @@ class Ledger:
         self.watched_platform = WatchedPlatform(self.database)
         self.canaries = Canaries(self.database)
         self.story = Story(self.database)
+        self.search = Search(self.database)
         self.history = History(self.database)
         self.schedule_lists = ScheduleLists(self.database)
         self.reporting = Reporting(self.database)
@@ -208,6 +212,14 @@ class Ledger:
         """Return the instances whose sign of life has not expired, oldest first."""
         return self.instances.live()
 
-    def prune(self) -> dict[str, int]:
-        """Delete what ended longer ago than the retention; return the deleted rows by table."""
-        return prune(self.database, self.settings)
+    def prune(self, tell: Callable[[int], None] | None = None) -> dict[str, int]:
+        """Delete what ended longer ago than the retention; return the deleted rows by table.
+
+        Args:
+            tell: Is called with how many rows were deleted, batch by batch.
+        """
+        return prune(self.database, self.settings, tell)
+
+    def prunable(self) -> dict[str, int]:
+        """Return how many rows of each table `prune` would find now."""
+        return prunable(self.database, self.settings)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import TextClause
 
 from steadybeat.ledger.claim import ALIVE
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.failing import AFTERMATH
+from steadybeat.ledger.search import Wanted
 
 GIVEN_UP = "the fan-out was given up"
 """So begins the reason of a run that ended, or was asked to, with its fan-out."""
@@ -55,14 +57,18 @@ def _asking(which: str, given_up: str) -> TextClause:
 
 _REQUEST = _asking("r.id = ANY(CAST(:run_ids AS uuid[]))", "r.given_up")
 _GIVE_UP = _asking("r.fan_out = :run AND NOT r.in_line AND r.cancel_requested_at IS NULL", "true")
-_OPEN = sql("""
-    SELECT id FROM steadybeat.runs
-     WHERE finished_at IS NULL
-       AND (CAST(:task AS text) IS NULL OR task = :task)
-       AND (CAST(:service AS text) IS NULL OR service = :service)
-       AND (CAST(:schedule AS text) IS NULL OR schedule = :schedule)
-       AND (CAST(:state AS text) IS NULL OR state = :state)
-     ORDER BY enqueued_at
+_OPEN = """
+    SELECT r.id FROM steadybeat.runs r
+     WHERE r.finished_at IS NULL AND {conditions}
+     ORDER BY r.enqueued_at, r.id
+"""
+# What a request would find now.
+_WOULD_BE = sql(f"""
+    SELECT r.id, r.task, r.state, r.finished_at IS NOT NULL AS is_over,
+           r.state = 'running' AND {ALIVE.format(run="r")} AS under_way,
+           (SELECT count(*) FROM steadybeat.runs share
+             WHERE share.fan_out = r.id AND share.finished_at IS NULL) AS tenant_count
+      FROM steadybeat.runs r WHERE r.id = ANY(CAST(:run_ids AS uuid[])) ORDER BY r.enqueued_at, r.id
 """)
 _OVERDUE = sql("""
     SELECT id, delivery_no, cancel_reason FROM steadybeat.runs
@@ -129,17 +135,23 @@ class Cancelling:
             asked=[str(row.id) for row in rows if row.state == "running"],
         )
 
-    def open_runs(
-        self,
-        *,
-        task: str | None = None,
-        service: str | None = None,
-        schedule: str | None = None,
-        state: str | None = None,
-    ) -> list[str]:
-        """Return the runs that have not ended and match what is given, the oldest first."""
-        values = {"task": task, "service": service, "schedule": schedule, "state": state}
-        return [str(row.id) for row in self._database.execute(_OPEN, values)]
+    def open_runs(self, **given: Any) -> list[str]:
+        """Return the runs that have not ended and match what is given, as `Wanted` names it, the oldest first."""
+        wanted = Wanted(**given)
+        found = self._database.execute(sql(_OPEN.format(conditions=wanted.conditions)), wanted.values)
+        return [str(row.id) for row in found]
+
+    def would_be(self, runs: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what a request for the end of some runs would find, the oldest first.
+
+        Args:
+            runs: Their ids.
+
+        Returns:
+            Of each ``id``, ``task`` and ``state``; whether it ``is_over``, or an attempt is ``under_way``, which would
+            be told to stop; and the ``tenant_count`` of its fan-out that have not ended.
+        """
+        return [dict(row._mapping) for row in self._database.execute(_WOULD_BE, {"run_ids": list(runs)})]
 
     def overdue(self, instance: str) -> list[Overdue]:
         """Return the runs of an instance that are to be terminated by now."""

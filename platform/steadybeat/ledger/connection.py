@@ -173,6 +173,12 @@ class Database:
         with self.answering(), self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def trial(self) -> Iterator[Trial]:
+        """Yield a database of which everything is undone when the block ends: what would become of a change."""
+        with self.answering(), self.engine.connect() as connection:
+            yield Trial(connection)
+
     def count(self, statement: Executable, values: Mapping[str, Any], connection: Connection | None = None) -> Any:
         """Return the row of a statement that counts; of a million rows that may take longer than others may.
 
@@ -186,6 +192,17 @@ class Database:
                 return self.count(statement, values, own)
         connection.execute(_PATIENTLY)
         return connection.execute(statement, values).one()
+
+    def patiently(self, statement: Executable, values: Mapping[str, Any]) -> list[Any]:
+        """Return the rows of a statement that a person waits for, and that may take longer than others may.
+
+        Args:
+            statement: It reads only.
+            values: By name.
+        """
+        with self.transaction() as connection:
+            connection.execute(_PATIENTLY)
+            return list(connection.execute(statement, values))
 
     def execute(
         self, statement: Executable | Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -213,6 +230,30 @@ class Database:
         with committing.connect() as connection:
             result: CursorResult[Any] = connection.execute(statement, values)
             return list(result) if result.returns_rows else []
+
+
+class Trial(Database):
+    """A database within one transaction, which is never committed.
+
+    Args:
+        connection: That has begun none.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield the connection."""
+        yield self._connection
+
+    def execute(
+        self, statement: Executable | Prepared, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> list[Any]:
+        """Run one statement, and return its rows."""
+        clause = statement.clause if isinstance(statement, Prepared) else statement
+        result: CursorResult[Any] = self._connection.execute(clause, values)
+        return list(result) if result.returns_rows else []
 
 
 def _shown(url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.reopening import AFRESH, Reopening
+from steadybeat.ledger.search import SAYS
 
 CAUSES = ("failed", "timed_out", "lost", "unstarted", "foreign")
 """Why something is dead: how the last attempt of a run ended; no attempt of it began; or it is no run."""
@@ -22,7 +23,6 @@ _CAUSE = """
                WHERE a.run = r.id AND a.number = r.attempt_count AND a.outcome IN ('failed', 'timed_out', 'lost')),
              CASE WHEN r.attempt_count > 0 AND least(r.retry_until, r.deadline) <= r.finished_at THEN 'failed' END,
              'unstarted')"""
-_SAYS = "position(lower(CAST(:error AS text)) IN lower({text})) > 0"
 # Foreign messages whose run is on record are that run's.
 _FOUND = f"""
     (SELECT CAST(r.id AS text) AS id, 'run' AS kind, r.task, r.service, r.queue, {_CAUSE} AS cause, r.reason,
@@ -37,7 +37,7 @@ _FOUND = f"""
        AND (CAST(:tenant AS text) IS NULL OR r.tenant = :tenant)
        AND (CAST(:fan_out AS uuid) IS NULL OR r.fan_out = CAST(:fan_out AS uuid))
        AND (CAST(:since AS timestamptz) IS NULL OR r.finished_at >= :since)
-       AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="concat_ws(' ', r.reason, r.error)")})
+       AND (CAST(:error AS text) IS NULL OR {SAYS.format(text="concat_ws(' ', r.reason, r.error)")})
        AND (CAST(:cause AS text) IS NULL OR {_CAUSE} = :cause)
      ORDER BY r.finished_at {{order}} LIMIT CAST(:row_count AS integer))
     UNION ALL
@@ -49,7 +49,7 @@ _FOUND = f"""
        AND coalesce(:task, :schedule, :tenant, :fan_out) IS NULL
        AND (CAST(:service AS text) IS NULL OR f.queue = :service)
        AND (CAST(:since AS timestamptz) IS NULL OR f.seen_at >= :since)
-       AND (CAST(:error AS text) IS NULL OR {_SAYS.format(text="f.reason")})
+       AND (CAST(:error AS text) IS NULL OR {SAYS.format(text="f.reason")})
        AND (CAST(:cause AS text) IS NULL OR :cause = 'foreign')
      ORDER BY f.seen_at {{order}} LIMIT CAST(:row_count AS integer))
     ORDER BY died_at {{order}}, id {{order}} LIMIT CAST(:row_count AS integer)"""
@@ -215,28 +215,45 @@ class Dead:
         """
         return {str(row["id"]): row for row in self._mappings(_STANDING, {"run_ids": list(runs)})}
 
-    def requeue(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
+    def requeue(
+        self, runs: Sequence[str], *, who: str, reason: str, tell: Callable[[int], None] | None = None
+    ) -> list[str]:
         """Have dead runs tried again, each under its own id and key; their attempts stay on record.
 
         Retries and deaths of workers count anew, and no deadline holds any more. A run that has fanned out goes on
         with the tenants that have not succeeded. Each is noted in `operations`.
 
+        Args:
+            runs: Their ids.
+            who: Who does it.
+            reason: Why.
+            tell: Is called with how many have been looked at, batch by batch.
+
         Returns:
             Those that are; the others were not dead any more.
         """
         whole = self._reopening.released(runs)
-        requeued = self._change(_REQUEUE, "dead requeue", [run for run in runs if run not in whole], who, reason)
+        single = [run for run in runs if run not in whole]
+        requeued = self._change(_REQUEUE, "dead requeue", single, who, reason, tell)
         for run in whole:
             self._reopening.reopen(run, ("dead", "cancelled"), who=who, what="dead requeue", reason=reason)
         return requeued + self._reopening.waiting(whole)
 
-    def discard(self, runs: Sequence[str], *, who: str, reason: str) -> list[str]:
+    def discard(
+        self, runs: Sequence[str], *, who: str, reason: str, tell: Callable[[int], None] | None = None
+    ) -> list[str]:
         """End dead runs for good: they are cancelled, with the reason. Each is noted in `operations`.
+
+        Args:
+            runs: Their ids.
+            who: Who does it.
+            reason: Why.
+            tell: Is called with how many have been looked at, batch by batch.
 
         Returns:
             Those that are; the others were not dead any more.
         """
-        return self._change(_DISCARD, "dead discard", runs, who, reason)
+        return self._change(_DISCARD, "dead discard", runs, who, reason, tell)
 
     def give_back(self, message: int, send: Callable[[str, bytes], None], *, who: str, reason: str) -> bool:
         """Hand a foreign message to `send`, and forget it; of several who do so at once, one does.
@@ -270,7 +287,15 @@ class Dead:
                 send(row.queue, bytes(row.raw))
         return True
 
-    def _change(self, statement: Any, what: str, runs: Sequence[str], who: str, reason: str) -> list[str]:
+    def _change(
+        self,
+        statement: Any,
+        what: str,
+        runs: Sequence[str],
+        who: str,
+        reason: str,
+        tell: Callable[[int], None] | None,
+    ) -> list[str]:
         changed: list[str] = []
         for start in range(0, len(runs), BATCH):
             values = {"run_ids": list(runs[start : start + BATCH]), "who": who, "what": what, "reason": reason}
@@ -279,6 +304,8 @@ class Dead:
                 rows = connection.execute(statement, values).all()
                 self._reopening.go_on(connection, {str(row.fan_out) for row in rows if row.fan_out is not None})
                 changed += [str(row.id) for row in rows]
+            if tell is not None:
+                tell(len(values["run_ids"]))
         return changed
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:

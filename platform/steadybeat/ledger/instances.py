@@ -25,6 +25,19 @@ _LIVE = sql("""
     SELECT id, role, host, pid, release, started_at, expires_at FROM steadybeat.instances
      WHERE expires_at > clock_timestamp() ORDER BY started_at
 """)
+# A worker of an older release does not say what it consumes.
+_CONSUMERS = sql("""
+    SELECT (SELECT count(*) FROM steadybeat.instances
+             WHERE role = 'worker' AND expires_at > clock_timestamp() AND :queue = ANY(queues)) AS alive_count,
+           EXISTS (SELECT FROM steadybeat.instances
+                    WHERE role = 'worker' AND expires_at > clock_timestamp() AND queues IS NULL) AS may_be_more,
+           last.host, last.pid, last.expires_at,
+           (SELECT r.started_at FROM steadybeat.runs r WHERE r.queue = :queue AND r.started_at IS NOT NULL
+             ORDER BY r.started_at DESC LIMIT 1) AS began_at
+      FROM (SELECT) one
+      LEFT JOIN LATERAL (SELECT host, pid, expires_at FROM steadybeat.instances
+                          WHERE role = 'worker' AND :queue = ANY(queues) ORDER BY expires_at DESC LIMIT 1) last ON true
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,27 @@ class Instance:
     release: str
     started_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    """Who takes runs from a queue.
+
+    Attributes:
+        alive_count: So many workers that are alive do.
+        may_be_more: Whether a worker is alive that does not say what it consumes.
+        host: Machine of the worker that did last, if that is still known; one that ended in good order is not.
+        pid: Its process there.
+        expires_at: Until when it counted as alive.
+        began_at: When a run of the queue began last.
+    """
+
+    alive_count: int
+    may_be_more: bool
+    host: str | None
+    pid: int | None
+    expires_at: datetime | None
+    began_at: datetime | None
 
 
 class Instances:
@@ -105,6 +139,10 @@ class Instances:
     def live(self) -> list[Instance]:
         """Return the instances whose sign of life has not expired, oldest first."""
         return [Instance(str(row.id), *row[1:]) for row in self._database.execute(_LIVE)]
+
+    def consumers(self, queue: str) -> Consumers:
+        """Return who takes runs from a queue, and who did last."""
+        return Consumers(*self._database.execute(_CONSUMERS, {"queue": queue})[0])
 
 
 def _certain(offset_seconds: float, uncertain_seconds: float) -> float:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import TextClause
+
 from steadybeat.ledger.connection import Database, sql
 from steadybeat.settings import Settings
 
 _BATCH = 5000
 
 
-def _delete(table: str, key: str, condition: str) -> str:
-    return f"""
-        DELETE FROM steadybeat.{table} WHERE ({key}) IN (
-            SELECT {key} FROM steadybeat.{table} WHERE {condition} LIMIT {_BATCH})
-        RETURNING 1"""
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """Rows of a table that may be forgotten.
+
+    Attributes:
+        key: Their primary key.
+        condition: Which they are.
+        once: What must be gone before, in the same pass: their parts.
+    """
+
+    key: str
+    condition: str
+    once: str = ""
 
 
 # A processed key outlives its run by a retention: every way on which a message can come back is shorter by then.
@@ -35,79 +48,96 @@ _MAY_GO_ON = """EXISTS (
     SELECT FROM steadybeat.runs r
      WHERE r.task = processed_keys.task AND r.idempotency_key = processed_keys.key
        AND (r.finished_at IS NULL OR r.state = 'dead'))"""
-_STATEMENTS = {
-    "attempts": _delete(
-        "attempts",
+_ROWS = {
+    "attempts": _Old(
         "run, number",
-        f"run IN (SELECT id FROM steadybeat.runs WHERE finished_at < {_OLD} AND state <> 'dead' LIMIT {_BATCH})",
+        f"run IN (SELECT id FROM steadybeat.runs WHERE finished_at < {_OLD} AND state <> 'dead'"
+        " AND EXISTS (SELECT FROM steadybeat.attempts part WHERE part.run = runs.id){limit})",
     ),
-    "run_lines": _delete("run_lines", "id", f"at < {_OLD}"),
-    "runs": _delete(
-        "runs",
+    "run_lines": _Old("id", f"at < {_OLD}"),
+    "runs": _Old(
         "id",
         f"finished_at < {_OLD} AND state <> 'dead'"
-        f" AND (schedule IS NULL OR state <> 'succeeded' OR {_RUN_IS_OVERTAKEN}) AND {_IS_NO_WHOLE}"
+        f" AND (schedule IS NULL OR state <> 'succeeded' OR {_RUN_IS_OVERTAKEN}) AND {_IS_NO_WHOLE}",
         " AND NOT EXISTS (SELECT FROM steadybeat.attempts a WHERE a.run = runs.id)",
     ),
-    "processed_keys": _delete(
-        "processed_keys",
+    "processed_keys": _Old(
         "task, key, step",
         "state <> 'held' AND (expires_at < clock_timestamp()"
         f" OR changed_at < {_OLD} - make_interval(secs => :retention_seconds))"
         f" AND NOT {_MAY_GO_ON}",
     ),
-    "duplicates": _delete("duplicates", "id", f"seen_at < {_OLD}"),
-    "fires": _delete(
-        "fires",
+    "duplicates": _Old("id", f"seen_at < {_OLD}"),
+    "fires": _Old(
         "schedule, scheduled_for",
         f"state NOT IN ('expected', 'waiting') AND scheduled_for < {_OLD} AND {_FIRE_IS_OVERTAKEN}",
     ),
-    "chords": _delete("chords", "group_id", f"coalesce(joined_at, failed_at, created_at) < {_OLD} AND {_IS_OVER}"),
-    "skipped_tenants": _delete(
-        "skipped_tenants",
+    "chords": _Old("group_id", f"coalesce(joined_at, failed_at, created_at) < {_OLD} AND {_IS_OVER}"),
+    "skipped_tenants": _Old(
         "run, tenant",
         f"run IN (SELECT f.run FROM steadybeat.fan_outs f WHERE f.ended_at < {_OLD} AND {_HAS_NO_RUNS})",
     ),
-    "fan_outs": _delete(
-        "fan_outs",
+    "fan_outs": _Old(
         "run",
-        f"ended_at < {_OLD} AND {_HAS_NO_RUNS.replace('f.run', 'fan_outs.run')}"
+        f"ended_at < {_OLD} AND {_HAS_NO_RUNS.replace('f.run', 'fan_outs.run')}",
         " AND NOT EXISTS (SELECT FROM steadybeat.skipped_tenants s WHERE s.run = fan_outs.run)",
     ),
-    "tenant_rules": _delete("tenant_rules", "policy, tenant", f"expires_at < {_OLD}"),
-    "alert_events": _delete(
-        "alert_events",
+    "tenant_rules": _Old("policy, tenant", f"expires_at < {_OLD}"),
+    "alert_events": _Old(
         "id",
         f"alert IN (SELECT id FROM steadybeat.alerts WHERE state = 'resolved' AND resolved_at < {_OLD})",
     ),
-    "notices": _delete("notices", "id", f"coalesce(sent_at, given_up_at) < {_OLD}"),
-    "alerts": _delete(
-        "alerts",
+    "notices": _Old("id", f"coalesce(sent_at, given_up_at) < {_OLD}"),
+    "alerts": _Old(
         "id",
-        f"state = 'resolved' AND resolved_at < {_OLD}"
+        f"state = 'resolved' AND resolved_at < {_OLD}",
         " AND NOT EXISTS (SELECT FROM steadybeat.alert_events e WHERE e.alert = alerts.id)",
     ),
-    "silences": _delete("silences", "id", f"coalesce(ended_at, ends_at) < {_OLD}"),
-    "results": _delete("results", "id", f"changed_at < {_OLD}"),
-    "groups": _delete("groups", "id", f"created_at < {_OLD}"),
+    "silences": _Old("id", f"coalesce(ended_at, ends_at) < {_OLD}"),
+    "results": _Old("id", f"changed_at < {_OLD}"),
+    "groups": _Old("id", f"created_at < {_OLD}"),
     # An attempt that finds no row of its lock commits nothing, so a row that goes too early does no harm.
-    "turns": _delete("turns", "name, place", f"taken_at < {_OLD}"),
-    "instances": _delete("instances", "id", "expires_at < clock_timestamp() - interval '1 day'"),
+    "turns": _Old("name, place", f"taken_at < {_OLD}"),
+    "instances": _Old("id", "expires_at < clock_timestamp() - interval '1 day'"),
 }
 
 
-def prune(database: Database, settings: Settings) -> dict[str, int]:
+def prune(database: Database, settings: Settings, tell: Callable[[int], None] | None = None) -> dict[str, int]:
     """Delete what ended longer ago than the retention; dead letters and foreign messages wait for a person.
+
+    Args:
+        database: The ledger's.
+        settings: Say how long the retention is.
+        tell: Is called with how many rows were deleted, batch by batch.
 
     Returns:
         The deleted rows, by table.
     """
     deleted = {}
-    for table, statement in _STATEMENTS.items():
-        clause, count, batch = sql(statement), 0, _BATCH
-        values = {"retention_seconds": settings.retention_seconds} if ":retention" in statement else {}
+    for table, old in _ROWS.items():
+        which = f"{old.condition}{old.once}".replace("{limit}", f" LIMIT {_BATCH}")
+        clause = sql(f"""
+            DELETE FROM steadybeat.{table} WHERE ({old.key}) IN (
+                SELECT {old.key} FROM steadybeat.{table} WHERE {which} LIMIT {_BATCH})
+            RETURNING 1""")
+        count, batch = 0, _BATCH
         while batch == _BATCH:
-            batch = len(database.execute(clause, values))
+            batch = len(database.execute(clause, _values(clause, settings)))
             count += batch
+            if tell is not None:
+                tell(batch)
         deleted[table] = count
     return deleted
+
+
+def prunable(database: Database, settings: Settings) -> dict[str, int]:
+    """Return how many rows of each table a pass finds now. What hangs on others goes in that pass or in the next."""
+    found = {}
+    for table, old in _ROWS.items():
+        clause = sql(f"SELECT count(*) FROM steadybeat.{table} WHERE {old.condition.replace('{limit}', '')}")
+        found[table] = int(database.count(clause, _values(clause, settings))[0])
+    return found
+
+
+def _values(clause: TextClause, settings: Settings) -> dict[str, float]:
+    return {"retention_seconds": settings.retention_seconds} if "retention_seconds" in clause._bindparams else {}

@@ -21,10 +21,12 @@ _RELEASED = sql("""
     SELECT run FROM steadybeat.fan_outs WHERE run = ANY(CAST(:run_ids AS uuid[])) AND written_at IS NOT NULL
 """)
 # What a person has cancelled by itself stays so.
+_MEANT = "fan_out = :run AND state = ANY(:states) AND (state <> 'cancelled' OR given_up)"
+_WOULD_BE = sql(f"SELECT count(*) AS count FROM steadybeat.runs WHERE {_MEANT}")
 _REVIVE = sql(f"""
     WITH former AS MATERIALIZED (
         SELECT id FROM steadybeat.runs
-         WHERE fan_out = :run AND state = ANY(:states) AND (state <> 'cancelled' OR given_up)
+         WHERE {_MEANT}
            FOR UPDATE
     ),
     revived AS (
@@ -100,6 +102,10 @@ class Reopening:
                 noted = {"who": who, "what": what, "target": run, "reason": reason, "row_count": count}
                 connection.execute(_NOTE, noted)
         return count
+
+    def would_be(self, run: str, states: Sequence[str]) -> int:
+        """Return how many tenants `reopen` would put back in line now."""
+        return int(self._database.count(_WOULD_BE, {"run": run, "states": list(states)}).count)
 
     @staticmethod
     def hold_those_of(connection: Connection, runs: Sequence[str]) -> None:

@@ -9,21 +9,9 @@ from typing import Any
 from sqlalchemy import insert
 
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.search import Search, Wanted
 from steadybeat.ledger.tables import operations
 
-_RUNS = sql("""
-    SELECT id, task, service, state, reason, schedule, scheduled_for, tenant, fan_out AS of_fan_out,
-           attempt_count, enqueued_at, started_at, finished_at, error
-      FROM steadybeat.runs
-     WHERE (CAST(:task AS text) IS NULL OR task = :task)
-       AND (CAST(:service AS text) IS NULL OR service = :service)
-       AND (CAST(:schedule AS text) IS NULL OR schedule = :schedule)
-       AND (CAST(:state AS text) IS NULL OR state = :state)
-       AND (CAST(:tenant AS text) IS NULL OR tenant = :tenant)
-       AND (CAST(:fan_out AS uuid) IS NULL OR fan_out = CAST(:fan_out AS uuid))
-     ORDER BY enqueued_at DESC, id DESC
-     LIMIT CAST(:row_count AS integer)
-""")
 _RUN = sql("""
     SELECT id, task, service, queue, priority, idempotency_key, schedule, scheduled_for, parent_id,
            fan_out AS of_fan_out, tenant, in_line, rerun_of, state, reason, body, delivery_no,
@@ -56,6 +44,13 @@ _NEAREST = sql("""
     SELECT scheduled_for FROM steadybeat.fires WHERE schedule = :schedule
      ORDER BY abs(extract(epoch FROM scheduled_for - :scheduled_for)) LIMIT 3
 """)
+_AROUND = sql("""
+    (SELECT scheduled_for FROM steadybeat.fires
+      WHERE schedule = :schedule AND scheduled_for < :scheduled_for ORDER BY scheduled_for DESC LIMIT 1)
+    UNION ALL
+    (SELECT scheduled_for FROM steadybeat.fires
+      WHERE schedule = :schedule AND scheduled_for > :scheduled_for ORDER BY scheduled_for LIMIT 1)
+""")
 _SCHEDULE = sql("""
     SELECT name, task, service, spec, policies, args, kwargs, options, source, code, revision, expected_until,
            retired_at, paused_at, paused_by, paused_reason, consecutive_failures, fire_count, created_at, updated_at
@@ -76,21 +71,11 @@ class Story:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._search = Search(database)
 
-    def runs(
-        self,
-        *,
-        task: str | None = None,
-        service: str | None = None,
-        schedule: str | None = None,
-        state: str | None = None,
-        tenant: str | None = None,
-        fan_out: str | None = None,
-        limit: int = 20,
-    ) -> list[dict[str, Any]]:
-        """Return the runs that match what is given, those that were sent last first."""
-        values = {"task": task, "service": service, "schedule": schedule, "state": state, "tenant": tenant}
-        return self._mappings(_RUNS, values | {"fan_out": fan_out, "row_count": limit})
+    def runs(self, *, limit: int = 20, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the runs that match what is given, as `Wanted` names it, those that were sent last first."""
+        return self._search.runs(Wanted(**wanted), limit=limit)
 
     def run(self, run: str) -> dict[str, Any] | None:
         """Return one run with its ``attempts`` and ``reruns``, or None."""
@@ -124,6 +109,11 @@ class Story:
         """Return up to three fires on record nearest to an instant."""
         values = {"schedule": schedule, "scheduled_for": at}
         return [row["scheduled_for"] for row in self._mappings(_NEAREST, values)]
+
+    def around(self, schedule: str, at: datetime) -> list[datetime]:
+        """Return the fires on record next to an instant, at most one before and one after it."""
+        values = {"schedule": schedule, "scheduled_for": at}
+        return [row["scheduled_for"] for row in self._mappings(_AROUND, values)]
 
     def schedule(self, name: str) -> dict[str, Any] | None:
         """Return a schedule, retired ones included, or None."""

@@ -7,7 +7,8 @@ the policy's name comes first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -111,8 +112,16 @@ _WITHDRAW = sql(f"""
           FROM judged WHERE r.id = judged.id AND judged.cause IS NOT NULL
         RETURNING r.id
     )
-    SELECT (SELECT count(*) FROM gone) AS gone_count,
+    SELECT (SELECT count(*) FROM gone) AS gone_count, (SELECT count(*) FROM given) AS seen_count,
            (SELECT CAST(id AS text) FROM given ORDER BY given.id DESC LIMIT 1) AS last
+""")
+_WOULD_GO = sql(f"""
+    WITH given AS (
+        SELECT r.tenant FROM steadybeat.fan_outs f JOIN steadybeat.runs r ON r.fan_out = f.run
+         WHERE f.policy = :policy AND f.ended_at IS NULL
+           AND r.in_line AND r.finished_at IS NULL AND r.attempt_count = 0
+    )
+    SELECT count(*) AS count FROM ({JUDGED}) judged WHERE cause IS NOT NULL
 """)
 _NOTE = sql("""
     INSERT INTO steadybeat.operations (who, what, target, reason, details)
@@ -202,9 +211,25 @@ class Tenants:
         rows = self._change(_CLEAR, "tenants clear", policy, who, reason, tenants)
         return [row.tenant for row in rows]
 
-    def withdraw(self, policy: str) -> int:
-        """Cancel the runs in line of tenants that are out by now; return how many."""
-        return sum(self._withdraw(policy, str(run)) for (run,) in self._database.execute(_OPEN, {"policy": policy}))
+    @contextmanager
+    def trial(self) -> Iterator[Tenants]:
+        """Yield the policies; whatever is done to them is undone when the block ends."""
+        with self._database.trial() as database:
+            yield Tenants(database)
+
+    def would_go(self, policy: str) -> int:
+        """Return how many runs `withdraw` would cancel now."""
+        return int(self._database.count(_WOULD_GO, {"policy": policy}).count)
+
+    def withdraw(self, policy: str, tell: Callable[[int], None] | None = None) -> int:
+        """Cancel the runs in line of tenants that are out by now; return how many.
+
+        Args:
+            policy: Its name.
+            tell: Is called with how many were looked at, batch by batch.
+        """
+        found = self._database.execute(_OPEN, {"policy": policy})
+        return sum(self._withdraw(policy, str(run), tell) for (run,) in found)
 
     def withdraw_late(self, policy: str, run: str, since: datetime) -> int:
         """Do so in one fan-out, where the policy was told something while that was written.
@@ -217,12 +242,14 @@ class Tenants:
         told = self._database.execute(_TOLD_SINCE, {"policy": policy, "since": since})
         return self._withdraw(policy, run) if told else 0
 
-    def _withdraw(self, policy: str, run: str) -> int:
+    def _withdraw(self, policy: str, run: str, tell: Callable[[int], None] | None = None) -> int:
         count, after = 0, None
         while True:
             values = {"run": run, "policy": policy, "after": after, "row_count": WITHDRAW_COUNT}
             row = self._database.execute(_WITHDRAW, values)[0]
             count, after = count + row.gone_count, row.last
+            if tell is not None:
+                tell(row.seen_count)
             if after is None:
                 return int(count)
 

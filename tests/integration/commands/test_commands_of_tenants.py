@@ -133,7 +133,7 @@ def test_a_policy_that_nobody_knows_is_refused_with_the_nearest(run: Run) -> Non
         ),
         (["rollout", "digest", "101", "--reason", "x"], "Invalid value for 'PERCENT': 101"),
         (["exclude", "digest", "--reason", "x"], "Missing argument 'TENANT...'"),
-        (["pause", "digest"], "Missing option '--reason'"),
+        (["pause", "digest"], "--reason='': must say why"),
     ],
 )
 def test_what_a_policy_cannot_be_told_is_one_line(run: Run, book: Ledger, given: list[str], line: str) -> None:

@@ -158,7 +158,7 @@ def test_what_is_taken_over_stays_until_it_is_removed_by_hand_with_a_reason(
     imported(run, riga)
     assert "must say why" in refusal(run("schedules", "remove", "nightly", "--reason", " ", app=riga))
     answer = said(run("schedules", "remove", "nightly", "--reason", "they left", "--json", app=riga))
-    assert answer == {"removed": "nightly", "verb": "retired", "rule": None, "reason": "they left"}
+    assert answer == {"removed": "nightly", "verb": "retired", "rule": None, "reason": "they left", "dry_run": False}
     assert not book.schedules.all()
     noted = book.database.execute(sa.text("SELECT what, target, reason FROM steadybeat.operations ORDER BY at"))
     assert tuple(noted[-1]) == ("schedules remove", "nightly", "they left")
@@ -279,7 +279,7 @@ def test_a_beat_of_ours_that_leads_is_no_hindrance(
 
 
 def test_without_a_reason_nothing_is_imported(run: Run) -> None:
-    line = "--reason: must say why, such as --reason 'we move in'; or add --dry-run."
+    line = "--reason='': must say why, such as --reason 'we move in'."
     assert refusal(run("schedules", "import", "--from", "redbeat")) == line
 
 

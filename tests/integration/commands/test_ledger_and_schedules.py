@@ -20,7 +20,9 @@ def test_upgrade_applies_the_migrations_once(make_app: MakeApp, run: Run, postgr
         "needed": LATEST,
         "pending": MIGRATIONS,
     }
-    assert said(run("ledger", "upgrade", "--json", app=empty)) == {"from": None, "to": LATEST, "applied": MIGRATIONS}
+    assert said(run("ledger", "upgrade", "--json", app=empty)) == {
+        "dry_run": False, "from": None, "to": LATEST, "applied": MIGRATIONS,
+    }  # fmt: skip
     assert run("ledger", "upgrade", app=empty).stdout == f"Nothing to do: the ledger is at {LATEST}.\n"
     assert run("ledger", "status", app=empty).stdout == f"applied  {LATEST}\nneeded   {LATEST}\npending  nothing\n"
 

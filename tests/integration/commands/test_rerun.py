@@ -89,7 +89,7 @@ def test_again_takes_a_new_key_and_asks_for_force_where_it_is_critical(
 def test_a_rerun_needs_a_reason(run: Run) -> None:
     result = run("runs", "rerun", UNKNOWN)
     assert result.exit_code == 2
-    assert "Missing option '--reason'" in result.stderr
+    assert "--reason='': must say why" in result.stderr
     assert refusal(run("runs", "rerun", UNKNOWN, "--reason", " ")).startswith("--reason=' ': must say why")
 
 

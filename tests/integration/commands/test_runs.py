@@ -156,6 +156,36 @@ def test_why_says_that_a_retired_schedule_fires_no_more(book: Ledger, run: Run) 
     assert why(run, "next", 1)["verdict"] == "retired"
 
 
+def test_why_of_a_run_says_whose_fire_it_is_or_who_has_sent_it(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    run("schedules", "apply")
+    at = datetime(2040, 1, 1, 6, tzinfo=UTC)
+    fire = made_fire(book, at)
+    headers = {"steadybeat_schedule": fire.schedule, "steadybeat_scheduled_for": at.isoformat()}
+    of_fire = app.send_task("shop.mail.digest", task_id=run_id(fire.schedule, at), headers=headers).id
+    attempt(book, of_fire, instance, "OSError: mail is away")
+    assert said(run("runs", "why", of_fire, "--json"), 1) == why(run, at.isoformat(), 1)
+
+    single = charged(app, instance, 7, error="OSError: no")
+    again = said(run("runs", "rerun", single, "--reason", "x", "--json"))["run"]
+    answer = said(run("runs", "why", single, "--json"))
+    assert (answer["schedule"], answer["at"], answer["verdict"]) == (None, None, "rerun")
+    assert answer["sentences"][0].endswith(" to queue billing; no schedule has asked for it.")
+    assert f"It was rerun as {again}: It waits on queue billing for a worker" in answer["sentences"][-1]
+    text = run("runs", "why", again).stdout
+    assert text.startswith(f"run {again} of shop.billing.charge: enqueued\n")
+    assert f"\nIt is a rerun of {single}.\n" in text
+    book.instances.leave(instance)
+    assert "No worker consumes from queue 'billing'." in run("runs", "why", again).stdout
+    assert refusal(run("runs", "why", again, "last")).startswith("AT='last': a run has one time only")
+    assert "no such run is on record" in refusal(run("runs", "why", UNKNOWN))
+
+
+def test_why_without_a_time_is_of_the_fire_that_was_due_last(run: Run) -> None:
+    run("schedules", "apply")
+    assert said(run("runs", "why", "shop.mail.digest", "--json"), 1) == why(run, "last", 1)
+    assert "Did you mean 'shop.mail.digest'?" in refusal(run("runs", "why", "shop.mail.digset"))
+
+
 @pytest.mark.parametrize(
     ("at", "line"),
     [
@@ -170,3 +200,75 @@ def test_an_instant_that_cannot_be_is_one_line(at: str, line: str, run: Run) -> 
 
 
 # runs rerun
+
+
+# Searching
+
+
+@pytest.fixture
+def history(app: Any, book: Ledger, instance: str) -> list[str]:
+    """Six runs that were sent an hour apart, the last one an hour ago; two have failed."""
+    errors = [None, "OSError: the bank is away", None, "KeyError: no tariff", None, None]
+    sent = [charged(app, instance, n, error=each) for n, each in enumerate(errors)]
+    for n, one in enumerate(reversed(sent), 1):
+        with book.database.transaction() as connection:
+            moved = (
+                "UPDATE steadybeat.runs SET enqueued_at = clock_timestamp() - make_interval(hours => %s) WHERE id = %s"
+            )
+            connection.exec_driver_sql(moved, (n, one))
+    return sent
+
+
+def ids(found: list[dict[str, Any]]) -> list[str]:
+    return [each["id"] for each in found]
+
+
+def test_runs_are_found_by_when_they_were_sent(run: Run, history: list[str]) -> None:
+    def listed(*given: str) -> list[str]:
+        return ids(said(run("runs", "list", *given, "--json")))
+
+    assert listed("--since", "150m") == [history[5], history[4]]
+    assert listed("--until", "330m") == [history[0]]
+    assert listed("--since", "4h30m", "--until", "2h30m") == [history[3], history[2]]
+    line = refusal(run("runs", "list", "--since", "1h", "--until", "2h"))
+    assert line.startswith("--since=20")
+    assert ": is after --until=20" in line
+
+
+def test_runs_are_found_by_their_key_and_by_the_text_of_their_error(app: Any, run: Run, history: list[str]) -> None:
+    def listed(*given: str) -> list[str]:
+        return ids(said(run("runs", "list", *given, "--json")))
+
+    assert listed("--error", "THE BANK") == [history[1]]
+    assert listed("--error", "traceback") == [history[3], history[1]]
+    assert listed("--error", "%") == listed("--error", "no\0pe") == []
+    key = said(run("runs", "show", history[2], "--json"))["idempotency_key"]
+    assert listed("--key", key) == [history[2]]
+    assert listed("--key", "nobody's") == []
+    assert "No such runs." in run("runs", "list", "--key", "nobody's").stdout
+
+
+def test_a_page_goes_on_behind_the_last_run_of_the_one_before(run: Run, book: Ledger, history: list[str]) -> None:
+    with book.database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE steadybeat.runs SET enqueued_at = '2026-01-01T06:00:00Z'")
+    found: list[str] = []
+    while page := ids(said(run("runs", "list", "--limit", "4", *(["--after", found[-1]] if found else []), "--json"))):
+        found += page
+    assert found == sorted(history, reverse=True)
+    assert refusal(run("runs", "list", "--after", UNKNOWN)).startswith(f"RUN={UNKNOWN}: no such run is on record")
+
+
+def test_a_dry_run_says_which_runs_would_end_and_ends_none(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    waits, over = app.send_task("shop.billing.charge", (1,)).id, charged(app, instance, 2)
+    works = app.send_task("shop.billing.charge", (3,)).id
+    book.runs.claim(works, delivery_no=1, instance=instance, time_limit_seconds=60, crash_limit=3)
+    told = said(run("runs", "cancel", waits, works, over, "--dry-run", "--json"), 1)
+    assert (told["cancelled"], told["asked"], told["ended_before"]) == ([waits], [works], [over])
+    assert told["text"] == "Would be: 1 cancelled, 1 told to stop, 1 had ended before. Nothing was changed (--dry-run)."
+    all_of_it = run("runs", "cancel", "--service", "billing", "--since", "1h", "--dry-run")
+    assert all_of_it.exit_code == 0
+    assert all_of_it.stdout.endswith("Would be: 1 cancelled, 1 told to stop. Nothing was changed (--dry-run).\n")
+    assert [each["state"] for each in said(run("runs", "list", "--json"))] == ["running", "succeeded", "enqueued"]
+    assert "must say why" in refusal(run("runs", "cancel", waits))
+    assert said(run("runs", "cancel", "--key", said(run("runs", "show", waits, "--json"))["idempotency_key"],
+                    "--reason", "x", "--json"))["cancelled"] == [waits]  # fmt: skip
