@@ -96,8 +96,8 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
-from steadybeat.ledger.server import Server
 from steadybeat.ledger.search import Search
+from steadybeat.ledger.server import Server
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.silences import Silences
 from steadybeat.ledger.story import Story

@@ -36,8 +36,9 @@ STATES: Mapping[str, str] = {
 MOST_FIRES = 50_000
 """So many fires of one schedule are counted by days, the newest."""
 
-_COLUMNS = """s.name, s.task, s.service, s.spec, s.policies, s.source, s.revision, s.retired_at, s.paused_at, s.paused_by,
-           s.paused_reason, s.consecutive_failures, s.updated_at, t.owner, t.severity, t.purpose"""
+_CONDITIONS = {**STATES, "any": "s.retired_at IS NULL"}
+_COLUMNS = """s.name, s.task, s.service, s.spec, s.policies, s.source, s.revision, s.retired_at, s.paused_at,
+           s.paused_by, s.paused_reason, s.consecutive_failures, s.updated_at, t.owner, t.severity, t.purpose"""
 _FROM = """steadybeat.schedules s LEFT JOIN steadybeat.tasks t ON t.name = s.task
      WHERE (CAST(:service AS text) IS NULL OR s.service = :service)
        AND (CAST(:owner AS text) IS NULL OR t.owner = :owner)
@@ -50,11 +51,10 @@ _PAGES = {
          ORDER BY place, s.name LIMIT CAST(:row_count AS integer)
     """)
     for sort, order in SORTS.items()
-    for state, condition in (STATES | {"any": "s.retired_at IS NULL"}).items()
+    for state, condition in _CONDITIONS.items()
 }
 _RULES = {
-    state: sql(f"SELECT s.name, s.revision FROM {_FROM} AND {condition}")
-    for state, condition in (STATES | {"any": "s.retired_at IS NULL"}).items()
+    state: sql(f"SELECT s.name, s.revision FROM {_FROM} AND {condition}") for state, condition in _CONDITIONS.items()
 }
 _SPECS = sql("SELECT name, revision, spec FROM steadybeat.schedules WHERE name = ANY(:names)")
 _NAMED = sql(f"""
@@ -144,9 +144,7 @@ class ScheduleLists:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def page(
-        self, chosen: Chosen, *, sort: str, behind: tuple[str, str] | None, limit: int
-    ) -> list[dict[str, Any]]:
+    def page(self, chosen: Chosen, *, sort: str, behind: tuple[str, str] | None, limit: int) -> list[dict[str, Any]]:
         """Return schedules in the order of one of `SORTS`.
 
         Args:
@@ -189,9 +187,7 @@ class ScheduleLists:
             found[row["schedule"]].append(row)
         return found
 
-    def fires(
-        self, schedule: str, *, state: str | None, before: datetime | None, limit: int
-    ) -> list[dict[str, Any]]:
+    def fires(self, schedule: str, *, state: str | None, before: datetime | None, limit: int) -> list[dict[str, Any]]:
         """Return fires of a schedule, the newest first, with the state and the times of their newest runs.
 
         Args:

@@ -12,8 +12,12 @@ from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
 from steadybeat.pages.page import Change, Page
+from steadybeat.pages.schedules import Schedules
 
-PAGES: tuple[type[Page] | type[Change], ...] = (Operations,)
+PAGES: tuple[type[Page] | type[Change], ...] = (
+    Schedules,
+    Operations,
+)
 """Every page, and everything that can be changed on one."""
 
 

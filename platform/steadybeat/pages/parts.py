@@ -18,6 +18,7 @@ NOTHING = Html('<span class="sb-nothing" aria-label="none">–</span>')
 ASSETS = Path(__file__).parent / "static"
 
 TONES: Mapping[str, str] = {
+    "active": "good",
     "succeeded": "good",
     "done": "good",
     "resolved": "good",
@@ -41,6 +42,7 @@ TONES: Mapping[str, str] = {
     "missed": "bad",
     "dead": "bad",
     "failed": "bad",
+    "failing": "bad",
     "lost": "bad",
     "timed_out": "bad",
     "open": "bad",
