@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from steadybeat import cron, every
-from steadybeat.commands.herds import herds, stretches
+from steadybeat.operating.herds import herds, stretches
 from steadybeat.schedule import Rule
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

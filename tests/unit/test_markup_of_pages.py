@@ -7,9 +7,10 @@ from pathlib import Path
 
 import flower
 import pytest
+from tornado.template import Template
 
 from steadybeat.pages import parts
-from steadybeat.pages.loading import TABS_FROM, TEMPLATES, Loader, with_tabs
+from steadybeat.pages.loading import TABS_FROM, TEMPLATES, Loader, escaping, with_tabs
 from steadybeat.pages.markup import Html, html, join, tag
 
 FLOWERS = Path(flower.__file__).with_name("templates")
@@ -50,6 +51,12 @@ def test_every_template_of_ours_can_be_read_and_knows_flowers_own() -> None:
     assert ours
     for name in [*ours, "base.html", "workers.html"]:
         assert loader.load(name).name == name
+
+
+def test_a_template_escapes_what_it_is_given_but_not_what_is_html_already() -> None:
+    text = escaping("<p>{{ evil }}{{ tag('b', evil) }}{{ nothing }}{{! kept }}{% if 1 %}{{ 1 + 1 }}{% end %}</p>")
+    made = Template(text, autoescape=None).generate(html=html, tag=tag, evil="<i>", nothing=None)
+    assert made.decode() == "<p>&lt;i&gt;<b>&lt;i&gt;</b>{{ kept }}2</p>"
 
 
 def test_our_tabs_stand_before_flowers_in_its_own_bar() -> None:

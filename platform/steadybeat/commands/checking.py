@@ -17,7 +17,7 @@ from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from steadybeat.beat.takeover import Found
-    from steadybeat.commands.herds import Herd
+    from steadybeat.operating.herds import Herd
 
 SHOWN = 3
 """So many herds are shown, and so many schedules of one are named."""
@@ -111,7 +111,7 @@ def _unique(found: Sequence[Found]) -> list[Found]:
 
 
 def _herds(found: Sequence[Found], limit: int) -> list[Herd]:
-    from steadybeat.commands.herds import herds
+    from steadybeat.operating.herds import herds
     from steadybeat.schedule import from_json
     from steadybeat.schedule.policies import policies_from_json
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from steadybeat.commands import completion
-from steadybeat.commands.clocks import changes_of, clock, in_words
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, distance, json_option, nominal
 from steadybeat.commands.rules import rule_of, rule_options
 from steadybeat.commands.usage import Command
 from steadybeat.errors import ConfigurationError
+from steadybeat.operating.clocks import changes_of, clock, in_words
 
 if TYPE_CHECKING:
     from steadybeat.schedule import Rule

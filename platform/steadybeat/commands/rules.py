@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from steadybeat.commands import completion
-from steadybeat.commands.output import length
 from steadybeat.commands.values import NOTHING, Duration, Instant, Json, Number, Text, when
 from steadybeat.errors import ConfigurationError
-from steadybeat.monitor import shown
 
 if TYPE_CHECKING:
     from steadybeat.schedule import Rule
@@ -195,28 +193,3 @@ def policies_of(given: Mapping[str, Any], former: Policies | None) -> dict[str, 
         if value is not None and value is not NOTHING:
             found[name] = value
     return found
-
-
-def policies_in_words(policies: Policies) -> str:
-    """Return what the policies of a schedule say, as one line."""
-    said = [f"jitter {length(policies.jitter)}"] if policies.jitter else []
-    caught = f"catch-up {policies.catch_up}"
-    if policies.catch_up != "none":
-        caught += f" within {length(policies.catch_up_window)}"
-    said += [caught + (f", {policies.catch_up_limit} at the most" if policies.catch_up_limit else "")]
-    said += [f"overlap {policies.overlap}"]
-    said += [f"start deadline {length(policies.start_deadline)}"] if policies.start_deadline is not None else []
-    if policies.pause_after_failures:
-        said += [f"paused after {policies.pause_after_failures} dead runs in a row"]
-    said += [f"{policies.fire_limit} fires at the most"] if policies.fire_limit else []
-    return "; ".join([*said, *_told_in_words(policies)])
-
-
-def _told_in_words(policies: Policies) -> list[str]:
-    """Return what people and monitors are told of a schedule."""
-    said = [f"late after {length(policies.late_after)}"] if policies.late_after is not None else []
-    if policies.failures_before_alert:
-        said += [f"an alert after {policies.failures_before_alert} dead runs in a row"]
-    said += [f"expected: {policies.expect}"] if policies.expect else []
-    said += [f"heartbeats to {shown(policies.heartbeat)}"] if policies.heartbeat else []
-    return said

@@ -14,9 +14,9 @@ from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Column, Output, distance, json_option, moment, nominal
 from steadybeat.commands.output import as_json as plain
-from steadybeat.commands.rules import policies_in_words
 from steadybeat.commands.schedule_edits import paused
 from steadybeat.commands.usage import Command
+from steadybeat.operating.meaning import policies_in_words
 
 if TYPE_CHECKING:
     from steadybeat.ledger import Ledger

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from steadybeat.commands.clocks import on_that_day
 from steadybeat.commands.output import count, distance, length, moment, nominal
 from steadybeat.commands.schedules import due_at
+from steadybeat.operating.clocks import on_that_day
 from steadybeat.schedule import Rule
 from steadybeat.schedule.rule import EPOCH, MICROSECOND
 from steadybeat.wording import headline

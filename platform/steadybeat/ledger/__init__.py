@@ -4,6 +4,7 @@ schema          which migrations there are, and applying them
 tables          the tables
 connection      one engine per process, and telling "refused" from "does not answer"
 rows            what the ledger is given and gives back
+schedule_lists  schedules as people look through them
 schedules       definitions: apply, retire, list
 interventions   what people do to schedules and fires
 joining         a caller's transaction that a change is part of
@@ -94,6 +95,7 @@ from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
 from steadybeat.ledger.runs import Runs
+from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
 from steadybeat.ledger.search import Search
@@ -174,6 +176,7 @@ class Ledger:
         self.story = Story(self.database)
         self.search = Search(self.database)
         self.history = History(self.database)
+        self.schedule_lists = ScheduleLists(self.database)
         self.reporting = Reporting(self.database)
         self.recent = Recent(self.database)
 

@@ -12,8 +12,13 @@ from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
 from steadybeat.pages.page import Change, Page
+from steadybeat.pages.schedule import Pause, Remove, Resume, Schedule, Trigger
+from steadybeat.pages.schedules import Schedules
 
-PAGES: tuple[type[Page] | type[Change], ...] = (Operations,)
+PAGES: tuple[type[Page] | type[Change], ...] = (
+    *(Schedules, Schedule, Pause, Resume, Trigger, Remove),
+    Operations,
+)
 """Every page, and everything that can be changed on one."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,19 @@ class Loader(BaseLoader):
     def _create_template(self, name: str) -> Template:
         ours = TEMPLATES / name
         if ours.exists():
-            return Template(ours.read_text(), name=name, loader=self, autoescape="html")
+            return Template(escaping(ours.read_text()), name=name, loader=self, autoescape=None)
         text = (self._flowers / name).read_text()
         if name == "navbar.html":
             text = with_tabs(text)
         return Template(text, name=name, loader=self)
+
+
+def escaping(template: str) -> str:
+    """Return a template in which ``{{ … }}`` is escaped by `html`, which leaves alone what is `Html` already.
+
+    Tornado's own escaping is given bytes, which do not say what they were.
+    """
+    return re.sub(r"\{\{(?!!)(.*?)\}\}", r"{% raw html(\1) %}", template, flags=re.DOTALL)
 
 
 def with_tabs(navbar: str) -> str:

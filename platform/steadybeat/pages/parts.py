@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ NOTHING = Html('<span class="sb-nothing" aria-label="none">–</span>')
 ASSETS = Path(__file__).parent / "static"
 
 TONES: Mapping[str, str] = {
+    "active": "good",
     "succeeded": "good",
     "done": "good",
     "resolved": "good",
@@ -41,6 +43,7 @@ TONES: Mapping[str, str] = {
     "missed": "bad",
     "dead": "bad",
     "failed": "bad",
+    "failing": "bad",
     "lost": "bad",
     "timed_out": "bad",
     "open": "bad",
@@ -160,18 +163,37 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> Html:
     return tag("dl", join(rows), class_="sb-facts")
 
 
-def pager(asked: Any, more: Any) -> Html:
+def code(value: Any) -> Html:
+    """Return a value as JSON."""
+    return tag("code", json.dumps(value, ensure_ascii=False, default=str), class_="sb-mono")
+
+
+def field(title: str, name: str, **attributes: Any) -> Html:
+    """Return a field of a form with its title."""
+    return tag("label", f"{title} ", tag("input", name=name, autocomplete="off", class_="form-control", **attributes))
+
+
+def choice(title: str, name: str, words: Sequence[str]) -> Html:
+    """Return a choice of a form with its title; the first word is chosen."""
+    return tag(
+        "label", f"{title} ", tag("select", *(tag("option", each) for each in words), name=name, class_="form-select")
+    )
+
+
+def pager(asked: Any, more: Any, part: str = "") -> Html:
     """Return the links below a list: to its beginning, and on.
 
     Args:
         asked: What the page was asked for; where the list begins is its value ``after``.
         more: Behind which row the next page begins; None: there is no more.
+        part: The part of the page that the list is, where it is not the whole.
     """
+    anchor = f"#{part}" if part else ""
     links = []
     if asked.values.get("after"):
-        links.append(tag("a", "First", href=asked.address(), class_="btn btn-sm btn-outline-secondary"))
+        links.append(tag("a", "First", href=asked.address() + anchor, class_="btn btn-sm btn-outline-secondary"))
     if more is not None:
-        onward = asked.address(after=more)
+        onward = asked.address(after=more) + anchor
         links.append(tag("a", "Next", href=onward, rel="next", class_="btn btn-sm btn-outline-secondary"))
     return tag("nav", *links, class_="sb-pager", aria_label="Pages") if links else Html("")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from steadybeat.commands.output import count
+from steadybeat.wording import count
 
 if TYPE_CHECKING:
     from steadybeat.schedule import Rule
