@@ -85,6 +85,11 @@ _FIRES = """
       FROM (SELECT *, (hashtext(idempotency_key) & 2147483647) %% 90 AS luck FROM steadybeat.runs
              WHERE schedule IS NOT NULL) fired
 """
+# What was missed or skipped has no run.
+_UNRUN = """
+    DELETE FROM steadybeat.runs r USING steadybeat.fires f
+     WHERE f.schedule = r.schedule AND f.scheduled_for = r.scheduled_for AND f.state IN ('missed', 'skipped')
+"""
 _AHEAD = """
     INSERT INTO steadybeat.fires (schedule, scheduled_for, revision, due_at)
     SELECT name, at, revision, at
@@ -189,7 +194,7 @@ def fill(database_url: str, *, schedules: int, runs: int) -> Filled:
             connection.execute(_RUN.replace("{of}", _OF_OTHERS), values)
             fan_out = _fan_outs(connection, values)
             connection.execute(_FIRES, values)
-        for statement in (_AHEAD, _ATTEMPTS, _ALERTS, _OPERATIONS):
+        for statement in (_UNRUN, _AHEAD, _ATTEMPTS, _ALERTS, _OPERATIONS):
             connection.execute(statement, values)
         _instances(ledger, connection, instance)
         connection.execute("VACUUM ANALYZE")
