@@ -60,3 +60,9 @@ class Coming:
                 (name, self.next(name, self._rules[name][0], {}, now)) for name in revisions if name in self._rules
             ]
         return sorted(found, key=lambda each: (each[1] is None, each[1] or now, each[0]))
+
+
+def coming_of(application: Any) -> Coming:
+    """Return what the pages of one Flower know of the rules of its schedules."""
+    found: Coming = application.settings.setdefault("steadybeat_coming", Coming())
+    return found

@@ -15,9 +15,10 @@ from steadybeat.operating.clocks import changes_of, clock, in_words
 from steadybeat.operating.meaning import meanings
 from steadybeat.pages import calendar, chart, fires
 from steadybeat.pages.asked import Asked
+from steadybeat.pages.coming import coming_of
 from steadybeat.pages.page import Change, NotFound, Page
 from steadybeat.pages.person import Role
-from steadybeat.pages.schedules import coming, state_of
+from steadybeat.pages.schedules import state_of
 from steadybeat.schedule import Rule, jitter
 from steadybeat.schedule.policies import policies_from_json
 from steadybeat.telemetry.redaction import redact
@@ -46,7 +47,7 @@ class Schedule(Page):
         row = self.book.story.schedule(name)
         if row is None:
             raise NotFound(f"There is no schedule {name!r}. Its name may be another; the list of schedules has all.")
-        rule = coming.rule(name, row["revision"], row["spec"])
+        rule = coming_of(self.application).rule(name, row["revision"], row["spec"])
         state, before = asked.one_of("state", FIRE_STATES), asked.instant("after")
         found = self.book.schedule_lists.fires(name, state=state, before=before, limit=ROWS + 1)
         history = self.book.history.recent_operations(target=name, limit=CHANGES)

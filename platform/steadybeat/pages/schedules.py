@@ -11,7 +11,7 @@ from steadybeat.errors import ConfigurationError
 from steadybeat.ledger.schedule_lists import SORTS, STATES, Chosen
 from steadybeat.pages import fires
 from steadybeat.pages.asked import Asked
-from steadybeat.pages.coming import Coming
+from steadybeat.pages.coming import Coming, coming_of
 from steadybeat.pages.page import Page
 
 ROWS = 50
@@ -24,9 +24,6 @@ ORDERS = {
     "changed": "changed last",
 }
 """By what a list is ordered: all of `SORTS`, and what follows from rules."""
-coming = Coming()
-"""What the pages of this process know of the rules."""
-
 assert {*ORDERS} == {*SORTS, "next"}
 
 
@@ -53,7 +50,7 @@ class Schedules(Page):
         recent = self.book.schedule_lists.recent([row["name"] for row in rows], fires.STRIP)
         services, owners = self.book.schedule_lists.choices()
         return {
-            "rows": [_shown(row, recent[row["name"]], now) for row in rows],
+            "rows": [_shown(row, recent[row["name"]], coming_of(self.application), now) for row in rows],
             "more": more,
             "sort": sort,
             "orders": ORDERS,
@@ -72,7 +69,7 @@ class Schedules(Page):
 
     def _by_next(self, asked: Asked, chosen: Chosen, now: datetime) -> tuple[list[dict[str, Any]], str | None]:
         lists = self.book.schedule_lists
-        order = coming.order(lists.revisions(chosen), now, lists.specs)
+        order = coming_of(self.application).order(lists.revisions(chosen), now, lists.specs)
         behind = _place(asked)
         begin = 0
         if behind is not None:
@@ -110,7 +107,7 @@ def _place(asked: Asked) -> tuple[str, str] | None:
     return place, name
 
 
-def _shown(row: dict[str, Any], recent: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+def _shown(row: dict[str, Any], recent: list[dict[str, Any]], coming: Coming, now: datetime) -> dict[str, Any]:
     rule = coming.rule(row["name"], row["revision"], row["spec"])
     last = recent[0] if recent else None
     return {
