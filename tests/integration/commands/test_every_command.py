@@ -345,6 +345,37 @@ def test_an_app_that_takes_too_long_to_load_is_not_waited_for(
     assert press_tab("runs", "why", "", app="slow_app") == []
 
 
+TAB = """
+eval "$(_CELERY_COMPLETE=bash_source celery)"
+COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _celery_completion celery
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("runs list --si", "--since"),
+        ("runs list --un", "--until"),
+        ("runs list --er", "--error"),
+        ("dead requeue --dr", "--dry-run"),
+        ("ledger prune --dr", "--dry-run"),
+        ("call shop.ma", "shop.mail.digest"),
+        ("call shop.mail.digest --queue m", "mail"),
+        ("schedules explain --tz Europe/Rig", "Europe/Riga"),
+        ("runs why shop.mail.digest l", "last"),
+    ],
+)
+def test_bash_itself_completes_options_and_what_they_take(
+    typed: str, offered: str, front: dict[str, Any], app: Any, run: Run
+) -> None:
+    run("schedules", "apply")
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    given = {**front, "env": {**front["env"], **path}}
+    words = ["bash", "-c", TAB, "bash", "celery", "-A", "front", *typed.split()]
+    assert subprocess.run(words, capture_output=True, text=True, check=True, **given).stdout.split() == [offered]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_real_program_completes_for_the_app_it_is_given(
     shell: str, front: dict[str, Any], app: Any, run: Run

@@ -237,6 +237,7 @@ def _alerts(has: Content) -> Commands:
         ["test", "--owner", "payments", "--dry-run"],
         ["test", "--owner", "nobody", "--dry-run"],
         ["report", "--owner", "nobody", "--day", "2020-01-01"],
+        ["report", "--owner", "nobody", "--day", "2020-01-01", "--dry-run"],
     ]
 
 
@@ -329,7 +330,7 @@ def test_a_dry_run_changes_nothing(family: str, content: Content, book: Ledger, 
         if "--dry-run" in command:
             assert kept(book) == before, command
             assert result.exit_code in (0, 1), result.output
-            is_told = NOTHING_CHANGED in result.stdout
+            is_told = NOTHING_CHANGED in result.output
             assert is_told or result.stdout.startswith(("No", "Nothing to do")), result.stdout
 
 
