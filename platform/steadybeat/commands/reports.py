@@ -48,8 +48,8 @@ def report(
 
     It says of each owner how the fires of a day ended, what failed, was missed, late or slow, which dead letters wait,
     which alerts there were, and what the next changes of the clocks do to schedules. A day is one of the time zone in
-    steadybeat_report_at, at whose time the report is sent by itself; one of UTC where that is empty. With --dry-run it is said where
-    --send would send it.
+    steadybeat_report_at, at whose time the report is sent by itself; one of UTC where that is empty. With --dry-run it
+    is also said where --send would send it.
 
     \b
     --json: [{"owner": text or null, "day": date, "tz": text, "since": instant, "until": instant, "verdict": text,
