@@ -1,7 +1,7 @@
 """The sub-commands of `celery -A …`, one file each; what they share stands beside them.
 
 dev  health  ledger  runs  schedules  tenants  watchdog    the commands
-calling  consuming  Celery's own `call`, made careful; who takes runs from a queue
+calling       Celery's own `call`, made careful
 adoption      schedules: what plain Celery and RedBeat had
 usage         how one is asked for, and refused, in one line
 completion    what the shell's Tab key offers
@@ -10,6 +10,10 @@ output        how an answer looks
 asked         runs: which one is meant, and what the ledger knows
 shown         runs: as a list, and one with all that is known
 looking       runs: one of them, and the tenants of its fan-out
+narrowing     runs: which are meant, by what they have in common
+ending  rerunning   runs that are to end before their time; runs that have ended, again
+consuming     whether a worker takes runs from a queue
+progress      how far something long has come
 fanned  watching    how a fan-out looks; a run as it goes on
 policies      tenants: what people tell policies, and what these say of a tenant
 why  rerun    what became of a fire; running it again

@@ -12,6 +12,7 @@ import click
 from steadybeat.commands.adoption import columns, entry, said
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, count, json_option, nominal
+from steadybeat.commands.progress import Progress
 from steadybeat.commands.usage import Command
 from steadybeat.errors import ConfigurationError
 
@@ -50,12 +51,17 @@ def check(ctx: click.Context, strict: bool, herd: int, as_json: bool) -> None:
              "herds": [{"at": instant, "count": n, "schedules": [text, …]}]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.beat.definitions import entries
+    from steadybeat.beat.takeover import Found
 
-    app = installed(ctx, tasks=True, schema=False)
-    written = sorted(entries(app), key=lambda each: each[0])
-    found = _unique([_checked(app, name, each, strict) for name, each in written])
-    crowded = _herds(found, herd)
-    out = Output(ctx)
+    app, out = installed(ctx, tasks=True, schema=False), Output(ctx)
+    written, checked = sorted(entries(app), key=lambda each: each[0]), list[Found]()
+    with Progress.quiet(None if as_json else out, "schedules", len(written)) as progress:
+        for name, each in written:
+            checked.append(_checked(app, name, each, strict))
+            progress.advance()
+    found = _unique(checked)
+    with Progress.quiet(None if as_json else out, "looking for herds"):
+        crowded = _herds(found, herd)
     if as_json:
         names = ("name", "verdict", "reason", "rule", "notes")
         told = [{name: entry(each, datetime.now(UTC))[name] for name in names} for each in found]

@@ -46,7 +46,7 @@ class Change:
         gone = f" {count(self.withdrawn, 'run')} in line {were} cancelled for it." if self.withdrawn else ""
         fresh = "" if self.is_used else f" No fan-out has asked for {self.policy!r} yet."
         if self.is_trial:
-            return f"Would be: {self.said}{gone}{fresh} {NOTHING_CHANGED}"
+            return f"Would be so: {self.said}{gone}{fresh} {NOTHING_CHANGED}"
         return self.said + gone + fresh
 
 

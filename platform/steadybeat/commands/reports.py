@@ -13,7 +13,8 @@ from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, count, json_option
 from steadybeat.commands.output import as_json as plain
-from steadybeat.commands.usage import Command
+from steadybeat.commands.progress import Progress
+from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option
 from steadybeat.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,16 +31,25 @@ if TYPE_CHECKING:
 @click.option("--day", metavar="DATE", help="Of this day; yesterday unless given.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write the mail there.")
 @click.option("--send", is_flag=True, help="Send it where the owner's route says, however often it was sent.")
+@dry_run_option
 @json_option
 @click.pass_context
 def report(
-    ctx: click.Context, /, owner: str | None, day: str | None, html: Path | None, send: bool, as_json: bool
+    ctx: click.Context,
+    /,
+    owner: str | None,
+    day: str | None,
+    html: Path | None,
+    send: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make the daily report.
 
     It says of each owner how the fires of a day ended, what failed, was missed, late or slow, which dead letters wait,
     which alerts there were, and what the next changes of the clocks do to schedules. A day is one of the time zone in
-    steadybeat_report_at, at whose time the report is sent by itself; one of UTC where that is empty.
+    steadybeat_report_at, at whose time the report is sent by itself; one of UTC where that is empty. With --dry-run it
+    is also said where --send would send it.
 
     \b
     --json: [{"owner": text or null, "day": date, "tz": text, "since": instant, "until": instant, "verdict": text,
@@ -53,8 +63,9 @@ def report(
 
     app = installed(ctx)
     reports: Reports = app.steadybeat.alerts.reports
-    found = reports.of(_day(day, reports.tz), _owners(reports, owner), datetime.now(UTC))
-    out = Output(ctx)
+    out, of_day = Output(ctx), _day(day, reports.tz)
+    with Progress.quiet(None if as_json else out, "gathering"):
+        found = reports.of(of_day, _owners(reports, owner), datetime.now(UTC))
     if html is not None:
         html.write_text(as_html(_one(found)), encoding="utf-8")
     if as_json:
@@ -63,8 +74,8 @@ def report(
         out.say("There is nothing to report: no task, schedule, run or alert is known.")
     else:
         click.echo("\n\n".join(as_text(each) for each in found), nl=False)
-    if send:
-        _send(app, reports, found)
+    if send or dry_run:
+        _send(app, reports, found, dry_run=dry_run)
 
 
 def _day(text: str | None, tz: str) -> Day:
@@ -101,14 +112,18 @@ def _one(found: Sequence[Report]) -> Report:
     return found[0]
 
 
-def _send(app: Any, reports: Reports, found: Sequence[Report]) -> None:
+def _send(app: Any, reports: Reports, found: Sequence[Report], *, dry_run: bool) -> None:
     from steadybeat.alerts.report_words import owner_of
 
     for each in found:
         channels = app.steadybeat.alerts.routes.reports_of(each.owner)
-        if channels:
+        told = count(len(channels), "channel")
+        if channels and dry_run:
+            click.echo(f"Would be: the report of {owner_of(each)} sent to {told}: {', '.join(channels)}.", err=True)
+        elif channels:
             reports.send(each, channels)
-            told = count(len(channels), "channel")
             click.echo(f"The report of {owner_of(each)} is sent to {told}: {', '.join(channels)}.", err=True)
         else:
             click.echo(f'The report of {owner_of(each)} goes nowhere: no route of theirs says "report".', err=True)
+    if dry_run:
+        click.echo(NOTHING_CHANGED, err=True)

@@ -94,8 +94,8 @@ def rerun(ctx: click.Context, /, run: str, as_json: bool, **given: Any) -> None:
 
 def _said(new: str | None, old: Mapping[str, Any]) -> str:
     if new is None:
-        what = f"run {old['id']} of {old['task']}, as a new one on queue {old['queue']}"
-        return f"Would be: run again {what}. {NOTHING_CHANGED}"
+        what = f"run {old['id']} of {old['task']} run again, as a new one on queue {old['queue']}"
+        return f"Would be: {what}. {NOTHING_CHANGED}"
     return f"Run {new} is on its way to queue {old['queue']}."
 
 

@@ -137,6 +137,15 @@ def test_a_task_that_needs_no_ledger_is_sent_while_that_is_away_and_nobody_knows
     assert "does not answer" in refusal(run("call", "shop.billing.charge", app=away))
 
 
+def test_a_run_whose_message_redis_does_not_take_is_on_record_for_the_relay(
+    run: Run, book: Ledger, make_app: MakeApp
+) -> None:
+    consuming(book, "billing")
+    away = make_app(steadybeat_redis_url="redis://127.0.0.1:1/0")
+    found = said(run("call", "shop.billing.charge", "-a", "[1]", "--json", app=away))
+    assert said(run("runs", "show", found["run"], "--json"))["state"] == "enqueued"
+
+
 def test_without_an_app_and_a_broker_it_says_where_the_app_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     from celery import Celery
     from click.testing import CliRunner

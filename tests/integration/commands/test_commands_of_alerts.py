@@ -199,3 +199,16 @@ def test_the_tab_key_offers_alerts_channels_and_silences(run: Run, app: Any) -> 
     assert press("alerts", "test", "s") == ["slack"]
     assert press("alerts", "unsilence", "") == [str(made["id"])]
     assert press("alerts", "list", "--rule", "fai") == ["failed"]
+
+
+def test_a_dry_run_says_which_alerts_are_meant(run: Run, app: Any) -> None:
+    one, other = sorted(found(app, failed(), failed("mail", owner="post")))
+    assert said(run("alerts", "ack", one, "--dry-run", "--json"))["acknowledged"] == [one]
+    run("alerts", "ack", one, *BECAUSE)
+    answer = said(run("alerts", "ack", one, other, "--dry-run", "--json"), 1)
+    assert answer == {"dry_run": True, "acknowledged": [other], "left": [{"id": one, "state": "acknowledged"}]}
+    assert said(run("alerts", "resolve", one, other, "--dry-run", "--json"))["resolved"] == [one, other]
+    silence = ("alerts", "silence", "--owner", "pos?", "--for", "2h")
+    assert said(run(*silence, "--dry-run", "--json"))["alerts"] == [other]
+    assert run("alerts", "silences").stdout == "No silences.\n"
+    assert said(run(*silence, *BECAUSE, "--json"))["alerts"] == [other]

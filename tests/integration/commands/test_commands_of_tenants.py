@@ -163,3 +163,22 @@ def test_the_tab_key_offers_policies_and_fan_outs(run: Run, app: Any, instance: 
         assert [item.value for item in complete.get_completions(["tenants", verb], "d")] == ["digest"]
     assert [item.value for item in complete.get_completions(["runs", "tenants"], "")] == [one]
     assert [item.value for item in complete.get_completions(["runs", "tenants", one, "--state"], "sk")] == ["skipped"]
+
+
+def test_a_dry_run_counts_the_runs_in_line_that_would_go(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    one = fanned_out(app, instance, eligible("digest", of=[*"abcdef"]), concurrency=2)
+    in_line = {*"abcdef"} - {*runs_of(book, one, "enqueued")}
+    out = sorted(in_line)[0]
+    assert said(run("tenants", "rollout", "digest", "0", "--dry-run", "--json"))["withdrawn_count"] == 4
+    assert said(run("tenants", "pause", "digest", "--dry-run", "--json"))["withdrawn_count"] == 4
+    told = said(run("tenants", "exclude", "digest", out, "--dry-run", "--json"))
+    assert (told["withdrawn_count"], told["dry_run"], told["used"]) == (1, True, True)
+    assert told["text"] == (
+        f"Would be so: Under digest {out} is excluded. 1 run in line would be cancelled for it. Nothing was changed"
+        " (--dry-run)."
+    )
+    assert said(run("tenants", "enable", "digest", out, "--dry-run", "--json"))["withdrawn_count"] == 0
+    assert len(runs_of(book, one, "enqueued", "waiting")) == 6
+    assert said(run("tenants", "list", "digest", "--json"))["rules"] == []
+    really = said(run("tenants", "exclude", "digest", out, "--reason", "x", "--json"))
+    assert (really["withdrawn_count"], really["dry_run"]) == (1, False)

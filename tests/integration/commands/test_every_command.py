@@ -9,9 +9,8 @@ import select
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,10 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
 from steadybeat.commands.usage import DOCUMENT, Command, Group
+from tests.integration.commands.every import ALL, ANSWERING, OURS
 from tests.integration.commands.fans import ended, fanned_out
-from tests.integration.commands.shop import MakeApp, Run, charged, refusal, said
+from tests.integration.commands.shop import ROOT, MakeApp, Run, charged, refusal, said
 
-OURS = distribution("steadybeat").entry_points.select(group="celery.commands")
-RUN_UNTIL_STOPPED = {"dev", "watchdog"}  # they answer nothing, so that there is nothing to print as JSON
 NEED_NO_LEDGER = {("health",), ("schedules", "check"), ("schedules", "explain")}
 HEAVY = {"alembic", "apprise", "psycopg", "rich", "sentry_sdk", "sqlalchemy", "structlog", "tornado"}
 CELERY = [str(Path(sys.executable).with_name("celery"))]
@@ -39,17 +37,6 @@ steadybeat.install(app)
 @app.task(name="shop.mail.digest", schedule=steadybeat.cron("0 6 * * *", tz="UTC"))
 def digest(): ...
 """
-
-
-def walk(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield path, command
-    if isinstance(command, click.Group):
-        for name, each in command.commands.items():
-            yield from walk((*path, name), each)
-
-
-ALL = [pair for entry in OURS for pair in walk((entry.name,), entry.load())]
-ANSWERING = [pair for pair in ALL if not isinstance(pair[1], click.Group) and pair[0][0] not in RUN_UNTIL_STOPPED]
 
 
 def each(pairs: list[Any]) -> Any:
@@ -126,6 +113,50 @@ def test_a_mistyped_command_is_refused_with_the_nearest_one(path: tuple[str, ...
     for name in command.commands:
         line = refusal(bare(*path, f"{name}x"))
         assert f"{' '.join(path)} {name}x: there is no such command. Did you mean '{name}'? There are: " in line
+
+
+# What changes one thing only, so that what it would change is what it is given.
+ONE_THING = {
+    ("alerts", "unsilence"), ("schedules", "pause"), ("schedules", "trigger"),
+}  # fmt: skip
+
+
+@each(ANSWERING)
+def test_what_changes_more_than_one_thing_has_a_dry_run_and_says_why_it_is_done(
+    path: tuple[str, ...], command: click.Command
+) -> None:
+    options = {name: parameter for parameter in command.params for name in parameter.opts}
+    if "--dry-run" in options:
+        assert options["--dry-run"].help == "Only say what would change."  # type: ignore[attr-defined]
+    if "--reason" in options and path not in ONE_THING:
+        assert "--dry-run" in options
+
+
+# Whose values nobody can offer: made up by the person, or too many.
+FREE = {
+    "reason", "error", "key", "subject", "url", "day", "exchange", "routing_key", "serializer", "cron", "rrule",
+    "dtstart", "logfile", "redis_url", "database_url",
+}  # fmt: skip
+
+
+@each(ALL)
+def test_each_name_that_somebody_could_know_is_offered(path: tuple[str, ...], command: click.Command) -> None:
+    for parameter in command.params:
+        is_text = parameter.type is click.STRING and parameter.name not in FREE
+        assert not is_text or parameter._custom_shell_complete is not None, f"{parameter.name} offers nothing"
+
+
+def test_every_command_stands_in_the_reference_and_nothing_else_does() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    assert {*re.findall(r"^##+ (.+)$", page, re.MULTILINE)} == {" ".join(path) for path, _ in ALL}
+
+
+def test_celerys_own_help_names_each_group_and_what_it_is_for() -> None:
+    text = CliRunner().invoke(celery, ["--help"], terminal_width=100).stdout
+    for path, command in ALL:
+        if len(path) == 1:
+            assert f"  {path[0]} " in text
+            assert command.get_short_help_str(90).rstrip(".") in " ".join(text.split())
 
 
 @each(ANSWERING)
@@ -239,6 +270,18 @@ def test_a_terminal_gets_a_bar_of_a_fan_outs_tenants(front: dict[str, Any], app:
     assert re.search(r"━{40} 4 of 4\s", shown)
 
 
+def test_a_terminal_gets_a_bar_of_long_work_and_a_pipe_does_not(
+    front: dict[str, Any], app: Any, instance: str, run: Run
+) -> None:
+    for _ in range(3):
+        charged(app, instance, error="OSError: no")
+    shown = on_a_terminal(front, "-A", "front", "dead", "requeue", "--all", "--reason", "x", NO_COLOR="1")
+    assert re.search(r"requeued .*━.* 3/3", shown)
+    assert shown.endswith("3 dead letters were requeued.\n")
+    charged(app, instance, error="OSError: no")
+    assert run("dead", "requeue", "--all", "--reason", "x").stdout.startswith("1 dead letter was requeued: ")
+
+
 def test_a_pipe_gets_plain_lines_and_may_be_closed_early(front: dict[str, Any], app: Any, instance: str) -> None:
     for _ in range(3):
         charged(app, instance)
@@ -300,6 +343,37 @@ def test_an_app_that_takes_too_long_to_load_is_not_waited_for(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr("steadybeat.commands.completion.PATIENCE", timedelta(milliseconds=200))
     assert press_tab("runs", "why", "", app="slow_app") == []
+
+
+TAB = """
+eval "$(_CELERY_COMPLETE=bash_source celery)"
+COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _celery_completion celery
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("runs list --si", "--since"),
+        ("runs list --un", "--until"),
+        ("runs list --er", "--error"),
+        ("dead requeue --dr", "--dry-run"),
+        ("ledger prune --dr", "--dry-run"),
+        ("call shop.ma", "shop.mail.digest"),
+        ("call shop.mail.digest --queue m", "mail"),
+        ("schedules explain --tz Europe/Rig", "Europe/Riga"),
+        ("runs why shop.mail.digest l", "last"),
+    ],
+)
+def test_bash_itself_completes_options_and_what_they_take(
+    typed: str, offered: str, front: dict[str, Any], app: Any, run: Run
+) -> None:
+    run("schedules", "apply")
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    given = {**front, "env": {**front["env"], **path}}
+    words = ["bash", "-c", TAB, "bash", "celery", "-A", "front", *typed.split()]
+    assert subprocess.run(words, capture_output=True, text=True, check=True, **given).stdout.split() == [offered]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -129,3 +130,41 @@ def test_an_unknown_schedule_is_one_line_with_the_nearest_name(run: Run) -> None
 
 
 # runs list, runs show
+
+
+def test_a_dry_run_of_a_prune_counts_what_a_prune_deletes(app: Any, book: Ledger, run: Run, instance: str) -> None:
+    for _ in range(3):
+        charged(app, instance)
+    charged(app, instance, error="OSError: a dead letter waits for a person")
+    for table, column in (("runs", "finished_at"), ("processed_keys", "changed_at")):
+        book.database.execute(sa.text(f"UPDATE steadybeat.{table} SET {column} = {column} - interval '90 days'"))
+    told = said(run("ledger", "prune", "--dry-run", "--json"))
+    text = run("ledger", "prune", "--dry-run").stdout
+    assert text.endswith("Would be: 9 rows deleted. Nothing was changed (--dry-run).\n")
+    assert (told["dry_run"], told["deleted"]["runs"], told["deleted"]["attempts"]) == (True, 3, 3)
+    assert said(run("ledger", "prune", "--json")) == {"dry_run": False, "deleted": told["deleted"]}
+    assert len(said(run("runs", "list", "--json"))) == 1
+
+
+def test_attempts_are_pruned_however_many_runs_are_kept_without_any(
+    app: Any, book: Ledger, run: Run, instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steadybeat.ledger.pruning._BATCH", 2)
+    for _ in range(5):
+        charged(app, instance)
+    kept = sa.text("DELETE FROM steadybeat.attempts WHERE run IN (SELECT id FROM steadybeat.runs ORDER BY id LIMIT 3)")
+    book.database.execute(kept)
+    aged = "UPDATE steadybeat.runs SET finished_at = finished_at - interval '90 days', schedule = id::text,"
+    book.database.execute(sa.text(f"{aged} scheduled_for = finished_at"))  # the last success of each schedule stays
+    assert said(run("ledger", "prune", "--json"))["deleted"]["attempts"] == 2
+
+
+def test_a_dry_run_of_an_upgrade_names_the_migrations(
+    run: Run, make_app: MakeApp, new_database: Callable[[str | None], str]
+) -> None:
+    empty = make_app(steadybeat_database_url=new_database(None))
+    told = said(run("ledger", "upgrade", "--dry-run", "--json", app=empty))
+    assert told == {"dry_run": True, "from": None, "to": LATEST, "applied": MIGRATIONS}
+    text = run("ledger", "upgrade", "--dry-run", app=empty).stdout
+    assert text.startswith(f"Would be: from nothing to {LATEST}, {len(MIGRATIONS)} migrations: 0001, ")
+    assert run("ledger", "status", app=empty).exit_code == 1

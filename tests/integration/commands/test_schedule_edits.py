@@ -11,6 +11,7 @@ from steadybeat import cron, schedules
 from steadybeat.commands.rules import policy_options
 from steadybeat.commands.schedules import schedules as group
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.rows import FireRow
 from steadybeat.schedule.policies import POLICIES
 from tests.integration.commands.shop import MakeApp, Run, made_fire, refusal, said
 
@@ -207,3 +208,21 @@ def test_show_tells_everything_but_secrets(app: Any, run: Run, book: Ledger) -> 
     assert "hunter2" not in text
     assert schedules.get(DIGEST, app=app) is not None
     assert "Did you mean 'shop.mail.digest'?" in refusal(run("schedules", "show", "shop.mail.digst"))
+
+
+def test_a_dry_run_of_a_resume_names_the_fires_that_would_be_made_up_for(run: Run, book: Ledger) -> None:
+    run("schedules", "apply")
+    run("schedules", "pause", "shop.mail.digest", "--reason", "x")
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    fire = made_fire(book, at)
+    row = FireRow(schedule=fire.schedule, scheduled_for=at, due_at=at, state="skipped", cause="paused", reason="so")
+    book.fires.mark(1, [(row, None)])
+    resume = ("schedules", "resume", "shop.mail.digest", "--fires", "all")
+    told = said(run(*resume, "--dry-run", "--json"))
+    assert (told["verb"], told["fires"], told["dry_run"]) == ("resumed", [at.isoformat().replace("+00:00", "Z")], True)
+    assert (
+        "; 1 fire of the pause is made up for. Nothing was changed (--dry-run).\n" in run(*resume, "--dry-run").stdout
+    )
+    shown = said(run("schedules", "show", "shop.mail.digest", "--json"))
+    assert (shown["paused"]["reason"], shown["revision"]) == ("x", told["revision"])
+    assert said(run(*resume, "--reason", "x", "--json"))["fires"] == told["fires"]
