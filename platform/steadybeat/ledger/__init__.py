@@ -50,6 +50,9 @@ foreign         what could not be read
 dead            what has given up, and waits for a person
 search          runs by what they have in common, page by page
 story           what people ask: lists, one run, why
+run_search      runs by what they have in common, page by page, also among millions
+run_walks       the statements of that
+search_indexes  the indexes of that
 pruning         what may be forgotten
 """
 
@@ -93,6 +96,7 @@ from steadybeat.ledger.reporting import Reporting
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
+from steadybeat.ledger.run_search import RunSearch
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
@@ -174,6 +178,7 @@ class Ledger:
         self.story = Story(self.database)
         self.search = Search(self.database)
         self.history = History(self.database)
+        self.run_search = RunSearch(self.database)
         self.reporting = Reporting(self.database)
         self.recent = Recent(self.database)
 
