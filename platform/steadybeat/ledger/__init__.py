@@ -108,7 +108,6 @@ from steadybeat.ledger.run_search import RunSearch
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
-from steadybeat.ledger.search import Search
 from steadybeat.ledger.server import Server
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.silences import Silences
@@ -184,9 +183,8 @@ class Ledger:
         self.watched_platform = WatchedPlatform(self.database)
         self.canaries = Canaries(self.database)
         self.story = Story(self.database)
-        self.search = Search(self.database)
+        self.search = RunSearch(self.database)
         self.history = History(self.database)
-        self.run_search = RunSearch(self.database)
         self.around = Around(self.database)
         self.dead_groups = DeadGroups(self.database)
         self.fan_out_lists = FanOutLists(self.database)
