@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from steadybeat.commands.fanned import counted, facts_of_fan_out, is_over, pace_of, progress_of
 from steadybeat.commands.output import Output
 from steadybeat.commands.watching import Screen
+from steadybeat.operating.fanned import counted, facts_of_fan_out, is_over, pace_of, progress_of
 
 AT = datetime(2026, 3, 1, 6, tzinfo=UTC)
 

@@ -9,11 +9,11 @@ import pytest
 
 from steadybeat import cron, every
 from steadybeat.commands.output import Column, Output, aligned, as_json, distance, length, nominal, one_line
-from steadybeat.commands.rerun import body_of
 from steadybeat.commands.schedules import differences
 from steadybeat.commands.why import Answer, Facts, answer, neighbours, of_run, state_of
 from steadybeat.ledger.rows import ScheduleRow
 from steadybeat.ledger.schedules import Change
+from steadybeat.operating.rerun import body_of
 from steadybeat.schedule import Rule
 from steadybeat.wording import headline
 

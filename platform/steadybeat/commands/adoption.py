@@ -80,8 +80,8 @@ def _running(app: Any, lock: timedelta) -> str:
 
 def _take_over(app: Any, found: Sequence[Found], reason: str) -> None:
     from steadybeat.beat.projection import Definition, project
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     ledger = Ledger.of(app)
     given = {each.name: (each.row, each.since) for each in found if each.row is not None and each.since is not None}

@@ -98,8 +98,8 @@ def _made_up(alerts: Any, channels: tuple[str, ...], given: dict[str, Any]) -> t
 def _send(app: Any, channel: str, severity: str) -> dict[str, Any]:
     """Send a test message, and write down what became of it."""
     from steadybeat.alerts.channels import Post
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     alerts, book = app.steadybeat.alerts, Ledger.of(app)
     title = f"[test] steadybeat: {app.steadybeat.name}"

@@ -154,8 +154,8 @@ def _answer(
     ctx: click.Context, what: str, given: tuple[int, ...], reason: str | None, as_json: bool, *, dry_run: bool
 ) -> None:
     from steadybeat.commands.alerting import alert_of, answerable, numbers
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     said = reason_unless(dry_run, reason, _EXAMPLE)
     app = installed(ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -94,6 +94,22 @@ def must_be_known(app: Any, book: Ledger, *, task: str | None, service: str | No
         if name is not None and name not in known and not book.story.runs(**{option: name}, limit=1):
             near = did_you_mean(name, known) or f" Known are: {', '.join(sorted(known))}."
             raise ConfigurationError(f"--{option} {name!r}: there is no such {option}.{near}", name=option)
+
+
+def chosen(book: Ledger, runs: Sequence[str], wanted: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the runs that a person means, by their ids or by what they have in common.
+
+    Raises:
+        ConfigurationError: Neither is given, or both; or there is no run of such an id.
+    """
+    if bool(runs) == bool(wanted):
+        raise ConfigurationError(
+            "Name runs by their ids, or by --task, --service, --schedule, --state, --tenant, --fan-out, --key, --since,"
+            " --until or --error, not both."
+        )
+    if runs:
+        return [str(run_of(book, run)["id"]) for run in runs]
+    return book.cancelling.open_runs(**wanted)
 
 
 def gather(book: Ledger, row: Mapping[str, Any], at: datetime, now: datetime) -> Facts:

@@ -147,9 +147,9 @@ def _goes_on(spot: Spot) -> bool:
 def _job(
     app: Any, row: dict[str, Any], plan: Sequence[Spot], spots: Sequence[Spot], given: dict[str, Any], reason: str
 ) -> Job:
-    from steadybeat.commands import rerun
     from steadybeat.commands.backfilling import Job
     from steadybeat.ledger import Ledger
+    from steadybeat.operating import rerun
 
     as_run = {"id": row["name"], "task": row["task"], "service": row["service"], "message": {"headers": {}}}
     rerun.check_task(app, as_run, again=given["again"], force=given["force"])
@@ -160,8 +160,8 @@ def _job(
 
 def _carry_out(job: Job, told: _Told, book: Ledger, reason: str) -> bool:
     """Carry a backfill out; return whether it was stopped."""
-    from steadybeat.commands import rerun
     from steadybeat.commands.progress import Progress
+    from steadybeat.operating import rerun
 
     if not any(instance.role == "beat" for instance in book.live_instances()):
         told.say("No Beat is alive: fires are dispatched as soon as one leads.", "yellow")

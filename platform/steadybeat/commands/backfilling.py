@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from steadybeat.commands import rerun
 from steadybeat.ledger import Ledger
+from steadybeat.operating import rerun
 from steadybeat.schedule import fire_key, run_id
 
 LOOK = timedelta(seconds=0.5)
@@ -183,7 +183,7 @@ class Job:
             book.interventions.ask(self.row["name"], [spot.at], kind="backfill", who=rerun.who(), reason=self.reason)
             return None
         key = rerun.key_of(book.story, run, again=spot.standing == "done")
-        return rerun.send(self.app, run, key=key, reason=self.reason)
+        return rerun.send(self.app, run, key=key, by=rerun.who(), reason=self.reason)
 
     def _over(self, now: datetime) -> dict[datetime, tuple[str, str]]:
         """Return what has ended: its state and its run, by its nominal time."""

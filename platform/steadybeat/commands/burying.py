@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,13 +10,13 @@ import click
 from steadybeat.commands import completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.letters import Filters, filters, parted
-from steadybeat.commands.output import Output, count, json_option, moment
+from steadybeat.commands.output import Output, count, json_option
 from steadybeat.commands.progress import Progress
 from steadybeat.commands.usage import NOTHING_CHANGED, Command, dry_run_option, reason_unless, reason_unless_dry
-from steadybeat.errors import BrokerUnavailable, ConfigurationError
+from steadybeat.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from steadybeat.ledger import Ledger
+    from steadybeat.operating.burying import Decision
 
 _EXAMPLE = "the bank is back"
 _SHOWN = 20  # so many that are left are told one by one
@@ -32,32 +31,6 @@ _limit = click.option(
     show_default=True,
     help="Of those that fit, so many at the most; the first that died come first.",
 )
-
-
-@dataclass(slots=True)
-class Decision:
-    """What becomes of dead letters.
-
-    Attributes:
-        what: ``requeued`` or ``discarded``.
-        done: Ids of those that are.
-        left: Those that are not: ``id``, ``verdict`` and ``text``.
-        more: Whether others fit as well.
-    """
-
-    what: str
-    done: list[str] = field(default_factory=list)
-    left: list[dict[str, str]] = field(default_factory=list)
-    more: bool = False
-
-    def leave(self, name: str, verdict: str, text: str) -> None:
-        """Leave a dead letter as it is."""
-        self.left.append({"id": name, "verdict": verdict, "text": text})
-
-    @property
-    def is_finding(self) -> bool:
-        """Whether one is left that still has no effect."""
-        return any(each["verdict"] != "done" for each in self.left)
 
 
 @click.command(
@@ -115,20 +88,22 @@ def discard(ctx: click.Context, /, run: tuple[str, ...], **given: Any) -> None:
 
 def _decide(ctx: click.Context, what: str, names: Sequence[str], given: dict[str, Any]) -> None:
     """Find out which are meant, do it, and say what was done."""
-    from steadybeat.commands.rerun import who
+    from steadybeat.ledger import Ledger
+    from steadybeat.operating.burying import Decision, decide_message, decide_runs
+    from steadybeat.operating.rerun import who
 
     as_json, dry_run, reason = given.pop("as_json"), given.pop("dry_run"), given.pop("reason")
     every, limit = given.pop("every"), given.pop("limit")
     _check(names, given, every, ctx)
     reason = reason_unless(dry_run, reason, _EXAMPLE)
     app, out = installed(ctx), Output(ctx)
-    decision = Decision(what)
+    book, decision = Ledger.of(app), Decision(what)
     runs, messages = _meant(app, decision, names, Filters(**given), limit)
     by = None if dry_run else {"who": who(), "reason": reason}
     with Progress.quiet(None if as_json else out, decision.what, len(runs) + len(messages)) as progress:
-        _decide_runs(app, decision, runs, by, progress.advance)
+        decide_runs(book, decision, runs, by, tell=progress.advance)
         for number in messages:
-            _decide_message(app, decision, number, by)
+            decide_message(app, decision, number, by)
             progress.advance()
     _say(out, decision, dry_run, as_json)
     ctx.exit(1 if decision.is_finding else 0)
@@ -163,90 +138,6 @@ def _meant(
             run=unknown[0],
         )
     return runs, messages
-
-
-def _decide_runs(
-    app: Any, decision: Decision, runs: Sequence[str], by: dict[str, Any] | None, tell: Callable[[int], None]
-) -> None:
-    from steadybeat.ledger import Ledger
-
-    dead = Ledger.of(app).dead
-    standing = dead.standing(runs)
-    wanted = []
-    for run in runs:
-        verdict, text = _why_not(standing[run], decision.what)
-        if verdict:
-            decision.leave(run, verdict, text)
-        else:
-            wanted.append(run)
-    if by is not None:
-        change = dead.requeue if decision.what == "requeued" else dead.discard
-        changed = {*change(wanted, **by, tell=tell)}
-        for run in wanted:
-            if run not in changed:
-                decision.leave(run, "open", f"Run {run} is not dead any more: somebody was quicker.")
-        wanted = [run for run in wanted if run in changed]
-    decision.done += wanted
-
-
-def _why_not(now: dict[str, Any], what: str) -> tuple[str, str]:
-    """Return why a run is left as it is, a word and a sentence; both are empty where it is not."""
-    run = now["id"]
-    if now["state"] != "dead":
-        return "open", f"Run {run} is no dead letter: it is {now['state']}."
-    if what == "discarded":
-        return "", ""
-    if now["effect_at"] is not None:
-        at, by = moment(now["effect_at"]), now["effect_run"]
-        return "done", f"Nothing to do for run {run}: the effect happened at {at} in run {by}."
-    if now["open_run"] is None:
-        return "", ""
-    other, state = now["open_run"], now["open_state"]
-    if now["was_rerun"]:
-        return "open", f"Run {run} was rerun as {other}, which is {state}."
-    return "open", f"Run {other} has the idempotency key of run {run}, and has not ended: it is {state}."
-
-
-def _decide_message(app: Any, decision: Decision, number: int, by: dict[str, Any] | None) -> None:
-    from steadybeat.ledger import Ledger
-
-    book, name = Ledger.of(app), f"foreign:{number}"
-    verdict, text = _why_not_message(book, number, decision.what)
-    if not verdict and by is not None and not _act(app, book, number, decision.what, by):
-        verdict, text = "gone", f"Message {name} is not kept any more: somebody was quicker."
-    if verdict:
-        decision.leave(name, verdict, text)
-    else:
-        decision.done.append(name)
-
-
-def _why_not_message(book: Ledger, number: int, what: str) -> tuple[str, str]:
-    name, found = f"foreign:{number}", book.dead.foreign(number)
-    if found is None:
-        return "gone", f"Message {name} is not kept, or not any more."
-    if found["run_state"] == "dead":
-        return "of_run", f"Message {name} is that of run {found['run']}, a dead letter: name that."
-    if what == "requeued" and found["queue"] == "?":
-        return "no_queue", f"Message {name} does not say which queue it lay on; discard it, and have it sent again."
-    return "", ""
-
-
-def _act(app: Any, book: Ledger, number: int, what: str, by: dict[str, Any]) -> bool:
-    if what == "discarded":
-        return book.dead.throw_away(number, **by)
-    from kombu.exceptions import OperationalError
-
-    from steadybeat.delivery.patience import patience
-
-    def put_back(queue: str, raw: bytes) -> None:
-        opened = app.connection_for_write(transport_options=patience())
-        with opened as connection, connection._reraise_as_library_errors():
-            connection.default_channel.put_back(queue, raw)
-
-    try:
-        return book.dead.give_back(number, put_back, **by)
-    except OperationalError as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}. Message foreign:{number} is kept.") from error
 
 
 def _say(out: Output, decision: Decision, dry_run: bool, as_json: bool) -> None:

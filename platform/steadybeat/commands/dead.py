@@ -80,7 +80,8 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
 
 
 def _show_run(out: Output, book: Any, found: dict[str, Any], as_json: bool) -> None:
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, whole
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.operating.whole import whole
     from steadybeat.telemetry.redaction import redact, redact_text
 
     found = whole(book, found)
@@ -98,8 +99,8 @@ def _show_run(out: Output, book: Any, found: dict[str, Any], as_json: bool) -> N
 
 
 def _show_foreign(out: Output, found: dict[str, Any], as_json: bool) -> None:
-    from steadybeat.commands.letters import raw_text
     from steadybeat.commands.output import moment
+    from steadybeat.operating.burying import raw_text
     from steadybeat.telemetry.redaction import redact_text
 
     seen_at: datetime = found["seen_at"]

@@ -51,24 +51,26 @@ def cancel(
             with --dry-run {"runs": [id, …], "cancelled": [id, …], "asked": [id, …], "ended_before": [id, …],
              "tenant_count": number, "text": text}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    from steadybeat.commands import cancel as asking
-    from steadybeat.commands.asked import must_be_known
+    from steadybeat.commands.asked import chosen, must_be_known
     from steadybeat.commands.progress import Progress
     from steadybeat.ledger import Ledger
+    from steadybeat.operating import cancel as asking
+    from steadybeat.operating.rerun import who
 
     reason = reason_unless(dry_run, given.pop("reason"), "the tariff was wrong")
     app = installed(ctx)
     book = Ledger.of(app)
-    wanted = asking.chosen(book, run, narrowed(book, given))
+    wanted = chosen(book, run, narrowed(book, given))
     if not wanted:
         must_be_known(app, book, task=given["task"], service=given["service"])
     out = Output(ctx)
     if dry_run:
         is_over = _foretell(out, book, wanted, as_json)
         ctx.exit(1 if run and is_over else 0)
+    by = {"by": who(), "reason": reason}
     with Progress.quiet(None if as_json else out, "cancelling", len(wanted)) as progress:
-        answer = asking.cancel(book, wanted, reason, terminate=terminate, tell=progress.advance)
-    wound = asking.wind_down(app, book, answer.ended, reason, terminate=terminate)
+        answer = asking.cancel(book, wanted, **by, terminate=terminate, tell=progress.advance)
+    wound = asking.wind_down(app, book, answer.ended, **by, terminate=terminate)
     text = answer.text(terminate=terminate) + ("" if wound is None else f" {wound.text()}")
     if as_json:
         tenants = None if wound is None else wound.counts()

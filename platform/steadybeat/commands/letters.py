@@ -19,9 +19,6 @@ from steadybeat.errors import ConfigurationError
 if TYPE_CHECKING:
     from steadybeat.ledger import Ledger
 
-SHOWN_BYTES = 4096
-"""So many bytes of a foreign message are shown."""
-
 _FOREIGN = re.compile(r"foreign:(\d{1,18})")
 
 _OPTIONS = (
@@ -150,16 +147,6 @@ def _id_of(name: str) -> str:
             f"RUN={name!r}: must be the whole id of a run, a UUID, or foreign:N; `celery -A … dead list` shows them.",
             run=name,
         ) from None
-
-
-def raw_text(raw: bytes) -> str:
-    """Return the beginning of some bytes as text: what cannot be printed is escaped, what is secret is hidden."""
-    from steadybeat.telemetry.redaction import redact_text
-
-    text = raw[:SHOWN_BYTES].decode("utf-8", "backslashreplace")
-    escaped = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    left = len(raw) - SHOWN_BYTES
-    return redact_text(escaped) + (f" … and {left} more bytes" if left > 0 else "")
 
 
 def _reason(row: dict[str, Any]) -> str:

@@ -47,10 +47,10 @@ def show(ctx: click.Context, run: str, watch: bool, lines: int, as_json: bool) -
                     "total"}}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.commands.asked import run_of
-    from steadybeat.commands.fanned import fan_out_of
-    from steadybeat.commands.shown import whole
     from steadybeat.commands.watching import watch as wait_for
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.fanned import fan_out_of
+    from steadybeat.operating.whole import whole
     from steadybeat.telemetry.redaction import redact
 
     book, out = Ledger.of(installed(ctx)), Output(ctx)
@@ -69,9 +69,10 @@ def show(ctx: click.Context, run: str, watch: bool, lines: int, as_json: bool) -
 
 
 def _show(out: Output, found: dict[str, Any], shown: Any, fan_out: dict[str, Any] | None) -> None:
-    from steadybeat.commands.fanned import facts_of_fan_out
     from steadybeat.commands.progress import bar
-    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of, line_text
+    from steadybeat.commands.shown import ATTEMPT_COLUMNS, facts_of
+    from steadybeat.operating.fanned import facts_of_fan_out
+    from steadybeat.operating.whole import line_text
 
     facts = facts_of(found, shown)
     if fan_out is not None:
@@ -115,8 +116,9 @@ def tenants(ctx: click.Context, run: str, state: str | None, after: str | None, 
               "not_before", "started_at", "finished_at"}]
     """  # noqa: D301
     from steadybeat.commands.asked import run_of
-    from steadybeat.commands.fanned import TENANT_COLUMNS, fan_out_must_be, tenants_of
+    from steadybeat.commands.shown import TENANT_COLUMNS
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.fanned import fan_out_must_be, tenants_of
     from steadybeat.telemetry.redaction import redact
 
     book, out = Ledger.of(installed(ctx)), Output(ctx)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from steadybeat.app.heartbeats import setup_of, watched
-from steadybeat.commands.rerun import who
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.monitors import PLATFORM, MonitorRow
 from steadybeat.monitor import Monitor
+from steadybeat.operating.rerun import who
 from steadybeat.telemetry.heartbeats import Heartbeat, Setup, Watched, cronitor, healthchecks, sentry_crons
 from steadybeat.telemetry.heartbeats.asking import Answer, Asker
 from steadybeat.telemetry.heartbeats.cadence import Cadence, cadence

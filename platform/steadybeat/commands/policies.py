@@ -10,12 +10,12 @@ from typing import Any
 
 from steadybeat.commands.output import Column, Output, count, moment
 from steadybeat.commands.progress import Progress
-from steadybeat.commands.rerun import who
 from steadybeat.commands.usage import NOTHING_CHANGED
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.fanout.writing import named
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.tenants import Policy, Rule, Tenants
+from steadybeat.operating.rerun import who
 from steadybeat.telemetry.redaction import redact_text
 
 _SHOWN = 5  # so many tenants are named in a sentence

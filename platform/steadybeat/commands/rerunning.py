@@ -57,9 +57,9 @@ def rerun(ctx: click.Context, /, run: str, as_json: bool, **given: Any) -> None:
             with --only {"dry_run": bool, "verdict": "in_line" | "none", "text": text, "run": id,
              "tenant_count": number}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    from steadybeat.commands import rerun as again_
     from steadybeat.commands.asked import run_of
     from steadybeat.ledger import Ledger
+    from steadybeat.operating import rerun as again_
 
     dry_run, again, force = given["dry_run"], given["again"], given["force"]
     reason = reason_unless(dry_run, given["reason"], "the bank is back")
@@ -73,7 +73,7 @@ def rerun(ctx: click.Context, /, run: str, as_json: bool, **given: Any) -> None:
     found, new, key = again_.standing(book, old, again=again), None, old["idempotency_key"]
     if found is None:
         key = again_.key_of(book.story, old, again=again)
-        new = None if dry_run else again_.send(app, old, key=key, reason=reason)
+        new = None if dry_run else again_.send(app, old, key=key, by=again_.who(), reason=reason)
         found = again_.Standing("sent", _said(new, old))
     if as_json:
         out.json({
@@ -109,9 +109,9 @@ def _warn(out: Output, book: Ledger, queue: str | None) -> None:
 
 def _go_on(ctx: click.Context, run: str, reason: str, given: Mapping[str, Any], as_json: bool) -> None:
     """Have a fan-out go on with tenants that have ended without success."""
-    from steadybeat.commands import rerun as again_
     from steadybeat.commands.asked import run_of
     from steadybeat.ledger import Ledger
+    from steadybeat.operating import rerun as again_
 
     only, dry_run = given["only"], given["dry_run"]
     if given["again"] or given["force"]:
@@ -121,7 +121,10 @@ def _go_on(ctx: click.Context, run: str, reason: str, given: Mapping[str, Any], 
         )
     book = Ledger.of(installed(ctx))
     one = run_of(book, run)
-    number = again_.would_go_on(book, one, only) if dry_run else again_.go_on(book, one, only, reason)
+    if dry_run:
+        number = again_.would_go_on(book, one, only)
+    else:
+        number = again_.go_on(book, one, only, by=again_.who(), reason=reason)
     text = again_.told_of_tenants(str(one["id"]), only, number)
     if dry_run and number:
         text = f"Would be: {count(number, 'tenant')} of run {one['id']} in line again. {NOTHING_CHANGED}"

@@ -68,7 +68,7 @@ def add(ctx: click.Context, /, name: str, reason: str, as_json: bool, **given: A
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat import schedules
     from steadybeat.beat.definitions import definition
-    from steadybeat.commands.rerun import who
+    from steadybeat.operating.rerun import who
     from steadybeat.schedule import from_json
 
     app = installed(ctx, tasks=True)
@@ -184,8 +184,8 @@ def pause(ctx: click.Context, name: str, reason: str, revision: int | None, as_j
     """  # noqa: D301
     from steadybeat import schedules
     from steadybeat.commands.asked import present
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     app = installed(ctx)
     reason = reason_given(reason, "the bank is away")
@@ -238,8 +238,8 @@ def resume(ctx: click.Context, /, name: str, fires: str, as_json: bool, **given:
     """  # noqa: D301
     from steadybeat import schedules
     from steadybeat.commands.asked import present
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     app, dry_run = installed(ctx), given["dry_run"]
     reason = reason_unless(dry_run, given["reason"], "the bank is back") or NOTHING_CHANGED
@@ -300,8 +300,8 @@ def remove(ctx: click.Context, /, name: str, as_json: bool, **given: Any) -> Non
     from steadybeat import schedules
     from steadybeat.beat.definitions import definitions
     from steadybeat.commands.asked import present
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
     from steadybeat.schedule import from_json
 
     app, dry_run = installed(ctx, tasks=True), given["dry_run"]

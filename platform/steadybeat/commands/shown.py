@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from steadybeat.commands.output import Column, length, moment, nominal
 from steadybeat.commands.why import where
-from steadybeat.telemetry.redaction import redact_text, shown_arguments
+from steadybeat.telemetry.redaction import redact_text
 from steadybeat.wording import headline
-
-if TYPE_CHECKING:
-    from steadybeat.ledger import Ledger
 
 
 def _took(row: Mapping[str, Any]) -> str:
@@ -32,6 +29,12 @@ def _progress(run: Mapping[str, Any]) -> str:
     total = f" of {run['items_total']:,}" if run["items_total"] is not None else ""
     checkpoint = f", checkpoint {json.dumps(run['checkpoint'])}" if run["checkpoint"] is not None else ""
     return f"{run['items_done']:,}{total} items at {moment(run['progressed_at'])}{checkpoint}"
+
+
+def _why_waiting(row: Mapping[str, Any]) -> str:
+    if row["in_line"] and row["finished_at"] is None and not row["reason"]:
+        return "in line"
+    return redact_text(row["reason"] or "")
 
 
 LIST_COLUMNS = [
@@ -60,45 +63,15 @@ ATTEMPT_COLUMNS = [
 ]
 """How the attempts of a run look."""
 
-# What a line of a run says that the run itself, or its attempts, are shown with.
-_SAID = frozenset({
-    "task", "service", "schedule", "scheduled_for", "started_at", "correlation_id", "trace_id", "tenant", "instance",
-    "logger", "stack", "status",
-})  # fmt: skip
-
-
-def line_text(line: Mapping[str, Any]) -> str:
-    """Return a line that a run has logged, for a person.
-
-    Args:
-        line: As `ledger.lines` has it, with what is secret hidden.
-    """
-    said = [f"{name}={value}" for name, value in line["fields"].items() if name not in _SAID and value is not None]
-    return " ".join([str(line["at"]), f"{line['level']:<8}", line["event"], *said])
-
-
-def whole(book: Ledger, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run with all that the ledger has about it, its arguments instead of its body.
-
-    Args:
-        book: The ledger.
-        run: As `run_of` finds it.
-    """
-    from steadybeat.commands.rerun import body_of
-
-    try:
-        args, kwargs, embed = body_of(run)
-    except Exception:  # noqa: BLE001 - it may have died of exactly this: nobody can read its body
-        args, kwargs, embed = [run["body"]], {}, {}
-    return {
-        **{name: value for name, value in run.items() if name != "body"},
-        "args": shown_arguments((run["message"] or {}).get("headers") or {}, args or ()),
-        "kwargs": kwargs,
-        "embed": embed,
-        "key": book.story.processed_key(run["task"], run["idempotency_key"]),
-        "steps": book.keys.steps(run["task"], run["idempotency_key"]),
-        "duplicates": book.duplicates.of(str(run["id"])),
-    }
+TENANT_COLUMNS = [
+    Column(title="tenant", value=lambda row: row["tenant"], tight="wrap"),
+    Column(title="run", value=lambda row: row["run"] or ""),
+    Column(title="state", value=lambda row: row["state"]),
+    Column(title="attempts", value=lambda row: str(row["attempt_count"] or ""), right=True),
+    Column(title="ended", value=lambda row: moment(row["finished_at"]), shown_from=120, style="dim"),
+    Column(title="reason", value=_why_waiting, tight="cut", style="dim"),
+]
+"""How the tenants of a fan-out look."""
 
 
 def facts_of(run: Mapping[str, Any], shown: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -53,9 +53,9 @@ def silence(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat.alerts.telling import fits
     from steadybeat.commands.alerting import ALERT_COLUMNS, matched, silence_document
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
     from steadybeat.ledger.silences import Silence
+    from steadybeat.operating.rerun import who
 
     dry_run = given["dry_run"]
     reason = reason_unless(dry_run, given["reason"], _EXAMPLE)
@@ -123,8 +123,8 @@ def unsilence(ctx: click.Context, silence: int, reason: str, as_json: bool) -> N
     \b
     --json: {"id": number, "ended": bool}
     """  # noqa: D301
-    from steadybeat.commands.rerun import who
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
 
     reason = reason_given(reason, "it went quicker")
     book = Ledger.of(installed(ctx))

@@ -46,9 +46,9 @@ def trigger(ctx: click.Context, name: str, as_of: str | None, reason: str, as_js
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
     from steadybeat import schedules
     from steadybeat.commands.asked import gather, present
-    from steadybeat.commands.rerun import who
     from steadybeat.commands.why import answer
     from steadybeat.ledger import Ledger
+    from steadybeat.operating.rerun import who
     from steadybeat.schedule import run_id
     from steadybeat.schedule.rule import iso
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steadybeat.commands.asked import run_of
-from steadybeat.commands.fanned import counted, fan_out_of, is_over, pace_of, progress_of
 from steadybeat.commands.output import STYLES, Output
 from steadybeat.commands.progress import bar
 from steadybeat.ledger import Ledger
+from steadybeat.operating.fanned import counted, fan_out_of, is_over, pace_of, progress_of
 
 LOOK = timedelta(seconds=1)
 """How often it is looked how far a run is; less often where looking takes long."""

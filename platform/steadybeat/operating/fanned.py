@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steadybeat.commands.output import Column, length, moment
 from steadybeat.errors import ConfigurationError
 from steadybeat.fanout.order import id_of, id_range, place_of
 from steadybeat.ledger import Ledger
 from steadybeat.telemetry.redaction import redact_text
+from steadybeat.wording import length, moment
 
 _FAR_AWAY = timedelta(days=365)
 _WORDS = ("succeeded", "failed", "cancelled", "running", "waiting", "skipped")
@@ -133,20 +133,3 @@ def tenants_of(
         behind = after if is_among_skipped else None
         found += book.overview.skipped(run, after=behind, limit=limit - len(found))
     return found
-
-
-def _why(row: Mapping[str, Any]) -> str:
-    if row["in_line"] and row["finished_at"] is None and not row["reason"]:
-        return "in line"
-    return redact_text(row["reason"] or "")
-
-
-TENANT_COLUMNS = [
-    Column(title="tenant", value=lambda row: row["tenant"], tight="wrap"),
-    Column(title="run", value=lambda row: row["run"] or ""),
-    Column(title="state", value=lambda row: row["state"]),
-    Column(title="attempts", value=lambda row: str(row["attempt_count"] or ""), right=True),
-    Column(title="ended", value=lambda row: moment(row["finished_at"]), shown_from=120, style="dim"),
-    Column(title="reason", value=_why, tight="cut", style="dim"),
-]
-"""How the tenants of a fan-out look."""

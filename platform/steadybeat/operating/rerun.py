@@ -12,12 +12,12 @@ from typing import Any
 
 from kombu.serialization import loads
 
-from steadybeat.commands.fanned import fan_out_must_be
-from steadybeat.commands.output import count, moment
 from steadybeat.errors import ConfigurationError, did_you_mean
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.story import Story
+from steadybeat.operating.fanned import fan_out_must_be
 from steadybeat.schedule import new_run_id
+from steadybeat.wording import count, moment
 
 # What Celery writes into every message by itself; other headers were given by the caller, and are given again.
 _OWN_HEADERS = frozenset({
@@ -110,18 +110,19 @@ def key_of(story: Story, run: Mapping[str, Any], *, again: bool) -> str:
     return f"{key}#again-{number}"
 
 
-def send(app: Any, run: Mapping[str, Any], *, key: str, reason: str) -> str:
+def send(app: Any, run: Mapping[str, Any], *, key: str, by: str, reason: str) -> str:
     """Send a run again under a new id, and return that; it is written to `operations` first.
 
     Args:
         app: The Celery app.
         run: The run as the ledger has it.
         key: The idempotency key of the new run.
+        by: Who asks.
         reason: Why.
     """
     new_id = new_run_id(datetime.now(UTC), os.urandom(10))
     Ledger.of(app).story.note(
-        who(), "runs rerun", str(run["id"]), reason, new_run=new_id, idempotency_key=key, task=run["task"]
+        by, "runs rerun", str(run["id"]), reason, new_run=new_id, idempotency_key=key, task=run["task"]
     )
     args, kwargs, embed = body_of(run)
     options = {"task_id": new_id, "idempotency_key": key, "rerun_of": str(run["id"]), **_options(run, embed)}
@@ -129,13 +130,14 @@ def send(app: Any, run: Mapping[str, Any], *, key: str, reason: str) -> str:
     return new_id
 
 
-def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], reason: str) -> int:
+def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], *, by: str, reason: str) -> int:
     """Have a run that has fanned out go on with some of its tenants; return with how many.
 
     Args:
         book: The ledger.
         run: As the ledger has it.
         only: Which: ``failed``, ``cancelled``.
+        by: Who asks.
         reason: Why.
 
     Raises:
@@ -143,7 +145,7 @@ def go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str], reason: str
     """
     states = _states(book, run, only)
     what = f"runs rerun --only {' --only '.join(dict.fromkeys(only))}"
-    return book.reopening.reopen(str(run["id"]), states, who=who(), what=what, reason=reason)
+    return book.reopening.reopen(str(run["id"]), states, who=by, what=what, reason=reason)
 
 
 def would_go_on(book: Ledger, run: Mapping[str, Any], only: Sequence[str]) -> int:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from steadybeat.commands.asked import run_of
-from steadybeat.commands.output import count
-from steadybeat.commands.rerun import who
-from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
+from steadybeat.wording import count
 
 TIME_TO_STOP = timedelta(seconds=2)
 """How long work that is to be terminated has to stop by itself."""
@@ -75,39 +72,32 @@ class Wound:
         return said + (more if self.left else "")
 
 
-def chosen(book: Ledger, runs: Sequence[str], wanted: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the runs that a person means, by their ids or by what they have in common.
-
-    Raises:
-        ConfigurationError: Neither is given, or both; or there is no run of such an id.
-    """
-    if bool(runs) == bool(wanted):
-        raise ConfigurationError(
-            "Name runs by their ids, or by --task, --service, --schedule, --state, --tenant, --fan-out, --key, --since,"
-            " --until or --error, not both."
-        )
-    if runs:
-        return [str(run_of(book, run)["id"]) for run in runs]
-    return book.cancelling.open_runs(**wanted)
-
-
-def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool, tell: Callable[[int], None]) -> Answer:
+def cancel(
+    book: Ledger,
+    runs: Sequence[str],
+    *,
+    by: str,
+    reason: str,
+    terminate: bool,
+    tell: Callable[[int], None] = lambda _: None,
+) -> Answer:
     """Ask for the end of runs; who asked, for which and why is written to `operations` first.
 
     Args:
         book: The ledger.
         runs: Their ids.
+        by: Who asks.
         reason: Why.
         terminate: Also end work that does not stop by itself.
         tell: Is called with how many were asked for, again and again.
     """
-    answer, asker = Answer(), who()
+    answer = Answer()
     for start in range(0, len(runs), _BATCH):
         batch = list(runs[start : start + _BATCH])
         target = batch[0] if len(batch) == 1 else f"{len(batch)} runs"
-        book.story.note(asker, "runs cancel", target, reason, runs=batch, terminate=terminate)
+        book.story.note(by, "runs cancel", target, reason, runs=batch, terminate=terminate)
         terminate_after = TIME_TO_STOP if terminate else None
-        found = book.cancelling.request(batch, f"{reason} ({asker})", terminate_after=terminate_after)
+        found = book.cancelling.request(batch, f"{reason} ({by})", terminate_after=terminate_after)
         answer.ended += found.ended
         answer.asked += found.asked
         answer.over += [run for run in batch if run not in {*found.ended, *found.asked}]
@@ -115,13 +105,14 @@ def cancel(book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool, t
     return answer
 
 
-def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, terminate: bool) -> Wound | None:
+def wind_down(app: Any, book: Ledger, runs: Sequence[str], *, by: str, reason: str, terminate: bool) -> Wound | None:
     """Cancel the tenants of fan-outs whose own runs were cancelled, as many as there is time for; tell the others.
 
     Args:
         app: The Celery app.
         book: The ledger.
         runs: What was cancelled; those that have not fanned out are left alone.
+        by: Who asks.
         reason: Why.
         terminate: Also end work that does not stop by itself.
 
@@ -133,7 +124,7 @@ def wind_down(app: Any, book: Ledger, runs: Sequence[str], reason: str, *, termi
         return None
     app.loader.import_default_modules()  # what follows the end of a fan-out is sent as its task says
     before = [book.fan_outs.counts(run) for run in open_ones]
-    until, told = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds(), f"{reason} ({who()})"
+    until, told = time.monotonic() + TIME_TO_WIND_DOWN.total_seconds(), f"{reason} ({by})"
     terminate_after = TIME_TO_STOP if terminate else None
     for run in open_ones:
         book.cancelling.give_up(run, told, terminate_after=terminate_after)
