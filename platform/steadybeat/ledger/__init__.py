@@ -51,6 +51,9 @@ foreign         what could not be read
 dead            what has given up, and waits for a person
 search          runs by what they have in common, page by page
 story           what people ask: lists, one run, why
+run_search      runs by what they have in common, page by page, also among millions
+run_walks       the statements of that
+search_indexes  the indexes of that
 pruning         what may be forgotten
 """
 
@@ -94,6 +97,7 @@ from steadybeat.ledger.reporting import Reporting
 from steadybeat.ledger.rescue import Rescue
 from steadybeat.ledger.results import Results
 from steadybeat.ledger.retries import Retries
+from steadybeat.ledger.run_search import RunSearch
 from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
@@ -177,6 +181,7 @@ class Ledger:
         self.search = Search(self.database)
         self.history = History(self.database)
         self.schedule_lists = ScheduleLists(self.database)
+        self.run_search = RunSearch(self.database)
         self.reporting = Reporting(self.database)
         self.recent = Recent(self.database)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadybeat.ledger import alert_tables, tenant_tables, watch_tables
+from steadybeat.ledger import alert_tables, search_indexes, tenant_tables, watch_tables
 from steadybeat.ledger.tables import metadata
 
-__all__ = ["alert_tables", "metadata", "tenant_tables", "watch_tables"]
+__all__ = ["alert_tables", "metadata", "search_indexes", "tenant_tables", "watch_tables"]

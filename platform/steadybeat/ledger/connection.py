@@ -47,7 +47,7 @@ _TYPES: dict[str, Any] = {
     ),
     **dict.fromkeys(("items_done", "items_total", "peak_memory_bytes", "total_count", "abort_count"), BigInteger()),
     **dict.fromkeys(("delivery_no", "retry_count", "crashes", "crash_limit", "row_count", "pid", "place"), Integer()),
-    **dict.fromkeys(("places", "priority"), Integer()),
+    **dict.fromkeys(("places", "priority", "examined_count"), Integer()),
     **dict.fromkeys(
         ("not_before", "deadline", "scheduled_for", "since", "until", "instant", "after_fire"), DateTime(timezone=True)
     ),
