@@ -46,7 +46,7 @@ class Telling:
             fresh: Those that this pass has opened: it is written down why nobody is told of one.
         """
         silences = self._pass.silences() if alerts else []
-        quiet = {alert.id: said for alert in alerts if (said := _silenced(alert, silences))}
+        quiet = {alert.id: said for alert in alerts if (said := silenced(alert, silences))}
         loud = [each for each in self._without_mute_causes(alerts) if each.id not in quiet]
         due = tellings(loud, self._way, self._pass.now, self._most)
         events = self._write(due)
@@ -106,7 +106,7 @@ class Telling:
         for alert in alerts:
             way = self._way(alert)
             held = way.held_until(now, alert.severity)
-            if alert.cause_id is not None or _silenced(alert, silences):
+            if alert.cause_id is not None or silenced(alert, silences):
                 continue
             if held is not None or way.step(alert.escalation_step) is None:
                 marks.append(_mark(alert.id, alert.escalation_step, held))
@@ -230,7 +230,7 @@ def _out(alert: AlertRow, failing: Collection[str]) -> Iterable[str]:
     return (alert.subject, *failing) if alert.rule == "channel_failing" else ()
 
 
-def _silenced(alert: AlertRow, silences: Sequence[Silence]) -> str:
+def silenced(alert: AlertRow, silences: Sequence[Silence]) -> str:
     """Return which silence matches an alert, in words; empty where none does."""
     for silence in silences:
         if fits(silence, alert):

@@ -74,19 +74,28 @@ class Links:
         """Return a command line to be copied."""
         return f"celery -A {self.app} {' '.join(quote(word) for word in words)}"
 
+    def logs(self, *, run_id: str | None, **facts: str | None) -> str:
+        """Return where the lines of something are; empty where ``steadybeat_logs_url`` says nothing of it.
+
+        Args:
+            run_id: Of a run.
+            facts: Its ``task``, ``schedule`` and ``service``.
+        """
+        if not self.logs_url or (run_id is None and "{run_id}" in self.logs_url):
+            return ""
+        url = self.logs_url
+        for name, value in {"run_id": run_id, **facts}.items():
+            url = url.replace(f"{{{name}}}", in_url(value or "", safe=""))
+        return url
+
     def shown(self, alert: AlertRow) -> list[tuple[str, str]]:
         """Return the links of an alert, with what each leads to."""
         pairs = []
         if self.flower_url:
             pairs.append(("flower", f"{self.flower_url}/task/{alert.run}" if alert.run else f"{self.flower_url}/"))
-        if self.logs_url and (alert.run or "{run_id}" not in self.logs_url):
-            facts = {
-                "run_id": alert.run, "task": alert.task, "schedule": alert.schedule, "service": alert.service,
-            }  # fmt: skip
-            url = self.logs_url
-            for name, value in facts.items():
-                url = url.replace(f"{{{name}}}", in_url(value or "", safe=""))
-            pairs.append(("logs", url))
+        logs = self.logs(run_id=alert.run, task=alert.task, schedule=alert.schedule, service=alert.service)
+        if logs:
+            pairs.append(("logs", logs))
         if self.runbooks_url:
             pairs.append(("runbook", f"{self.runbooks_url}/{alert.rule}.md"))
         return pairs

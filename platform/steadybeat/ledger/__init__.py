@@ -49,8 +49,12 @@ canaries        which queues answer when they are asked
 lines           what runs have logged
 foreign         what could not be read
 dead            what has given up, and waits for a person
-search          runs by what they have in common, page by page
+search          which runs are meant: what they have in common
+dead_groups     the same by what it died of
+fan_out_lists, alert_lists
+                fan-outs, their tenants and alerts, page by page
 story           what people ask: lists, one run, why
+around          what there is about one run beside its own row
 run_search      runs by what they have in common, page by page, also among millions
 run_walks       the statements of that
 search_indexes  the indexes of that
@@ -66,14 +70,18 @@ from sqlalchemy import text
 
 from steadybeat.ledger import schema
 from steadybeat.ledger.admitting import Admitting
+from steadybeat.ledger.alert_lists import AlertLists
 from steadybeat.ledger.alerts import Alerts
+from steadybeat.ledger.around import Around
 from steadybeat.ledger.canaries import Canaries
 from steadybeat.ledger.cancelling import Cancelling
 from steadybeat.ledger.chords import Chords
 from steadybeat.ledger.connection import Database
 from steadybeat.ledger.dead import Dead
+from steadybeat.ledger.dead_groups import DeadGroups
 from steadybeat.ledger.duplicates import Duplicates
 from steadybeat.ledger.duties import Duties
+from steadybeat.ledger.fan_out_lists import FanOutLists
 from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
@@ -182,6 +190,10 @@ class Ledger:
         self.history = History(self.database)
         self.schedule_lists = ScheduleLists(self.database)
         self.run_search = RunSearch(self.database)
+        self.around = Around(self.database)
+        self.dead_groups = DeadGroups(self.database)
+        self.fan_out_lists = FanOutLists(self.database)
+        self.alert_lists = AlertLists(self.database)
         self.reporting = Reporting(self.database)
         self.recent = Recent(self.database)
 

@@ -124,7 +124,7 @@ class RunSearch:
         asked = {name: storable(v) if isinstance(v, str) else v for name, v in given.items() if v is not None}
         values: dict[str, Any] = dict(asked)
         if "error" in asked:
-            values["words"] = _words(asked["error"])
+            values["words"] = words_of_error(asked["error"])
         if behind is not None:
             values |= {"instant": behind.at, "after": behind.run}
         with self._briefly() as connection:
@@ -295,7 +295,12 @@ def _instant(value: str) -> datetime | None:
     return at if at.tzinfo is not None else None
 
 
-def _words(error: str) -> str:
+def words_of_error(error: str) -> str:
+    """Return what is asked for in an error as Postgres reads it: each word, or the beginning of one.
+
+    Raises:
+        ConfigurationError: There is no word in it.
+    """
     words = _WORD.findall(error.lower())
     if not words:
         raise ConfigurationError(f"error={error!r}: has no word in it; say one that stands in the error.", error=error)

@@ -10,6 +10,11 @@ loading       templates: ours beside Flower's
 markup        text that is HTML already, and how anything else becomes it
 parts         what several pages show: instants, states, links
 operations    the page of what people did
+pieces        what the pages of runs, dead letters, fan-outs and alerts share
+runs, run     the page that finds runs; the page of one
+dead_letters  the pages of dead letters
+fan_outs      the pages of fan-outs
+alerts        the pages of alerts
 
 Times are in UTC; a browser says its own zone beside them. Whatever a page shows, the ledger was asked for just then, in
 a thread, so that nobody else waits for the answer.

@@ -8,6 +8,19 @@ from typing import Any
 from tornado.web import StaticFileHandler, url
 
 from steadybeat.pages import parts
+from steadybeat.pages.alerts import Acknowledge, Alert, Alerts, Resolve, Silence, Unsilence
+from steadybeat.pages.dead_letters import (
+    DeadGroup,
+    DeadLetters,
+    Discard,
+    DiscardMessage,
+    ForeignMessage,
+    PreviewDiscard,
+    PreviewRequeue,
+    Requeue,
+    RequeueMessage,
+)
+from steadybeat.pages.fan_outs import FanOut, FanOutRerun, FanOuts
 from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
@@ -17,6 +30,15 @@ from steadybeat.pages.schedules import Schedules
 
 PAGES: tuple[type[Page] | type[Change], ...] = (
     *(Schedules, Schedule, Pause, Resume, Trigger, Remove),
+from steadybeat.pages.run import Cancel, Rerun, Retry, Run
+from steadybeat.pages.runs import Runs
+
+PAGES: tuple[type[Page] | type[Change], ...] = (
+    *(Runs, Run, Retry, Rerun, Cancel),
+    *(DeadLetters, DeadGroup, PreviewRequeue, PreviewDiscard, Requeue, Discard),
+    *(ForeignMessage, RequeueMessage, DiscardMessage),
+    *(FanOuts, FanOut, FanOutRerun),
+    *(Alerts, Alert, Acknowledge, Resolve, Silence, Unsilence),
     Operations,
 )
 """Every page, and everything that can be changed on one."""

@@ -16,7 +16,7 @@
   }
 
   function isUsed(part) {
-    return part.contains(document.activeElement) || part.querySelector("details.sb-action[open], .dropdown-menu.show");
+    return part.contains(document.activeElement) || part.querySelector("details[open], .dropdown-menu.show");
   }
 
   function say(text, kind) {
