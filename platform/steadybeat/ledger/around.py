@@ -38,13 +38,13 @@ _AGAIN = sql("""
 _CHILDREN = sql("""
     SELECT id, task, state, tenant, enqueued_at FROM (
         SELECT id, task, state, tenant, enqueued_at FROM steadybeat.runs WHERE parent_id = :run
-         LIMIT CAST(:row_count AS integer)) some
+         LIMIT CAST(:row_count AS integer)) found
      ORDER BY enqueued_at, id
 """)
 _PARTS = sql("""
     SELECT id, task, state, tenant, enqueued_at FROM (
         SELECT id, task, state, tenant, enqueued_at FROM steadybeat.runs WHERE group_id = :group_id
-         LIMIT CAST(:row_count AS integer)) some
+         LIMIT CAST(:row_count AS integer)) found
      ORDER BY enqueued_at, id
 """)
 _ALERTS = sql("""
