@@ -44,7 +44,7 @@ for _command in (cancel, rerun, show, tenants):
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, /, after: str | None, limit: int, as_json: bool, **given: Any) -> None:
-    """List runs, those that were sent last first.
+    """List runs, those that were sent last first; of a schedule, its latest fires first.
 
     \b
     --json: [{"id", "task", "service", "state", "reason", "schedule", "scheduled_for", "tenant",

@@ -110,7 +110,6 @@ from steadybeat.ledger.runs import Runs
 from steadybeat.ledger.schedule_lists import ScheduleLists
 from steadybeat.ledger.schedules import Schedules
 from steadybeat.ledger.schema import SchemaStatus
-from steadybeat.ledger.search import Search
 from steadybeat.ledger.server import Server
 from steadybeat.ledger.sharing import Sharing
 from steadybeat.ledger.silences import Silences
@@ -186,7 +185,7 @@ class Ledger:
         self.watched_platform = WatchedPlatform(self.database)
         self.canaries = Canaries(self.database)
         self.story = Story(self.database)
-        self.search = Search(self.database)
+        self.search = RunSearch(self.database)
         self.history = History(self.database)
         self.schedule_lists = ScheduleLists(self.database)
         self.run_search = RunSearch(self.database)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,9 +18,10 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from steadybeat.errors import ConfigurationError, LedgerUnavailable
-from steadybeat.ledger.connection import Database, storable
+from steadybeat.ledger.connection import Database, sql
 from steadybeat.ledger.run_walks import (
     BADLY,
+    COLUMNS,
     CONDITIONS,
     TASKS,
     Way,
@@ -31,6 +32,7 @@ from steadybeat.ledger.run_walks import (
     walk_of,
     words_of,
 )
+from steadybeat.ledger.search import Wanted
 from steadybeat.ledger.tables import OPEN_STATES
 
 EXAMINED_COUNT = 10_000
@@ -40,39 +42,16 @@ FEWEST_COUNT = 200
 NEAR_COUNT = 2_000
 """Words are looked for in so many of the newest that ended badly, before they are looked up."""
 
+_PLACE = sql("SELECT enqueued_at, scheduled_for FROM steadybeat.runs WHERE id = :run")
+_BEHIND = """(r.enqueued_at, r.id) < (
+    SELECT former.enqueued_at, former.id FROM steadybeat.runs former WHERE former.id = :after)"""
+_CONTAINING = f"""
+    SELECT {COLUMNS} FROM steadybeat.runs r WHERE {{where}}
+     ORDER BY r.enqueued_at DESC, r.id DESC LIMIT CAST(:row_count AS integer)"""
 _BRIEFLY = text("SET LOCAL statement_timeout = '3s'")
 _PLAINLY = text("SET LOCAL jit = off")
 _WORD = re.compile(r"[^\W_]+")
 _CANCELED = "57014"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which runs are meant; what is None does not matter.
-
-    Attributes:
-        task: Their task.
-        service: The service of it.
-        schedule: They are of its fires.
-        state: Theirs.
-        tenant: They are for it.
-        fan_out: They are of this run's tenants.
-        key: Their idempotency key.
-        since: They were sent at this instant or later.
-        until: They were sent at this instant or before.
-        error: Words that stand in their reason, or near the end of their last error; the beginning of a word will do.
-    """
-
-    task: str | None = None
-    service: str | None = None
-    schedule: str | None = None
-    state: str | None = None
-    tenant: str | None = None
-    fan_out: str | None = None
-    key: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +99,7 @@ class RunSearch:
         Raises:
             ConfigurationError: What is asked for has no words in it, or so many runs in it that this takes too long.
         """
-        given = {each.name: getattr(wanted, each.name) for each in fields(wanted)}
-        asked = {name: storable(v) if isinstance(v, str) else v for name, v in given.items() if v is not None}
+        asked = wanted.values
         values: dict[str, Any] = dict(asked)
         if "error" in asked:
             values["words"] = words_of_error(asked["error"])
@@ -135,14 +113,36 @@ class RunSearch:
                 return self._of_words(connection, asked, values, behind, limit)
             return self._walk(connection, ways, asked, values | more, behind, limit)
 
-    def every(self, wanted: Wanted, *, limit: int) -> list[dict[str, Any]]:
-        """Return so many runs, however many have to be looked at, as `find` returns pages of them."""
-        found = self.find(wanted, limit=limit)
-        rows = found.rows
-        while found.more is not None and len(rows) < limit:
-            found = self.find(wanted, behind=found.more, limit=limit - len(rows))
-            rows += found.rows
+    def runs(self, wanted: Wanted, *, after: str | None = None, limit: int) -> list[dict[str, Any]]:
+        """Return so many runs, however many have to be looked at, in the order of `find`.
+
+        Args:
+            wanted: Which; a text of their error is looked for as it stands, wherever in that.
+            after: Only those behind this run, the last of the page before.
+            limit: How many at the most.
+        """
+        if wanted.error is not None:
+            return self._containing(wanted, after, limit)
+        more, rows = self._place(wanted, after), list[dict[str, Any]]()
+        if after is not None and more is None:
+            return rows
+        while len(rows) < limit:
+            found = self.find(wanted, behind=more, limit=limit - len(rows))
+            rows, more = rows + found.rows, found.more
+            if more is None:
+                break
         return rows
+
+    def _place(self, wanted: Wanted, run: str | None) -> Place | None:
+        rows = self._database.execute(_PLACE, {"run": run}) if run is not None else ()
+        return next((Place(row.scheduled_for if wanted.schedule else row.enqueued_at, str(run)) for row in rows), None)
+
+    def _containing(self, wanted: Wanted, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return runs with a text in their error; that may take as long as a person waits for it."""
+        where = f"{wanted.conditions} AND {_BEHIND}" if after is not None else wanted.conditions
+        values = wanted.values | ({"after": after} if after is not None else {}) | {"row_count": limit}
+        rows = self._database.patiently(sql(_CONTAINING.format(where=where)), values)
+        return [dict(row._mapping) for row in rows]
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return the tasks that are known or have a run that ended, each with its ``service``, by name."""

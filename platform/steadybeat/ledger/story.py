@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import insert
 
 from steadybeat.ledger.connection import Database, sql
-from steadybeat.ledger.search import Search, Wanted
+from steadybeat.ledger.run_search import RunSearch
+from steadybeat.ledger.search import Wanted
 from steadybeat.ledger.tables import operations
 
 _RUN = sql("""
@@ -71,7 +72,7 @@ class Story:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._search = Search(database)
+        self._search = RunSearch(database)
 
     def runs(self, *, limit: int = 20, **wanted: Any) -> list[dict[str, Any]]:
         """Return the runs that match what is given, as `Wanted` names it, those that were sent last first."""

@@ -9,7 +9,7 @@ from typing import Any
 from steadybeat.errors import ConfigurationError, EditConflict
 from steadybeat.ledger import Ledger
 from steadybeat.ledger.run_search import words_of_error
-from steadybeat.operating.burying import Decision, decide_messages, decide_runs, raw_text
+from steadybeat.operating.burying import Decision, decide_message, decide_runs, raw_text
 from steadybeat.pages import pieces
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.page import Change, NotFound, Page
@@ -47,7 +47,7 @@ class DeadLetters(Page):
         before = asked.count("foreign", 0, most=2**62) if asked.text("foreign") else None
         narrowed = any(asked.values.get(name) for name in ("task", "service", "since", "until", "error"))
         foreign = [] if narrowed else book.dead_groups.foreign(before=before, limit=FOREIGN + 1)
-        known = book.run_search.tasks()
+        known = book.search.tasks()
         return {
             "groups": groups,
             "all": groups[0] if groups else None,
@@ -194,7 +194,7 @@ class RequeueMessage(Change):
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """Do it."""
         number, decision = asked.parts[0], Decision(self.what)
-        decide_messages(self.capp, decision, [int(number)], {"who": asked.person.name, "reason": reason})
+        decide_message(self.capp, decision, int(number), {"who": asked.person.name, "reason": reason})
         if decision.left:
             raise EditConflict(decision.left[0]["text"])
         return f"Message {number} was {decision.what}.", self.link("dead_letters")

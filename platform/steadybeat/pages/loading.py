@@ -30,8 +30,14 @@ def _encoded(value: Any) -> Any:
 
 
 NAMES: dict[str, Any] = {
-    **{"html": html, "tag": tag, "join": join, "parts": parts, "wording": wording, "Role": Role},
-    **{"shown": shown, "_tt_utf8": _encoded},
+    "html": html,
+    "tag": tag,
+    "join": join,
+    "parts": parts,
+    "wording": wording,
+    "Role": Role,
+    "shown": shown,
+    "_tt_utf8": _encoded,
 }
 """What every template knows, beside what its page looks up."""
 

@@ -173,10 +173,10 @@ class Cancel(Change):
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """Ask for its end; of one that has fanned out also for that of its tenants."""
         own, terminate = str(run_of(self.book, asked.parts[0])["id"]), bool(asked.values.get("terminate"))
-        by = {"by": asked.person.name, "reason": reason}
-        answer = cancelling.cancel(self.book, [own], **by, terminate=terminate)
+        by: dict[str, Any] = {"by": asked.person.name, "reason": reason, "terminate": terminate}
+        answer = cancelling.cancel(self.book, [own], **by)
         if answer.over:
             raise EditConflict(f"Run {own} had ended before.", run=own)
-        wound = cancelling.wind_down(self.capp, self.book, answer.ended, **by, terminate=terminate)
+        wound = cancelling.wind_down(self.capp, self.book, answer.ended, **by)
         text = answer.text(terminate=terminate) + ("" if wound is None else f" {wound.text()}")
         return text, self.link("fan_out" if wound else "run", own)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from steadybeat.errors import ConfigurationError
-from steadybeat.ledger.run_search import Place, Wanted
+from steadybeat.ledger.run_search import Place
+from steadybeat.ledger.search import Wanted
 from steadybeat.ledger.tables import RUN_STATES
 from steadybeat.pages import pieces
 from steadybeat.pages.asked import Asked
@@ -31,11 +32,9 @@ class Runs(Page):
         """Return one page of the runs that are asked for."""
         wanted = wanted_of(asked, datetime.now(UTC))
         behind = pieces.place(asked)
-        found = self.book.run_search.find(
-            wanted, behind=behind and Place(behind[0], pieces.id_of(behind[1])), limit=ROWS
-        )
+        found = self.book.search.find(wanted, behind=behind and Place(behind[0], pieces.id_of(behind[1])), limit=ROWS)
         more = found.more and pieces.cursor(found.more.at, found.more.run)
-        known = self.book.run_search.tasks()
+        known = self.book.search.tasks()
         return {
             "rows": found.rows,
             "more": None if found.reached else more,
