@@ -188,7 +188,6 @@ class Ledger:
         self.search = RunSearch(self.database)
         self.history = History(self.database)
         self.schedule_lists = ScheduleLists(self.database)
-        self.run_search = RunSearch(self.database)
         self.around = Around(self.database)
         self.dead_groups = DeadGroups(self.database)
         self.fan_out_lists = FanOutLists(self.database)

@@ -25,15 +25,13 @@ from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
 from steadybeat.pages.page import Change, Page
+from steadybeat.pages.run import Cancel, Rerun, Retry, Run
+from steadybeat.pages.runs import Runs
 from steadybeat.pages.schedule import Pause, Remove, Resume, Schedule, Trigger
 from steadybeat.pages.schedules import Schedules
 
 PAGES: tuple[type[Page] | type[Change], ...] = (
     *(Schedules, Schedule, Pause, Resume, Trigger, Remove),
-from steadybeat.pages.run import Cancel, Rerun, Retry, Run
-from steadybeat.pages.runs import Runs
-
-PAGES: tuple[type[Page] | type[Change], ...] = (
     *(Runs, Run, Retry, Rerun, Cancel),
     *(DeadLetters, DeadGroup, PreviewRequeue, PreviewDiscard, Requeue, Discard),
     *(ForeignMessage, RequeueMessage, DiscardMessage),

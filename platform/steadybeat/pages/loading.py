@@ -6,39 +6,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tornado.escape import utf8
 from tornado.template import BaseLoader, Template
 
 from steadybeat import wording
 from steadybeat.pages import parts
-from steadybeat.pages.markup import Html, html, join, tag
+from steadybeat.pages.markup import html, join, tag
 from steadybeat.pages.person import Role
 
 TEMPLATES = Path(__file__).parent / "templates"
 TABS_FROM = '<ul class="app-nav navbar-nav">'
 """Where Flower's tabs begin in its ``navbar.html``; a release that has changed this gets ours at its top."""
-
-
-def shown(value: Any) -> bytes:
-    """Return what ``{{ … }}`` puts into one of our templates: a value as HTML."""
-    return html(value).encode()
-
-
-def _encoded(value: Any) -> Any:
-    """Return a text as Tornado wants it; what is HTML already remains what it is until `shown` has seen that."""
-    return value if isinstance(value, Html) else utf8(value)
-
-
-NAMES: dict[str, Any] = {
-    "html": html,
-    "tag": tag,
-    "join": join,
-    "parts": parts,
-    "wording": wording,
-    "Role": Role,
-    "shown": shown,
-    "_tt_utf8": _encoded,
-}
+NAMES: dict[str, Any] = {"html": html, "tag": tag, "join": join, "parts": parts, "wording": wording, "Role": Role}
 """What every template knows, beside what its page looks up."""
 
 
@@ -61,7 +39,6 @@ class Loader(BaseLoader):
         ours = TEMPLATES / name
         if ours.exists():
             return Template(escaping(ours.read_text()), name=name, loader=self, autoescape=None)
-            return Template(ours.read_text(), name=name, loader=self, autoescape="shown")
         text = (self._flowers / name).read_text()
         if name == "navbar.html":
             text = with_tabs(text)
