@@ -171,8 +171,8 @@ def _of_sending(facts: Facts) -> Iterator[Event]:
 def _of_attempts(facts: Facts) -> Iterator[Event]:
     for attempt in facts.run["attempts"]:
         n, who = attempt["number"], named(attempt)
-        yield Event(at=attempt["started_at"], what=f"Attempt {n} began", text="It was claimed.", who=who,
-                    state="running", order=4)  # fmt: skip
+        text = "Its worker took the lease of the run."
+        yield Event(at=attempt["started_at"], what=f"Attempt {n} began", text=text, who=who, state="running", order=4)
         if attempt["finished_at"] is None:
             continue
         outcome = attempt["outcome"] or "lost"

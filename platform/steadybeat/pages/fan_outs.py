@@ -20,6 +20,7 @@ from steadybeat.telemetry.redaction import redact_text
 ROWS = 25
 TENANTS = 50
 STATES = ("failed", "running", "waiting", "cancelled", "succeeded", "skipped")
+_DRAWN = ("succeeded", "failed", "running", "waiting", "cancelled", "skipped")
 _MEANT = {"failed": ["dead"], "waiting": ["waiting", "enqueued"]}
 _COLOURS = {"failed": "dead", "running": "running", "waiting": "waiting", "cancelled": "cancelled",
             "succeeded": "succeeded", "skipped": "superseded"}  # fmt: skip
@@ -137,7 +138,7 @@ class FanOutRerun(Change):
 
 def bar_of(counts: Mapping[str, int]) -> Any:
     """Return how many tenants are how far, as a bar and in words."""
-    return pieces.bar([(word, _COLOURS[word], counts.get(word, 0)) for word in reversed(STATES)], label="Tenants")
+    return pieces.bar([(word, _COLOURS[word], counts.get(word, 0)) for word in _DRAWN], label="Tenants")
 
 
 def _sums(by_state: Mapping[str, int] | None) -> dict[str, int] | None:

@@ -141,9 +141,9 @@ def bar(counts: Sequence[tuple[str, str, int]], *, label: str) -> Html:
         said, colour, width = f"{number:,} {word}", f"sb-bar-{parts.tone(state)}", 100 * number / total
         place = {"x": f"{left:.3f}", "y": 0, "width": f"{width:.3f}", "height": 10}
         drawn.append(tag("rect", tag("title", said), **place, class_=colour))
-        words.append(tag("span", tag("i", class_=f"sb-key {colour}", aria_hidden="true"), said))
+        words.append(tag("span", tag("i", class_=f"sb-share {colour}", aria_hidden="true"), said))
         left += width
     text = ", ".join(f"{number:,} {word}" for word, _, number in counts if number) or "none"
     shape = {"viewBox": "0 0 100 10", "preserveAspectRatio": "none", "role": "img", "aria_label": f"{label}: {text}"}
     svg = tag("svg", *drawn, class_="sb-bar", **shape)
-    return tag("div", svg, tag("div", join(words), class_="sb-legend"), class_="sb-bar-box")
+    return tag("div", svg, tag("div", join(words), class_="sb-shares"), class_="sb-bar-box")
