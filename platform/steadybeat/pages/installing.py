@@ -11,11 +11,13 @@ from steadybeat.pages import parts
 from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
+from steadybeat.pages.overview import Overview
 from steadybeat.pages.page import Change, Page
 from steadybeat.pages.schedule import Pause, Remove, Resume, Schedule, Trigger
 from steadybeat.pages.schedules import Schedules
 
 PAGES: tuple[type[Page] | type[Change], ...] = (
+    Overview,
     *(Schedules, Schedule, Pause, Resume, Trigger, Remove),
     Operations,
 )
