@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from steadybeat.commands import audit_live, audit_shown
+from steadybeat.commands import audit_live, audit_shown, completion
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
 from steadybeat.commands.usage import Command, WrongUsage
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks audit --service royalties --min 100")
-@click.option("--service", help="Only tasks of this service.")
-@click.option("--task", help="Only this task, and every line of it.")
+@click.option("--service", help="Only tasks of this service.", shell_complete=completion.service_names)
+@click.option("--task", help="Only this task, and every line of it.", shell_complete=completion.task_names)
 @click.option(
     "--min",
     "least",
@@ -39,9 +39,10 @@ def audit(
     html: bool,
     as_json: bool,
 ) -> None:
-    """Say of each task what of the checklist for production it keeps, and what would mend the rest.
+    """Say whether each task is ready for production.
 
-    Each line is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A and with what was read. The score is the share of
+    Each line of the checklist is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A, with what was read, and with what
+    would mend it. The score is the share of
     PASS; N/A does not count. Nothing is changed.
 
     With --live it asks instead what must hold between the settings of Redis, Postgres, Celery, steadybeat and the
