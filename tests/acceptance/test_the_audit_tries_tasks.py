@@ -110,7 +110,7 @@ def test_a_task_that_makes_its_effect_once_passes_and_the_evidence_says_what_was
     twice, killed, many = (answers["note_once", line]["evidence"] for line in LINES)
     assert "delivered three times and called again under the same key: shop.notes: 1 row new" in twice
     assert "killed before its code, " in killed
-    assert "after its effect, before its end was on record" in killed
+    assert "before its commit, after its commit, before its end was on record" in killed
     assert "8 deliveries and 4 other runs under the same key at once" in many
     assert "shop.notes.text" in twice, "it says whose values were compared"
 

@@ -13,7 +13,8 @@ import pytest
 
 from steadybeat.audit.answer import failed, passed
 from steadybeat.audit.finding import Verdict
-from steadybeat.audit.probes.proofs import PROBED_LINES, Proofs, code_of
+from steadybeat.audit.probes.judging import PROVEN
+from steadybeat.audit.probes.proofs import Proofs, code_of
 from steadybeat.errors import ConfigurationError
 
 SHOWN = {"4.6": passed("one row"), "4.7": failed("two rows", "mend it"), "4.8": passed("one row")}
@@ -59,7 +60,7 @@ def test_what_was_shown_is_kept_with_when_and_of_which_code(task: Any, tmp_path:
     file = tmp_path / "proofs.json"
     Proofs(file).keep({task.name: task}, {task.name: SHOWN})
     found = Proofs(file).of(task)
-    assert [found[line].verdict for line in PROBED_LINES] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
+    assert [found[line].verdict for line in PROVEN] == [Verdict.PASS, Verdict.FAIL, Verdict.PASS]
     assert found["4.7"].remedy == "mend it"
     kept = json.loads(file.read_text())["tasks"][task.name]
     assert (

@@ -41,8 +41,8 @@ def probe(app: Any, app_name: str, tasks: Sequence[Any], out: Output | None) -> 
     with Progress(out, "probing", len(names)) as progress, _ended_by_sigterm():
 
         def told(task: str, what: str) -> None:
-            if what == "done":
-                progress.ended(task, "tried")
+            if what.isupper():
+                progress.ended(task, what)
 
         means = Means(spawn=spawn, keep=lambda: _kept(app))
         found = Probing(app, app_name, means, told).run(names)

@@ -15,7 +15,8 @@ probing    all of it, for one or several tasks
 
 from __future__ import annotations
 
+from steadybeat.audit.probes.judging import PROVEN
 from steadybeat.audit.probes.probing import Kept, Means, Probing
-from steadybeat.audit.probes.proofs import PROBED_LINES, Proofs
+from steadybeat.audit.probes.proofs import Proofs
 
-__all__ = ["PROBED_LINES", "Kept", "Means", "Probing", "Proofs"]
+__all__ = ["PROVEN", "Kept", "Means", "Probing", "Proofs"]

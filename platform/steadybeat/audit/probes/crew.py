@@ -1,4 +1,4 @@
-"""Crew: the processes of one scratch place. A driver tries tasks, two workers run them; all end with the probe."""
+"""Crew: the processes of one scratch place. A driver tries tasks, workers run them; all end with the probe."""
 
 from __future__ import annotations
 
@@ -140,8 +140,13 @@ class Crew:
             if name in self._running:
                 self._running.pop(name).end(())
             queue = ["-Q", ",".join(queues), "-n", f"{self.place.name}-{number}@%h", "-c", str(_POOL), "-l", "INFO"]
-            more = ["--without-gossip", "--without-mingle", "-I", "steadybeat.audit.probes.inside"]
+            more = ["-P", "prefork", "--without-gossip", "--without-mingle", "-I", "steadybeat.audit.probes.inside"]
             self._start(name, self._celery("worker", *queue, *more), env=crashing)
+
+    def kill_workers(self) -> None:
+        """End the workers at once, whatever they do."""
+        for name in [name for name in self._running if name.startswith("worker-")]:
+            self._running.pop(name).end(())
 
     def told(self) -> list[dict[str, Any]]:
         """Return what the driver has told since this was last asked.

@@ -5,6 +5,7 @@
     {"told": "ready"}                                               workers may start
     {"told": "tries", "task": name, "what": text}
     {"told": "tried", "task": name, "proofs": {"4.6": {"verdict": …, "evidence": …, "remedy": …}, …}}
+    {"told": "stuck"}                                               what the workers do has not ended: replace them
     {"told": "refused", "why": text}                                the app would work outside of the place
     {"told": "done"}
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from celery.app.utils import find_app
 
 from steadybeat.address import Address
 from steadybeat.audit.answer import Answer, unknown
-from steadybeat.audit.probes.judging import judged
+from steadybeat.audit.probes.judging import PROVEN, judged
 from steadybeat.audit.probes.trials import NotEnded, Trials
 from steadybeat.errors import ConfigurationError, SteadybeatError
 from steadybeat.ledger import Ledger
@@ -81,30 +82,49 @@ class _Driver:
             return
         tables = ScratchTables(Ledger.of(self._app).database)
         self.tell("ready")
-        self._wait_for_workers()
+        self._wait_for_workers(set())
         for name in tasks:
             proofs = self._tried(name, tables)
             self.tell("tried", task=name, proofs={line: asdict(proof) for line, proof in proofs.items()})
         self.tell("done")
 
-    def _wait_for_workers(self) -> None:
+    def _wait_for_workers(self, but: Collection[str]) -> None:
+        """Wait until enough workers are there that are none of these instances.
+
+        Raises:
+            NotEnded: They do not come.
+        """
         until = time.monotonic() + _START_SECONDS
-        ledger = Ledger.of(self._app)
-        while sum(each.role == "worker" for each in ledger.live_instances()) < WORKERS:
+        while len(self._workers() - {*but}) < WORKERS:
             if time.monotonic() > until:
                 raise NotEnded(f"{WORKERS} workers had not come up after {_START_SECONDS:g} s")
             time.sleep(0.1)
 
+    def _workers(self) -> set[str]:
+        return {each.id for each in Ledger.of(self._app).live_instances() if each.role == "worker"}
+
+    def _begin_anew(self) -> None:
+        """Have the workers replaced, and forget their messages: what they still do is no part of the next trial."""
+        old = self._workers()
+        self.tell("stuck")
+        self._wait_for_workers(old)
+        with self._app.connection_for_write() as connection:
+            channel = connection.default_channel
+            channel.client.delete(channel.unacked_key, channel.unacked_index_key, *self._app.amqp.queues)
+
     def _tried(self, name: str, tables: ScratchTables) -> dict[str, Answer]:
         task = self._app.tasks[name]
-        trials = Trials(self._app, task, tables, self._folder / CRASHES)
+        trials = Trials(self._app, task, tables, self._folder / CRASHES, self._begin_anew)
         try:
             return judged(task, trials, tables, lambda what: self.tell("tries", task=name, what=what))
+        except NotEnded as error:
+            remedy = "let audit_args= prepare what an undisturbed run has done sooner than that, and probe again"
+            return dict.fromkeys(PROVEN, unknown(f"one undisturbed run: {error}", remedy))
         except Exception as error:  # noqa: BLE001 - whatever a task's own preparation does, the others are tried
             said = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             remedy = "mend what audit_args= and audit_count= do in the scratch database, and probe again"
             proof = unknown(f"could not be tried: {said}", remedy)
-            return dict.fromkeys(("4.6", "4.7", "4.8"), proof)
+            return dict.fromkeys(PROVEN, proof)
 
 
 def main(name: str, folder: str, *tasks: str) -> None:

@@ -1,7 +1,7 @@
 """Inside: what a worker of a scratch place brings along, as ``celery worker --include`` loads it.
 
-A task that opens transactions of its own can be killed before and after one of them commits. What SQLAlchemy sees of
-any engine of the process counts, but for the ledger's own. And a worker looks five times a second whether one of its
+A task can be killed before and after a transaction of its own commits. What SQLAlchemy sees of any engine of the
+process counts; of the ledger's, only effects. And a worker looks five times a second whether one of its
 processes has died, not each five seconds: the kernel tells it so a moment before it can be seen.
 """
 
@@ -14,6 +14,8 @@ from celery.concurrency.asynpool import AsynPool
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import Pool
 
+from steadybeat.task.transactions import is_within_effect
+
 _LOOK_SECONDS = 0.2
 _COMMITTED = "steadybeat_committed"
 
@@ -25,10 +27,15 @@ def _reach(point: str) -> None:
         current_task.app.steadybeat.reach(point, current_task.name)
 
 
+def _pool_of_ledger() -> Pool:
+    pool: Pool = current_task.app.steadybeat.ledger.database.engine.pool
+    return pool
+
+
 @event.listens_for(Engine, "commit")
 def _before_commit(connection: Connection) -> None:
     """Come by the point before a commit, and remember that it will have been one."""
-    if current_task and connection.engine.pool is not current_task.app.steadybeat.ledger.database.engine.pool:
+    if current_task and (is_within_effect() or connection.engine.pool is not _pool_of_ledger()):
         _reach("before_commit")
         connection.info[_COMMITTED] = True
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from steadybeat.audit.answer import Answer
 from steadybeat.audit.finding import Verdict
 from steadybeat.audit.probes.crew import Crew, Kept, Means
 from steadybeat.audit.probes.place import Place, remove_left
-from steadybeat.delivery.routing import queues_named, services_of
+from steadybeat.delivery.routing import keeps_default_queue, queues_named, services_of
 from steadybeat.errors import ConfigurationError
 from steadybeat.ledger import Ledger
 from steadybeat.settings import Settings
@@ -27,6 +28,20 @@ _POLL_SECONDS = 0.1
 _MOST_SECONDS = 600.0
 
 
+@dataclass(slots=True)
+class _Busy:
+    """A crew at work.
+
+    Attributes:
+        heard_at: When its driver last told something, on the monotonic clock.
+    """
+
+    crew: Crew
+    has_workers: bool = False
+    has_done: bool = False
+    heard_at: float = field(default_factory=time.monotonic)
+
+
 class Probing:
     """Tries tasks of an app.
 
@@ -35,7 +50,7 @@ class Probing:
         app_name: What stands behind ``celery -A``.
         means: How processes are started.
         told: Called with a task and what is tried with it now: ``undisturbed``, ``twice``, ``killed``,
-            ``concurrently``; and with ``done`` once it has been tried.
+            ``concurrently``; and with its verdicts, in capitals, once it has been tried.
     """
 
     def __init__(
@@ -60,7 +75,7 @@ class Probing:
             crews = self._crews(len(lanes), root, stack)
             for crew, share in zip(crews, lanes, strict=True):
                 crew.start_driver(share)
-            self._watch(dict(zip(range(len(crews)), crews, strict=True)), lanes, found)
+            self._watch(crews, found)
         return found
 
     def _crews(self, count: int, root: Path, stack: ExitStack) -> list[Crew]:
@@ -87,29 +102,36 @@ class Probing:
         for command in self._settings.audit_prepare:
             crew.prepare(command)
 
-    def _watch(
-        self, crews: dict[int, Crew], lanes: Sequence[Sequence[str]], found: dict[str, dict[str, Answer]]
-    ) -> None:
-        queues = sorted({*services_of(self._app), *queues_named(self._app)})
-        working: set[int] = set()
-        heard = dict.fromkeys(crews, time.monotonic())
-        while crews:
-            for number, crew in [*crews.items()]:
-                if number in working:
-                    crew.keep_workers(queues)
-                for event in crew.told():
-                    heard[number] = time.monotonic()
-                    if self._hear(event, found):
-                        del crews[number]
-                        crew.end()
-                    elif event["told"] == "ready":
-                        working.add(number)
-                if number in crews and time.monotonic() - heard[number] > _MOST_SECONDS:
-                    raise ConfigurationError(f"the probe's driver says nothing:{crew.said()}")
+    def _watch(self, crews: Sequence[Crew], found: dict[str, dict[str, Answer]]) -> None:
+        """Keep the crews at work until each of them has done."""
+        default = [self._app.conf.task_default_queue] if keeps_default_queue(self._app) else []
+        queues = sorted({*services_of(self._app), *queues_named(self._app), *default})
+        busy = [_Busy(crew) for crew in crews]
+        while busy:
+            for each in busy:
+                self._look_after(each, queues, found)
+            busy = [each for each in busy if not each.has_done]
             time.sleep(_POLL_SECONDS)
 
-    def _hear(self, event: dict[str, Any], found: dict[str, dict[str, Answer]]) -> bool:
-        """Take in what a driver tells; return whether it has done."""
+    def _look_after(self, busy: _Busy, queues: Sequence[str], found: dict[str, dict[str, Answer]]) -> None:
+        crew = busy.crew
+        if busy.has_workers:
+            crew.keep_workers(queues)
+        for event in crew.told():
+            busy.heard_at = time.monotonic()
+            self._hear(event, found)
+            if event["told"] == "ready":
+                busy.has_workers = True
+            elif event["told"] == "stuck":
+                crew.kill_workers()
+            elif event["told"] == "done":
+                busy.has_done = True
+                crew.end()
+        if time.monotonic() - busy.heard_at > _MOST_SECONDS:
+            raise ConfigurationError(f"the probe's driver says nothing:{crew.said()}")
+
+    def _hear(self, event: dict[str, Any], found: dict[str, dict[str, Answer]]) -> None:
+        """Take in what a driver tells."""
         match event["told"]:
             case "refused":
                 raise ConfigurationError(f"nothing was tried: {event['why']}")
@@ -120,5 +142,4 @@ class Probing:
                     line: Answer(verdict=Verdict(proof["verdict"]), evidence=proof["evidence"], remedy=proof["remedy"])
                     for line, proof in event["proofs"].items()
                 }
-                self._told(event["task"], "done")
-        return event["told"] == "done"
+                self._told(event["task"], " ".join(answer.verdict for answer in found[event["task"]].values()))

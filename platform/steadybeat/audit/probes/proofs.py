@@ -27,11 +27,8 @@ from typing import Any
 
 from steadybeat.audit.answer import Answer, unknown
 from steadybeat.audit.finding import Verdict
-from steadybeat.audit.probes.judging import DECLARE
+from steadybeat.audit.probes.judging import DECLARE, PROVEN
 from steadybeat.errors import ConfigurationError
-
-PROBED_LINES = ("4.6", "4.7", "4.8")
-"""The lines of the checklist that only a probe answers."""
 
 
 class Proofs:
@@ -106,14 +103,14 @@ class Proofs:
 
 
 def _nothing(evidence: str, remedy: str) -> dict[str, Answer]:
-    return dict.fromkeys(PROBED_LINES, unknown(evidence, remedy))
+    return dict.fromkeys(PROVEN, unknown(evidence, remedy))
 
 
 def _read(kept: Mapping[str, Any]) -> dict[str, Answer]:
     return {
         line: Answer(verdict=Verdict(proof["verdict"]), evidence=str(proof["evidence"]), remedy=str(proof["remedy"]))
         for line, proof in kept["proofs"].items()
-        if line in PROBED_LINES
+        if line in PROVEN
     }
 
 

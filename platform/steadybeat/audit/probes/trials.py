@@ -92,10 +92,14 @@ class Trials:
         task: One of its tasks.
         tables: The application's tables there.
         crash_folder: Where the workers read at which points they are to die.
+        begin_anew: Called when a trial has not come to rest; returns when nothing of it goes on.
     """
 
-    def __init__(self, app: Any, task: Any, tables: ScratchTables, crash_folder: Path) -> None:
+    def __init__(
+        self, app: Any, task: Any, tables: ScratchTables, crash_folder: Path, begin_anew: Callable[[], None]
+    ) -> None:
         self._app, self._task, self._tables, self._crash_folder = app, task, tables, crash_folder
+        self._begin_anew = begin_anew
         self._book = Ledger.of(app)
         self._ledger = ScratchLedger(self._book.database)
 
@@ -152,6 +156,7 @@ class Trials:
             self._rest()
         except NotEnded:
             self._ledger.stop()
+            self._begin_anew()
             raise
         now = self._count()
         counts = {name: now.get(name, 0) - counted.get(name, 0) for name in {*now, *counted}}
