@@ -13,6 +13,7 @@ from typing import Any
 
 from steadybeat.audit.probes.driver import CRASHES, TOLD, WORKERS
 from steadybeat.audit.probes.place import Place
+from steadybeat.audit.probes.trials import COMMANDS
 from steadybeat.crashpoints import WRITTEN
 from steadybeat.errors import ConfigurationError
 
@@ -80,7 +81,7 @@ class Crew:
     _read: int = 0
 
     def __post_init__(self) -> None:
-        for name in (CRASHES, "commands"):
+        for name in (CRASHES, COMMANDS):
             (self.folder / name).mkdir(parents=True)
         self._kept = self.means.keep()
         here = [os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]  # noqa: PTH109 - a text for a variable
@@ -124,11 +125,11 @@ class Crew:
     def start_driver(self, tasks: Sequence[str]) -> None:
         """Start what the application keeps running, and the driver."""
         for each in self._kept:
-            self._start(each.command, self._celery(*each.command.split()), cwd=self.folder / "commands")
+            self._start(each.command, self._celery(*each.command.split()), cwd=self.folder / COMMANDS)
         while not all(each.answers() for each in self._kept):
             self._refuse_ended([each.command for each in self._kept])
         module = [sys.executable, "-m", "steadybeat.audit.probes.driver"]
-        self._start("driver", [*module, self.app_name, str(self.folder), *tasks], cwd=self.folder / "commands")
+        self._start("driver", [*module, self.app_name, str(self.folder), *tasks])
 
     def keep_workers(self, queues: Sequence[str]) -> None:
         """Start the workers, and again any that has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -34,6 +35,9 @@ KILLED_AT = {
 
 DURING = frozenset(KILLED_AT) - {"after_claim", "before_finish"}
 """Those that lie within the task's own code."""
+
+COMMANDS = "commands"
+"""The folder of a scratch place in which sub-commands of the application are kept running."""
 
 DELIVERIES = 8
 """How often the message of one run is delivered at once."""
@@ -178,7 +182,10 @@ class Trials:
 
     def _count(self) -> Mapping[str, int]:
         given = self._task.audit_count
-        found = given() if callable(given) else {}
+        if not callable(given):
+            return {}
+        with contextlib.chdir(self._crash_folder.parent / COMMANDS):  # as seen by what the application keeps running
+            found = given()
         return found if isinstance(found, Mapping) else {"counted": int(found)}
 
     def _called_again(self, sent: _Sent) -> _Sent:
