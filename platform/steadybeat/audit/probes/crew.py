@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ SHORT_TIMES = {
 """What the processes are told of times, so that a probe need not wait for long leases, and of how many may die."""
 
 _POOL = 1
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,7 @@ class Crew:
             self._start(each.command, self._celery(*each.command.split()), cwd=self.folder / COMMANDS)
         while not all(each.answers() for each in self._kept):
             self._refuse_ended([each.command for each in self._kept])
+            time.sleep(_POLL_SECONDS)
         module = [sys.executable, "-m", "steadybeat.audit.probes.driver"]
         self._start("driver", [*module, self.app_name, str(self.folder), *tasks])
 
@@ -156,12 +159,12 @@ class Crew:
             ConfigurationError: It has ended, and did not say why.
         """
         file = self.folder / TOLD
-        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-        whole = [json.loads(line) for line in lines[self._read :] if line.endswith("\n")]
-        self._read += len(whole)
-        if not whole and not any(json.loads(line)["told"] in ("done", "refused") for line in lines[-1:]):
+        lines = file.read_text().rpartition("\n")[0].splitlines() if file.exists() else []
+        whole = [json.loads(line) for line in lines]
+        new, self._read = whole[self._read :], len(whole)
+        if not new and not any(event["told"] in ("done", "refused") for event in whole[-1:]):
             self._refuse_ended(["driver"])
-        return whole
+        return new
 
     def said(self) -> str:
         """Return the end of what the processes have said, for a person."""

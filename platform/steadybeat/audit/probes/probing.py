@@ -120,6 +120,8 @@ class Probing:
         for event in crew.told():
             busy.heard_at = time.monotonic()
             self._hear(event, found)
+            if event["told"] == "refused":
+                raise ConfigurationError(event["why"] + (crew.said() if busy.has_workers else ""))
             if event["told"] == "ready":
                 busy.has_workers = True
             elif event["told"] == "stuck":
@@ -133,8 +135,6 @@ class Probing:
     def _hear(self, event: dict[str, Any], found: dict[str, dict[str, Answer]]) -> None:
         """Take in what a driver tells."""
         match event["told"]:
-            case "refused":
-                raise ConfigurationError(f"nothing was tried: {event['why']}")
             case "tries":
                 self._told(event["task"], event["what"])
             case "tried":
