@@ -30,6 +30,7 @@ class Names:
         self._imports = {**imports_of(parsed(definition.file), definition.module)}
         self._imports.update(_imported(definition.tree, definition.module))
         self._held = _held(definition.tree)
+        self._alike = _alike(definition.tree)
         self._variables = _variables(definition.function)
         self._own = _own(definition)
 
@@ -51,7 +52,7 @@ class Names:
 
     def _head(self, name: str, depth: int) -> str:
         if name in self._held and depth < 4:
-            held = self._held[name]
+            held = self._held[name] or self._alike.get(name)
             return self.dotted(held, depth + 1) if held is not None else name
         if name in self._own:
             return name
@@ -228,6 +229,21 @@ def _held(tree: ast.AST) -> dict[str, ast.expr | None]:
             if isinstance(target, ast.Name) and not (target.id in found and _begins_with(value, target.id)):
                 found[target.id] = value if target.id not in found else None
     return found
+
+
+def _alike(tree: ast.AST) -> dict[str, ast.expr]:
+    """Return the variables that a function gives several values of one call, such as ``batch = …`` in two loops."""
+    given: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    given.setdefault(target.id, []).append(node.value)
+    return {
+        name: values[0]
+        for name, values in given.items()
+        if len({ast.unparse(each.func) if isinstance(each, ast.Call) else str(id(each)) for each in values}) == 1
+    }
 
 
 def _begins_with(node: ast.expr, name: str) -> bool:
