@@ -12,7 +12,7 @@ FENCED = frozenset({"exactly_once", "external"})
 
 _TRANSACTIONS = frozenset({"begin", "begin_nested", "atomic", "transaction", "savepoint", "exactly_once"})
 _STATE = re.compile(
-    r"stat(e|us)|\bis (not )?null|is_\(None\)|__isnull|_(at|until)\b|[<>]|!=|exists"
+    r"stat(e|us)|\bis (not )?null|is_\(None\)|__isnull|_(at|until|count)\b|[<>]|!=|exists"
     r"|\b(paid|sent|done|processed|settled|expired|version)\b",
     re.IGNORECASE,
 )
@@ -71,12 +71,37 @@ def is_resolved(source: Source, call: Call) -> bool:
         source: The code.
         call: Of another program, or of a mail server.
     """
+    nodes, names = _in_external(source)
+    return id(call.node) in nodes or _last(call.function) in names
+
+
+def _in_external(source: Source) -> tuple[set[int], set[str]]:
+    """Return what happens in ``external(…)``: calls that stand there, and functions that these lead to, by name."""
+    nodes, names = set[int](), set[str]()
     for each in source.called("external"):
-        if any(node is call.node for node in ast.walk(each.node)):
-            return True
-        if call.function != source.functions[0].definition.name:
-            return True
-    return False
+        for given in (*each.arguments, *each.keywords.values()):
+            handed = each.names.standing_for(given)
+            words = {
+                _last(ast.unparse(node)) for node in ast.walk(handed) if isinstance(node, ast.Name | ast.Attribute)
+            }
+            inner = [tree for tree in _nested(source, each.function) if tree.name in words]
+            nodes |= {id(node) for tree in (handed, *inner) for node in ast.walk(tree)}
+            names |= words
+    while True:
+        found = {each.last for each in source.calls if id(each.node) in nodes or _last(each.function) in names}
+        if found <= names:
+            return nodes, names
+        names |= found
+
+
+def _nested(source: Source, name: str) -> list[ast.FunctionDef]:
+    """Return the functions that a function defines within itself."""
+    trees = [each.definition.tree for each in source.functions if each.definition.name == name]
+    return [each for tree in trees for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and each is not tree]
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def in_transaction(around: Around) -> bool:

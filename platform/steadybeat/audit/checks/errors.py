@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from steadybeat.audit.answer import Answer, failed, not_applicable, partly, pass
 from steadybeat.audit.checking import check
 from steadybeat.audit.fanned import fan_of
 from steadybeat.audit.guard import gap, lease
-from steadybeat.audit.source import Handler, Source
+from steadybeat.audit.source import Source
 from steadybeat.audit.source.names import MISSING
 from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
@@ -72,28 +73,38 @@ def logged(subject: Subject, around: Surroundings) -> Answer:
         return by_hand.unread(source, "whether its code hides errors")
     hidden = _hidden(source)
     if hidden:
-        return failed(f"except {', '.join(hidden[0].errors)} at {hidden[0].place}: no line has its stack", _RAISE)
+        return failed(f"{hidden[0]}: no line has its stack", _RAISE)
     return passed(
         f"worker_hijack_root_logger=True: each line of a run has run, task and, of an error, its stack;"
         f" none of its {len(source.handlers)} `except` hides any error there may be"
     )
 
 
-def _hidden(source: Source) -> list[Handler]:
-    """Return each ``except`` of every error that neither raises it nor logs its stack."""
-    return [each for each in source.handlers if each.broad and not each.raises and not each.stack]
+def _hidden(source: Source, *, unlogged: bool = True) -> list[str]:
+    """Return where every error is caught and not raised again, as it stands in the code.
+
+    Args:
+        source: The code.
+        unlogged: Only where no line has its stack, either.
+    """
+    handlers = [each for each in source.handlers if each.broad and not each.raises and not (unlogged and each.stack)]
+    suppressed = [
+        each
+        for each in source.called("contextlib.suppress")
+        if {each.names.dotted(error) for error in each.arguments} & {"Exception", "BaseException"}
+    ]
+    return [
+        *(f"except {', '.join(each.errors)} at {each.place}" for each in handlers),
+        *(f"suppress({', '.join(map(ast.unparse, each.arguments))}) at {each.place}" for each in suppressed),
+    ]
 
 
 @check("5.3")
 def alerted(subject: Subject, around: Surroundings) -> Answer:
     """An error that ends its run is told to somebody."""
-    swallowed = [each for each in subject.source.handlers if each.broad and not each.raises]
+    swallowed = _hidden(subject.source, unlogged=False)
     if swallowed:
-        return failed(
-            f"except {', '.join(swallowed[0].errors)} at {swallowed[0].place}: the run goes on, or succeeds;"
-            " nobody is told",
-            _RAISE,
-        )
+        return failed(f"{swallowed[0]}: the run goes on, or succeeds; nobody is told", _RAISE)
     return is_told(subject, around, "failed" if subject.schedules else "dead_letter")
 
 
@@ -211,7 +222,7 @@ def dead_letters(subject: Subject, around: Surroundings) -> Answer:
     if found is None:
         return unknown(f"its runs are recorded; whether the ledger keeps them: {record.away(around)}", record.REACH)
     if found.applied is None or found.pending:
-        return failed(f"schema {found.applied}, {len(found.pending)} migrations behind", "celery -A … ledger migrate")
+        return failed(f"schema {found.applied}, {len(found.pending)} migrations behind", "celery -A … ledger upgrade")
     runs = (record.recent(around) or {}).get(subject.name)
     counted = f"; {runs.dead_count} of its last {runs.run_count} runs are dead" if runs is not None else ""
     return passed(
