@@ -39,10 +39,10 @@ def audit(
     html: bool,
     as_json: bool,
 ) -> None:
-    """Say of each task what of the checklist for production it keeps, and what would mend the rest.
+    """Say whether every job is ready for production.
 
-    Each line is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A and with what was read. The score is the share of
-    PASS; N/A does not count. Nothing is changed.
+    Each line of the checklist is answered of each task with PASS, PARTIAL, FAIL, UNKNOWN or N/A, with what was read,
+    and what would mend it. The score is the share of PASS; N/A does not count. Nothing is changed.
 
     With --live it asks instead what must hold between the settings of Redis, Postgres, Celery, steadybeat and the
     workers that run; what is violated comes first. It takes a second or two.
