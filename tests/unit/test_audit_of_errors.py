@@ -173,7 +173,10 @@ def test_what_is_not_recorded_has_no_progress_on_record() -> None:
 
 def test_retries_have_an_end() -> None:
     assert of("5.5", max_retries=5)[0] == "PASS"
-    assert of("5.5", max_retries=None, retry_for=timedelta(hours=6)) == ("PASS", "retry_for=6:00:00")
+    assert of("5.5", max_retries=None, retry_for=timedelta(hours=6)) == (
+        "PASS",
+        "retry_for=6:00:00; steadybeat_crash_count=3 bounds deaths of its worker",
+    )
     assert "a Snooze (" in of("5.5", snoozes)[1]
     verdict, evidence = of("5.5", retries)
     assert (verdict, "`self.retry(max_retries=None)` at " in evidence) == ("FAIL", True)

@@ -179,7 +179,7 @@ def retry_policy(subject: Subject, around: Surroundings) -> Answer:
         stated["max_retries"] = count
     said = ", ".join(f"{option}={value}" for option, value in stated.items())
     if count == 0:
-        return passed("max_retries=0: it is not tried again") if stated else failed("max_retries=0", "state it")
+        return passed("max_retries=0: it is not tried again")
     pauses = _pauses(task, around.settings)
     unsaid = [*([] if stated else ["max_retries="]), *([] if _states_pause(task) else ["retry_backoff="])]
     if unsaid:
@@ -250,7 +250,7 @@ def _needed(subject: Subject) -> list[str]:
 def _reachable(subject: Subject, around: Surroundings, said: str, declared: Sequence[str]) -> Answer:
     silent = {}
     if _OF_LEDGER & set(declared) and around.why_no_ledger:
-        silent["postgres"] = around.why_no_ledger.partition(". ")[0]
+        silent["postgres"] = record.away(around)
     if _OF_BROKER & set(declared) and around.why_no_broker:
         silent["redis"] = around.why_no_broker
     if silent:

@@ -17,6 +17,7 @@ from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.timed import queue_of
 from steadybeat.beat import SteadyScheduler
+from steadybeat.wording import count
 
 _MAINTAINED = ("steadybeat", "redbeat", "celery", "django_celery_beat")
 _OWN_SCHEDULERS = ("schedule.", "apscheduler.", "sched.", "threading.Timer")
@@ -83,7 +84,7 @@ def streamed(subject: Subject, around: Surroundings) -> Answer:
     if not reads and not source.outside:
         return not_applicable(f"its code reads no rows and no answers ({source.place})")
     bounded = ", ".join(dict.fromkeys(f"{each.last}() at {each.place}" for each in source.batched[:3]))
-    return passed(f"{len(reads)} statements read, none of them everything{f': {bounded}' if bounded else ''}")
+    return passed(f"{count(len(reads), 'read')} of rows, none takes all there is{f': {bounded}' if bounded else ''}")
 
 
 def _is_bounded(source: Source, call: Call) -> bool:
@@ -141,7 +142,9 @@ def outside_web(subject: Subject, around: Surroundings) -> Answer:
             "start its workers, celery -A … worker, and run the audit again",
         )
     named = ", ".join(f"{each.host}:{each.pid}" for each in workers[:3])
-    return passed(f"task_always_eager=False; {len(workers)} workers live, processes of their own: {named}")
+    return passed(
+        f"task_always_eager=False; {count(len(workers), 'worker')} alive, outside of any web process: {named}"
+    )
 
 
 @check("6.7")
