@@ -21,10 +21,22 @@ def places_of(app: Any, name: str) -> list[str]:
         app: The Celery app, with its tasks imported.
         name: Of the task.
     """
-    modules = {getattr(task.run, "__module__", "") for key, task in app.tasks.items() if not key.startswith("celery.")}
+    return list(_places(app, len(app.tasks)).get(name, ()))
+
+
+@functools.lru_cache(maxsize=8)
+def _places(app: Any, task_count: int) -> dict[str, list[str]]:
+    """Return where each task is defined, by its name; read anew where an app has more tasks than before."""
+    modules = {
+        getattr(task.run, "__module__", "") for name, task in app.tasks.items() if not name.startswith("celery.")
+    }
     modules |= {each for each in sys.modules if each in app.loader.task_modules}
-    files = {module: file for module in sorted(modules) if (file := module_file(module)) is not None}
-    return [where for module, file in files.items() for given, where in _made_in(file, module) if given == name]
+    found: dict[str, list[str]] = {}
+    for module in sorted(modules):
+        file = module_file(module)
+        for name, where in () if file is None else _made_in(file, module):
+            found.setdefault(name, []).append(where)
+    return found
 
 
 @functools.lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import metadata
 from typing import Any
 
@@ -38,8 +39,12 @@ def scheduler(subject: Subject, around: Surroundings) -> Answer:
     said = f"beat_scheduler={kind.__module__}:{kind.__qualname__}"
     if kind.__module__.partition(".")[0] not in _MAINTAINED:
         return failed(f"{said}: nobody but its authors maintains it", "leave beat_scheduler out")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("celery", "celery-redbeat"))
-    return passed(f"{said}, on {versions}")
+    return passed(f"{said}, on {_versions()}")
+
+
+@functools.lru_cache(maxsize=1)
+def _versions() -> str:
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("celery", "celery-redbeat"))
 
 
 @check("6.2")
@@ -142,9 +147,7 @@ def outside_web(subject: Subject, around: Surroundings) -> Answer:
             "start its workers, celery -A … worker, and run the audit again",
         )
     named = ", ".join(f"{each.host}:{each.pid}" for each in workers[:3])
-    return passed(
-        f"task_always_eager=False; {count(len(workers), 'worker')} alive, outside of any web process: {named}"
-    )
+    return passed(f"task_always_eager=False; queue {queue} is for workers, of which {len(workers)} live: {named}")
 
 
 @check("6.7")
