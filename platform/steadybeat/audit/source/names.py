@@ -31,7 +31,7 @@ class Names:
         self._imports.update(_imported(definition.tree, definition.module))
         self._held = _held(definition.tree)
         self._alike = _alike(definition.tree)
-        self._variables = _variables(definition.function)
+        self._variables = {} if definition.function is None else _variables(definition.function)
         self._own = _own(definition)
 
     def dotted(self, node: ast.expr, depth: int = 0) -> str:
@@ -122,6 +122,8 @@ class Names:
             return node.value
         if isinstance(node, ast.BinOp):
             return self._sum(node)
+        if isinstance(node, ast.JoinedStr):
+            return self._joined(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             value = self._constant(node.operand)
             return MISSING if value is MISSING else -value
@@ -132,6 +134,10 @@ class Names:
             return MISSING if held is None or held is node else self._constant(held)
         value = self.value(node) if isinstance(node, ast.Name | ast.Attribute) else MISSING
         return value if isinstance(value, int | float | str | bytes | timedelta) else MISSING
+
+    def _joined(self, node: ast.JoinedStr) -> Any:
+        parts = [self._constant(each.value if isinstance(each, ast.FormattedValue) else each) for each in node.values]
+        return MISSING if MISSING in parts else "".join(map(str, parts))
 
     def _sum(self, node: ast.BinOp) -> Any:
         left, right = self._constant(node.left), self._constant(node.right)
@@ -255,6 +261,8 @@ def _begins_with(node: ast.expr, name: str) -> bool:
 
 def _own(definition: Definition) -> frozenset[str]:
     """Return the names that are the function's own, whatever stands outside under the same name: its arguments."""
+    if isinstance(definition.tree, ast.Module):
+        return frozenset()
     given = definition.tree.args
     args = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
     return frozenset(each.arg for each in args if each is not None)
