@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEEPEST = 20  # wrappers around one function, after which it is taken for one that wraps itself
+DEEPEST = 20  # wrappers, or variables, one behind the other, after which they are taken for a circle
 
 Tree = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module
 
@@ -57,12 +57,17 @@ class Definition:
 
 def place(file: Path, line: int) -> str:
     """Return where a line is: the file from the folder above all of its packages on, and the line."""
+    return f"{_from_its_top(file)}:{line}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _from_its_top(file: Path) -> str:
     parts = [file.name]
     folder = file.parent
     while (folder / "__init__.py").is_file() and folder.name:
         parts.insert(0, folder.name)
         folder = folder.parent
-    return f"{'/'.join(parts)}:{line}"
+    return "/".join(parts)
 
 
 def definition(called: Any) -> Definition:

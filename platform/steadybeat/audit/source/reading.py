@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,12 +57,20 @@ class Source:
     @property
     def decorators(self) -> tuple[str, ...]:
         """Dotted names of what decorates the task's own code, and its wrappers."""
-        return tuple(
-            Names(each.definition).dotted(decorator)
+        return tuple(names.dotted(each) for names, each in self._decorated())
+
+    @property
+    def decorations(self) -> tuple[str, ...]:
+        """The same as it is written, with all arguments."""
+        return tuple(ast.unparse(each) for _, each in self._decorated())
+
+    def _decorated(self) -> list[tuple[Names, ast.expr]]:
+        return [
+            (Names(each.definition), decorator)
             for each in self.functions
-            if each.depth == 0
+            if each.depth == 0 or each.definition is self.own
             for decorator in getattr(each.definition.tree, "decorator_list", ())
-        )
+        ]
 
     @functools.cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -262,14 +271,19 @@ def read_file(file: Path, module: str) -> Source:
     return Source([Function(found, walk(found, Names(found)), 0)])
 
 
-def read_functions(file: Path, module: str) -> list[Source]:
-    """Return what each function of a file says by itself; nothing is imported, and no call is followed.
+def read_functions(file: Path, module: str, named: re.Pattern[str]) -> list[Source]:
+    """Return what functions of a file say, each by itself; nothing is imported, and no call is followed.
+
+    Args:
+        file: The file.
+        module: Its module.
+        named: What must be found in the name of a function.
 
     Raises:
         Unreadable: It is no Python that this Python reads.
     """
     trees = [each for each in ast.walk(parsed(file)) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
-    found = [Definition(None, tree, file, module) for tree in trees]
+    found = [Definition(None, tree, file, module) for tree in trees if named.search(tree.name)]
     return [Source([Function(each, walk(each, Names(each)), 0)]) for each in found]
 
 
