@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from steadybeat.commands import audit_live, audit_shown
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
 from steadybeat.commands.usage import Command, WrongUsage
+
+if TYPE_CHECKING:
+    from steadybeat.audit.report import Report
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks audit --service royalties --min 100")
@@ -24,6 +29,12 @@ from steadybeat.commands.usage import Command, WrongUsage
 )
 @click.option("--live", is_flag=True, help="Instead, hold the settings of all that runs against each other.")
 @click.option("--all", "everything", is_flag=True, help="With --live, print what holds too.")
+@click.option(
+    "--plain-celery",
+    "plain",
+    metavar="APP",
+    help="Instead, ask of a Celery app without steadybeat, named as for celery -A; needs no server.",
+)
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request or a wiki.")
 @click.option("--html", is_flag=True, help="Print one page of HTML that loads nothing.")
 @json_option
@@ -35,6 +46,7 @@ def audit(
     least: float,
     live: bool,
     everything: bool,
+    plain: str | None,
     markdown: bool,
     html: bool,
     as_json: bool,
@@ -46,6 +58,9 @@ def audit(
 
     With --live it asks instead what must hold between the settings of Redis, Postgres, Celery, steadybeat and the
     workers that run; what is violated comes first. It takes a second or two.
+
+    With --plain-celery it asks the same of a Celery application that does not use steadybeat: its configuration, its
+    tasks and their code are read. Nothing is installed on it, nothing is sent, and no Postgres is needed.
 
     Exits with 1 if the score is below --min, or if a check failed; with --live if something is violated.
 
@@ -59,23 +74,21 @@ def audit(
             with --live: {"inequalities": [{"name", "formula", "otherwise", "change", "risk": "" | "lost" | "doubled",
                                             "verdict", "subject", "service": text or null, "evidence", "remedy"}]}
     """  # noqa: D301 - click's mark for a paragraph that is kept as it is
-    from steadybeat.audit import Surroundings, subjects
-    from steadybeat.audit import audit as ask
-    from steadybeat.audit.report import Report
     from steadybeat.audit.report_html import as_html
     from steadybeat.audit.report_markdown import as_markdown
 
     if markdown + html + as_json > 1:
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
-    app = installed(ctx, tasks=True, schema=False)
     if live:
-        if markdown or html or least:
-            raise WrongUsage("--live: leave --min, --markdown and --html out; it has no score.", ctx)
+        if markdown or html or least or plain is not None:
+            raise WrongUsage(
+                "--live: leave --min, --markdown, --html and --plain-celery out; it has no score.", ctx
+            )
+        app = installed(ctx, tasks=True, schema=False)
         seen = audit_live.live(app, service=service, task=task)
         audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
         ctx.exit(audit_live.exit_code(seen))
-    found = ask(Surroundings(app), subjects(app, service=service, task=task))
-    report = Report.of(found, app.steadybeat.settings.celery_app or app.main)
+    report = _report(ctx, plain, service=service, task=task)
     if as_json:
         Output(ctx).json(audit_shown.document(report))
     elif markdown or html:
@@ -85,3 +98,17 @@ def audit(
     score = report.whole.percent
     if report.broken or (score is not None and score < least):
         ctx.exit(1)
+
+
+def _report(ctx: click.Context, plain: str | None, *, service: str | None, task: str | None) -> Report:
+    """Return what is found of the app given to ``celery -A``, or of one that has no steadybeat."""
+    from steadybeat.audit import Surroundings, audit, subjects
+    from steadybeat.audit.report import Report
+
+    if plain is not None:
+        from steadybeat.audit.plain import audit_plain
+
+        return Report.of(audit_plain(plain, service=service, task=task), plain)
+    app = installed(ctx, tasks=True, schema=False)
+    found = audit(Surroundings(app), subjects(app, service=service, task=task))
+    return Report.of(found, app.steadybeat.settings.celery_app or app.main)
