@@ -102,6 +102,8 @@ REFUSED = [
     ("lacking", "it imports 'no_such_package', which is not here (lacking.py:3)."),
     ("leaving", "it cannot be imported: SystemExit: no settings (leaving.py:3)."),
     ("jobless", "its tasks cannot be read: No module named 'jobs_that_are_not'"),
+    ("taskless", "has no tasks of its own. Name their modules in include="),
+    ("telling", "RuntimeError: no answer from postgresql://shop:***@db/shop"),
     ("steadied", "this application has steadybeat; ask without the option: celery -A steadied audit"),
 ]
 
@@ -113,6 +115,10 @@ def test_what_cannot_be_asked_is_refused_in_one_line(app: str, said: str, tmp_pa
     (tmp_path / "lacking.py").write_text(lines + "import no_such_package\n")
     (tmp_path / "leaving.py").write_text(lines + "raise SystemExit('no settings')\n")
     (tmp_path / "jobless.py").write_text(lines + "app = celery.Celery('jobless', include=['jobs_that_are_not'])\n")
+    (tmp_path / "taskless.py").write_text(lines + "app = celery.Celery('taskless')\n")
+    (tmp_path / "telling.py").write_text(
+        lines + "raise RuntimeError('no answer from postgresql://shop:hunter2@db/shop')\n"
+    )
     (tmp_path / "steadied.py").write_text(
         lines + "import steadybeat\napp = celery.Celery('steadied')\nsteadybeat.install(app)\n"
     )
@@ -128,6 +134,19 @@ def test_an_unknown_service_or_task_is_refused_in_one_line() -> None:
     done = asked(TESTS / "djangolike", "--plain-celery", "mysite", "--service", "order")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--service='order': there is no such service. Did you mean 'orders'?" in done.stderr
+
+
+def test_a_schedule_of_a_task_that_there_is_not_is_found(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from celery import Celery\napp = Celery('shop')\n"
+        "@app.task\ndef settle():\n    'Pay what is owed, daily.'\n"
+        "app.conf.beat_schedule = {'pay': {'task': 'shop.setle', 'schedule': 60}}\n"
+    )
+    done = asked(tmp_path, "--plain-celery", "shop", "--json")
+    (found,) = [each for each in json.loads(done.stdout)["findings"] if each["subject"] == "schedule pay"]
+    assert (found["line"], found["verdict"]) == ("1.1", "FAIL")
+    assert "there is no task of that name" in found["evidence"]
+    assert "'shop.settle'" in found["remedy"]
 
 
 def test_no_server_is_asked_and_what_the_application_prints_is_not_in_the_document(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from steadybeat.audit.finding import Finding, Verdict
 from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.telemetry.redaction import redact_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,8 @@ def _asked(line: str, ask: Callable[[Any, Any], Answer], task: Any, around: Any)
         evidence = f"the check failed: {type(error).__name__}: {error}"
         remedy = "Report it; it is an error of the audit, not of the task."
         return Finding(**of, verdict=Verdict.UNKNOWN, evidence=evidence, remedy=remedy), True
-    return Finding(**of, verdict=answer.verdict, evidence=answer.evidence, remedy=answer.remedy), False
+    evidence = redact_text(answer.evidence)  # it may quote the code, and code may hold what it should not
+    return Finding(**of, verdict=answer.verdict, evidence=evidence, remedy=answer.remedy), False
 
 
 def refuse_unknown(option: str, value: str | None, known: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from celery import Celery
 from celery.app.utils import find_app
 
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.telemetry.redaction import redact_text
 
 OPTION = "--plain-celery"
 
@@ -117,7 +118,7 @@ def _in_one_line(name: str, what: str) -> Iterator[None]:
 
 
 def _broken(name: str, what: str, error: BaseException) -> ConfigurationError:
-    said = " ".join(str(error).split())
+    said = redact_text(" ".join(str(error).split()))
     return ConfigurationError(
         f"{OPTION}={name}: {what} cannot be imported: {type(error).__name__}: {said[:300]}{_at(error)}."
         " Run this where its workers run, with their environment variables."
