@@ -81,9 +81,7 @@ def audit(
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
     if live:
         if markdown or html or least or plain is not None:
-            raise WrongUsage(
-                "--live: leave --min, --markdown, --html and --plain-celery out; it has no score.", ctx
-            )
+            raise WrongUsage("--live: leave --min, --markdown, --html and --plain-celery out; it has no score.", ctx)
         app = installed(ctx, tasks=True, schema=False)
         seen = audit_live.live(app, service=service, task=task)
         audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
