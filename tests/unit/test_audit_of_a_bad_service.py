@@ -129,7 +129,7 @@ def test_it_is_answered_line_by_line(line: str) -> None:
 def test_it_scores_about_what_it_scored_in_reality() -> None:
     verdicts = Counter(each["verdict"] for each in document(*APP)["findings"])
     asked = sum(verdicts.values()) - verdicts["N/A"]
-    assert document(*APP)["score"] == pytest.approx(100 * verdicts["PASS"] / asked)
+    assert document(*APP)["score"] == pytest.approx(100 * verdicts["PASS"] / asked, abs=0.06)
     assert 15 < document(*APP)["score"] < 35
     assert verdicts["PARTIAL"] and verdicts["UNKNOWN"]  # which score nothing
 

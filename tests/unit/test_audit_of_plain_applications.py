@@ -60,7 +60,9 @@ def test_what_passes_was_read_from_the_code(line: str, task: str, evidence: str)
 
 def test_the_guide_says_what_both_score() -> None:
     page = (TESTS.parent / "docs/audit-plain.md").read_text()
-    assert re.findall(r"[Ii]t scores (\d+) %", page) == [f"{document(*app)['score']:.0f}" for app in (BAD, WELL)]
+    counts = [document(*app)["counts"] for app in (BAD, WELL)]
+    scores = [100 * each["PASS"] // (sum(each.values()) - each["N/A"]) for each in counts]
+    assert [int(each) for each in re.findall(r"[Ii]t scores (\d+) %", page)] == scores
 
 
 def test_tasks_of_django_are_read_too() -> None:
@@ -128,6 +130,20 @@ def test_what_cannot_be_asked_is_refused_in_one_line(app: str, said: str, tmp_pa
     assert done.stdout == ""
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_what_runs_cannot_be_asked_of_it() -> None:
+    done = asked(TESTS / "djangolike", "--plain-celery", "mysite", "--live")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--live: leave --plain-celery out" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["--markdown", "--html"])
+def test_it_can_be_shown_to_others(form: str) -> None:
+    done = asked(TESTS / "badservice", "--plain-celery", BAD[1], form)
+    assert done.returncode == 0, done.stderr
+    assert "ticketshop.celery_app" in done.stdout
+    assert "failure_rate() at ticketshop/monitoring.py:24 returns 0.0" in done.stdout
 
 
 def test_an_unknown_service_or_task_is_refused_in_one_line() -> None:

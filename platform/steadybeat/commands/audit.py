@@ -80,8 +80,10 @@ def audit(
     if markdown + html + as_json > 1:
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
     if live:
-        if markdown or html or least or plain is not None:
-            raise WrongUsage("--live: leave --min, --markdown, --html and --plain-celery out; it has no score.", ctx)
+        if markdown or html or least:
+            raise WrongUsage("--live: leave --min, --markdown and --html out; it has no score.", ctx)
+        if plain is not None:
+            raise WrongUsage("--live: leave --plain-celery out; what runs is asked of an app that has steadybeat.", ctx)
         app = installed(ctx, tasks=True, schema=False)
         seen = audit_live.live(app, service=service, task=task)
         audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
