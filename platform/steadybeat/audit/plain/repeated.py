@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed, unknown
+from steadybeat.audit.finding import Verdict
 from steadybeat.audit.plain.asking import (
     effects,
     files_written,
@@ -160,6 +161,10 @@ def _doubling(job: Job) -> Write | None:
 @check("4.5")
 def keyed(job: Job, program: Program) -> Answer:
     """External calls carry an idempotency key."""
+    return _keyed(job)
+
+
+def _keyed(job: Job) -> Answer:
     if (answer := _nothing(job)) is not None:
         return answer
     changing = [each for each in job.source.outside if each.changes and not _names_its_effect(each.call.last)]
@@ -236,13 +241,13 @@ def concurrent(job: Job, program: Program) -> Answer:
 def _proven(job: Job, how: str) -> Answer:
     if (answer := _nothing(job)) is not None:
         return answer
-    bare, blind = _doubling(job), keyed(job, None)  # type: ignore[arg-type]
+    bare, blind = _doubling(job), _keyed(job)
     if bare is not None:
         return failed(
             f"{how}: {bare.text[:90]} ({bare.place}) happens twice",
             "Make the effect safe to repeat first (4.4), then prove it by a test.",
         )
-    if blind.verdict == "FAIL":
+    if blind.verdict is Verdict.FAIL:
         return failed(
             f"{how}: {blind.evidence}", "Make the effect safe to repeat first (4.5), then prove it by a test."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 
@@ -164,17 +165,14 @@ def owners(job: Job, program: Program) -> Answer:
         )
     uses = [each for source in signal_of(job, program, "failure") for each in source.texts if each.text == "owner"]
     reads = [
-        each for source in signal_of(job, program, "failure") for each in source.functions if "owner" in _unparsed(each)
+        each
+        for source in signal_of(job, program, "failure")
+        for each in source.functions
+        if "owner" in ast.unparse(each.definition.tree)
     ]
     if uses or reads:
         return passed(f"owner={owner!r}; alerts are routed by it ({said})")
     return failed(f"owner={owner!r}, and alerts do not go by it ({said})", "Choose the channel by the task's owner.")
-
-
-def _unparsed(function: object) -> str:
-    import ast
-
-    return ast.unparse(function.definition.tree)  # type: ignore[attr-defined]
 
 
 @check("3.10")
