@@ -79,6 +79,20 @@ def test_work_is_done_by_workers_that_live(app: Any, live: Callable[..., None]) 
     assert said("6.6", app)[0] == "PASS"
 
 
+def test_a_worker_of_another_queue_does_none_of_its_work(app: Any, ledger: Ledger) -> None:
+    def live(pid: int, queue: str) -> None:
+        ledger.instances.sign_of_life(
+            str(uuid.uuid4()), role="worker", host="here", pid=pid, release="0", queues=[queue]
+        )
+
+    live(1, "kiosk")
+    verdict, evidence = said("6.6", app)
+    assert (verdict, evidence.endswith("1 worker alive, none of queue till")) == ("UNKNOWN", True)
+    live(2, "till")
+    verdict, evidence = said("6.6", app)
+    assert (verdict, "2 workers alive, 1 of queue till" in evidence) == ("PASS", True)
+
+
 def test_the_scheduler_is_a_process_of_its_own(app: Any, live: Callable[..., None]) -> None:
     live("worker", 1)
     assert said("6.7", app)[0] == "UNKNOWN"  # nobody schedules

@@ -6,6 +6,7 @@ import ast
 import re
 
 from steadybeat.audit.source import Around, Call, Loop, Outside, Source, Write
+from steadybeat.audit.source.effects import KEYS
 
 FENCED = frozenset({"exactly_once", "external"})
 """What asks, at the effect, whether the attempt still holds its run."""
@@ -17,6 +18,7 @@ _STATE = re.compile(
     re.IGNORECASE,
 )
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHANGING = frozenset({"uuid1", "uuid4", "token_hex", "token_urlsafe", "random", "randint", "now", "utcnow", "time"})
 _GOES_ON = re.compile(r"\bshould_stop\b|\bis_aborted\b")
 
 
@@ -55,6 +57,36 @@ def _hands_a_reading_verb(call: Call) -> bool:
     return any(isinstance(each, str) and each in _READING for each in given)
 
 
+def why_no_key(outside: Outside) -> str:
+    """Return why no key goes with a call by which it would be known again; empty where one does.
+
+    Args:
+        outside: A call of another program.
+    """
+    if not outside.keyed:
+        return "no key goes with it"
+    call = outside.call
+    for value in _keys(call):
+        held = call.names.standing_for(value)
+        if any(
+            isinstance(each, ast.Call) and _last(call.names.dotted(each.func)) in _CHANGING for each in ast.walk(held)
+        ):
+            return f"its key `{ast.unparse(held)}` is another one with each attempt"
+        if isinstance(held, ast.Constant):
+            return f"its key {held.value!r} is the same for all"
+    return ""
+
+
+def _keys(call: Call) -> list[ast.expr]:
+    """Return what a call gives as its key: as an argument, or as a header."""
+    given = [value for name, value in call.keywords.items() if name.lower() in KEYS]
+    for held in (call.names.standing_for(each) for each in (*call.arguments, *call.keywords.values())):
+        for tree in ast.walk(held):
+            pairs = zip(tree.keys, tree.values, strict=True) if isinstance(tree, ast.Dict) else ()
+            given += [value for key, value in pairs if isinstance(key, ast.Constant) and str(key.value).lower() in KEYS]
+    return given
+
+
 def fences(source: Source) -> list[Call]:
     """Return the calls of ``exactly_once`` and ``external``.
 
@@ -66,6 +98,8 @@ def fences(source: Source) -> list[Call]:
 
 def is_resolved(source: Source, call: Call) -> bool:
     """Return whether a call happens in ``external(…)``, which asks what became of it before it is made again.
+
+    A function that is also called beside ``external`` is not: nobody asks there.
 
     Args:
         source: The code.
@@ -84,14 +118,33 @@ def _in_external(source: Source) -> tuple[set[int], set[str]]:
             words = {
                 _last(ast.unparse(node)) for node in ast.walk(handed) if isinstance(node, ast.Name | ast.Attribute)
             }
-            inner = [tree for tree in _nested(source, each.function) if tree.name in words]
+            inner = [
+                tree for tree in _nested(source, each.function) if tree.name in words - _called_beside(source, handed)
+            ]
             nodes |= {id(node) for tree in (handed, *inner) for node in ast.walk(tree)}
             names |= words
     while True:
         found = {each.last for each in source.calls if id(each.node) in nodes or _last(each.function) in names}
         if found <= names:
-            return nodes, names
+            return nodes, _only_there(source, nodes, names)
         names |= found
+
+
+def _only_there(source: Source, nodes: set[int], names: set[str]) -> set[str]:
+    """Return the names of those functions that nothing else calls."""
+    while True:
+        beside = {
+            each.last for each in source.calls if id(each.node) not in nodes and _last(each.function) not in names
+        }
+        if not beside & names:
+            return names
+        names = names - beside
+
+
+def _called_beside(source: Source, handed: ast.AST) -> set[str]:
+    """Return the names that are called elsewhere than in what is handed to ``external(…)``."""
+    inside = {id(each) for each in ast.walk(handed)}
+    return {each.written for each in source.calls if id(each.node) not in inside}
 
 
 def _nested(source: Source, name: str) -> list[ast.FunctionDef]:
@@ -135,7 +188,16 @@ def asks_for_state(source: Source, write: Write) -> bool:
     if any(each.kind == "LOCK" and each.function == write.function for each in source.statements):
         return True
     by_state = not write.relative and bool(_STATE.search(write.where))
-    return write.kind == "UPSERT" or write.guarded or by_state or (write.kind == "DELETE" and bool(write.where))
+    return is_upsert(write) or write.guarded or by_state or (write.kind == "DELETE" and bool(write.where))
+
+
+def is_upsert(write: Write) -> bool:
+    """Return whether a write leaves one row as it is wanted, however often it happens.
+
+    Args:
+        write: A write.
+    """
+    return write.kind == "UPSERT" and not write.relative
 
 
 def working_loops(source: Source) -> list[Loop]:
@@ -147,7 +209,12 @@ def working_loops(source: Source) -> list[Loop]:
         source: The code.
     """
     lazy = {each.definition.name for each in source.functions if _is_generator(each.definition.tree)}
-    loops = [each for each in source.loops if each.kind != "comprehension" and each.function not in lazy]
+    wide = {each.place for each in source.loops if each.kind != "comprehension"}
+    loops = [
+        each
+        for each in source.loops
+        if each.function not in lazy and (each.kind != "comprehension" or each.place not in wide)
+    ]
     return [each for each in loops if _works(source, each)]
 
 

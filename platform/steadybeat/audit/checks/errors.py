@@ -14,6 +14,7 @@ from steadybeat.audit.checking import check
 from steadybeat.audit.fanned import fan_of
 from steadybeat.audit.guard import gap, lease
 from steadybeat.audit.source import Source
+from steadybeat.audit.source.definition import place
 from steadybeat.audit.source.names import MISSING
 from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
@@ -94,8 +95,25 @@ def _hidden(source: Source, *, unlogged: bool = True) -> list[str]:
         if {each.names.dotted(error) for error in each.arguments} & {"Exception", "BaseException"}
     ]
     return [
+        *(f"{each} in `finally`" for each in _left_by_finally(source)),
         *(f"except {', '.join(each.errors)} at {each.place}" for each in handlers),
         *(f"suppress({', '.join(map(ast.unparse, each.arguments))}) at {each.place}" for each in suppressed),
+    ]
+
+
+def _left_by_finally(source: Source) -> list[str]:
+    """Return where a ``finally`` returns, which drops the error that is on its way."""
+    blocks = [
+        (each.definition.file, node.finalbody)
+        for each in source.functions
+        for node in ast.walk(each.definition.tree)
+        if isinstance(node, ast.Try)
+    ]
+    return [
+        f"return at {place(file, each.lineno)}"
+        for file, body in blocks
+        for each in body
+        if isinstance(each, ast.Return)
     ]
 
 
@@ -177,6 +195,11 @@ def backed_off(subject: Subject, around: Surroundings) -> Answer:
     base = float(backoff or 0) or around.settings.retry_backoff_seconds
     if base <= 0:
         return failed("steadybeat_retry_backoff_seconds=0: it is tried again at once", "set retry_backoff=")
+    longest = float(getattr(task, "retry_backoff_max", None) or around.settings.retry_backoff_max_seconds)
+    if longest <= base:
+        return failed(
+            f"{base:g} s, and retry_backoff_max={longest:g} s: pauses do not grow", "let the longest be longer"
+        )
     if not jitter:
         return partly(f"retry_backoff={base:g} s, retry_jitter=False: all come back in one second", "leave it out")
     whose = "retry_backoff" if backoff else "steadybeat_retry_backoff_seconds"

@@ -64,7 +64,7 @@ def _bare(source: Source, why: str) -> list[str]:
     writes = [
         each for each in source.writes if not doing.asks_for_state(source, each) and (why or not doing.is_fenced(each))
     ]
-    calls = [each.call for each in doing.changing(source) if not each.keyed]
+    calls = [each.call for each in doing.changing(source) if doing.why_no_key(each)]
     loose = [each for each in (*calls, *source.mails) if why or not doing.is_resolved(source, each)]
     said = [f"{each.kind} at {each.place}" for each in writes]
     return [*said, *(f"`{each.written}(…)` at {each.place}" for each in loose)]
@@ -115,7 +115,7 @@ def upserts(subject: Subject, around: Surroundings) -> Answer:
     if not writes:
         return not_applicable(f"its code writes no new rows ({source.place})")
     doubling = [
-        each for each in writes if each.kind != "UPSERT" and not each.guarded and (why or not doing.is_fenced(each))
+        each for each in writes if not doing.is_upsert(each) and not each.guarded and (why or not doing.is_fenced(each))
     ]
     if doubling:
         twice = "adds to itself" if doubling[0].relative else "writes a second row"
@@ -127,7 +127,7 @@ def upserts(subject: Subject, around: Surroundings) -> Answer:
 
 
 def _with_key(write: Write) -> str:
-    return ", with the processed key" if write.kind != "UPSERT" and doing.is_fenced(write) else ""
+    return ", with the processed key" if not doing.is_upsert(write) and doing.is_fenced(write) else ""
 
 
 @check("4.5")
@@ -142,9 +142,10 @@ def keyed(subject: Subject, around: Surroundings) -> Answer:
     said = []
     for each in calls:
         resolved = not why and doing.is_resolved(source, each.call)
-        if not each.keyed and not resolved:
-            return failed(f"`{each.call.written}(…)` at {each.call.place}: no key goes with it", _OUTSIDE)
-        how = "with an idempotency key" if each.keyed else "external() asks what became of the one before"
+        keyless = doing.why_no_key(each)
+        if keyless and not resolved:
+            return failed(f"`{each.call.written}(…)` at {each.call.place}: {keyless}", _OUTSIDE)
+        how = "external() asks what became of the one before" if keyless else "with an idempotency key"
         said.append(f"`{each.call.written}(…)` at {each.call.place}: {how}")
     for mail in source.mails:
         if why or not doing.is_resolved(source, mail):

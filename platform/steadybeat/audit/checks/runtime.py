@@ -146,8 +146,16 @@ def outside_web(subject: Subject, around: Surroundings) -> Answer:
             "task_always_eager=False; no worker lives, by steadybeat.instances",
             "start its workers, celery -A … worker, and run the audit again",
         )
+    takers = record.consumers(around, queue)
+    if takers is not None and not takers.alive_count and not takers.may_be_more:
+        return unknown(
+            f"task_always_eager=False; {count(len(workers), 'worker')} alive, none of queue {queue}",
+            f"start a worker of it, celery -A … worker -Q {queue}, and run the audit again",
+        )
     named = ", ".join(f"{each.host}:{each.pid}" for each in workers[:3])
-    return passed(f"task_always_eager=False; queue {queue} is for workers, of which {len(workers)} live: {named}")
+    of_queue = f", {takers.alive_count} of queue {queue}" if takers is not None and takers.alive_count else ""
+    alive = f"{count(len(workers), 'worker')} alive{of_queue}, outside of any web process"
+    return passed(f"task_always_eager=False; {alive}: {named}")
 
 
 @check("6.7")
