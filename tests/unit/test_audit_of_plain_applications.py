@@ -135,7 +135,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(app: str, said: str, tmp_pa
 def test_what_runs_cannot_be_asked_of_it() -> None:
     done = asked(TESTS / "djangolike", "--plain-celery", "mysite", "--live")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--live: leave --plain-celery out" in done.stderr
+    assert "--plain-celery: leave --live and --probe out" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["--markdown", "--html"])

@@ -87,17 +87,15 @@ def audit(
 
     if markdown + html + as_json > 1:
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
+    if live and (markdown or html or least or tries):
+        raise WrongUsage("--live: leave --min, --probe, --markdown and --html out; it has no score.", ctx)
+    if plain is not None and (live or tries):
+        raise WrongUsage("--plain-celery: leave --live and --probe out; they are for an app that has steadybeat.", ctx)
     if live:
-        if markdown or html or least or tries:
-            raise WrongUsage("--live: leave --min, --probe, --markdown and --html out; it has no score.", ctx)
-        if plain is not None:
-            raise WrongUsage("--live: leave --plain-celery out; what runs is asked of an app that has steadybeat.", ctx)
         app = installed(ctx, tasks=True, schema=False)
         seen = audit_live.live(app, service=service, task=task)
         audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
         ctx.exit(audit_live.exit_code(seen))
-    if tries and plain is not None:
-        raise WrongUsage("--probe: leave --plain-celery out; tasks are tried where steadybeat guards them.", ctx)
     report = _report(ctx, plain, tries=tries, told=not (markdown or html or as_json), service=service, task=task)
     if as_json:
         Output(ctx).json(audit_shown.document(report))
