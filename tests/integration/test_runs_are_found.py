@@ -22,8 +22,10 @@ from steadybeat.schedule import fire_key, run_id
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 STATES = ("enqueued", "running", "waiting", "succeeded", "dead", "cancelled")
 ERRORS = (
-    'Traceback (most recent call last):\n  File "/app/tasks/bank.py", line 3\n'
-    "bank.errors.Timeout_Error: https://bank.example/pay?x=1 said 502",
+    (
+        'Traceback (most recent call last):\n  File "/app/tasks/bank.py", line 3\n'
+        "bank.errors.Timeout_Error: https://bank.example/pay?x=1 said 502"
+    ),
     "KeyError: 'IBAN-number'",
     "ValueError: größer als ü",
 )

@@ -17,10 +17,6 @@ from steadybeat.pages.page import NotFound
 from steadybeat.telemetry.redaction import redact, redact_text
 from steadybeat.wording import headline, one_line
 
-__all__ = [
-    "bar", "cursor", "folded", "id_of", "last_error", "number", "past", "place", "run_link", "said", "short", "thing", "value",
-]  # fmt: skip
-
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST = 160
