@@ -62,8 +62,8 @@ _OF_SCHEDULES = """
       FROM steadybeat.schedules s
      CROSS JOIN LATERAL generate_series(1, CASE WHEN s.name ~ '-minutely-' THEN %(dense)s ELSE %(sparse)s END) n
      CROSS JOIN LATERAL (SELECT CASE
-            WHEN s.name ~ '-minutely-' THEN date_trunc('minute', clock_timestamp()) - n * interval '1 minute'
-            ELSE date_trunc('hour', clock_timestamp()) - n * (interval '28 days' / (%(sparse)s + 1)) END AS at) t
+            WHEN s.name ~ '-minutely-' THEN date_trunc('minute', statement_timestamp()) - n * interval '1 minute'
+            ELSE date_trunc('hour', statement_timestamp()) - n * (interval '28 days' / (%(sparse)s + 1)) END AS at) t
      WHERE s.retired_at IS NULL
 """
 _OF_OTHERS = """

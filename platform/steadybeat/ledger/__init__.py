@@ -37,6 +37,7 @@ duties          what one process at a time does, of however many could
 monitors        where heartbeats go, and how that stands
 server          how Postgres is set, and who is connected
 gauges          figures of the whole, for metrics
+glance          is everything all right?
 tasks           what they are, for those who do not have their code
 reporting       what a day was like for an owner
 recent          what the last runs of tasks were like, in figures
@@ -86,6 +87,7 @@ from steadybeat.ledger.fan_outs import FanOuts
 from steadybeat.ledger.fires import Fires
 from steadybeat.ledger.foreign import ForeignMessages
 from steadybeat.ledger.gauges import Gauges
+from steadybeat.ledger.glance import Glance
 from steadybeat.ledger.history import History
 from steadybeat.ledger.instances import Instance, Instances
 from steadybeat.ledger.interventions import Interventions
@@ -170,6 +172,7 @@ class Ledger:
     def _open_telling(self) -> None:
         """Open the rooms of what is watched, and of what people and machines are told."""
         self.gauges = Gauges(self.database)
+        self.glance = Glance(self.database)
         self.leaderships = Leaderships(self.database)
         self.duties = Duties(self.database)
         self.monitors = Monitors(self.database, self.settings)

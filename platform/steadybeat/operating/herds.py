@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from steadybeat.schedule import Rule
+from steadybeat.schedule.rule import MICROSECOND
 
 DAYS = timedelta(days=8)
 """Every day of the week, and a day more for the time zones."""
@@ -70,6 +71,79 @@ def herds(schedules: Mapping[str, tuple[Rule, timedelta]], limit: int, now: date
         for keys, second in first.items()
     ]
     return sorted(found, key=lambda herd: (-herd.count, herd.at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """Schedules that are due together: they have one rule.
+
+    Attributes:
+        rule: When.
+        jitter: Over so long their fires are spread.
+        count: How many they are.
+        about: What is told of them, such as their service.
+    """
+
+    rule: Rule
+    jitter: timedelta
+    count: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fullest:
+    """The second in which most fires are due, of those that were looked at.
+
+    Attributes:
+        at: The second; None: none is due.
+        count: How many fires, about: one with a jitter of w seconds counts as 1/w.
+        by: How many of them each `Kind.about` has, most first.
+        until: Up to when was looked: as far as was asked for, unless there are very many fires.
+        fire_count: How many are due until then.
+    """
+
+    at: datetime | None
+    count: int
+    by: list[tuple[str, int]]
+    until: datetime
+    fire_count: int
+
+
+def fullest(kinds: Sequence[Kind], begin: datetime, end: datetime, most: int = ALL) -> Fullest:
+    """Return the second after `begin`, up to `end`, in which most schedules are due; the first of several.
+
+    Args:
+        kinds: The schedules.
+        begin: Aware.
+        end: Aware; less far is looked where more seconds than `most` would have to be.
+        most: So many seconds of all rules together.
+    """
+    each_most = max(FEWEST, most // max(1, len(kinds)))
+    found = [(kind, [*seconds(kind.rule, [(begin, end)], each_most)]) for kind in kinds]
+    until = min((due[-1] for kind, due in found if due and _goes_on(kind.rule, due[-1], end)), default=end)
+    load: dict[datetime, float] = defaultdict(float)
+    fire_count = 0
+    for kind, due in found:
+        weight = kind.count / max(1.0, kind.jitter.total_seconds())
+        for second in due:
+            if second <= until:
+                load[second] += weight
+                fire_count += kind.count
+    if not load:
+        return Fullest(at=None, count=0, by=[], until=until, fire_count=0)
+    at = min(load, key=lambda second: (-load[second], second))
+    by: dict[str, float] = defaultdict(float)
+    for kind, due in found:
+        if at in due:
+            by[kind.about] += kind.count / max(1.0, kind.jitter.total_seconds())
+    told = [(about, round(weight)) for about, weight in sorted(by.items(), key=lambda each: (-each[1], each[0]))]
+    return Fullest(at=at, count=round(load[at]), by=told, until=until, fire_count=fire_count)
+
+
+def _goes_on(rule: Rule, last: datetime, end: datetime) -> bool:
+    """Return whether a rule is due after a second, up to `end`: it is one of which not all was looked at."""
+    after = last + timedelta(seconds=1) - MICROSECOND
+    return after < end and next(iter(rule.between(after, end)), None) is not None
 
 
 def seconds(rule: Rule, stretched: Sequence[tuple[datetime, datetime]], most: int) -> Iterator[datetime]:

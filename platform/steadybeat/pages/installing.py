@@ -24,6 +24,7 @@ from steadybeat.pages.fan_outs import FanOut, FanOutRerun, FanOuts
 from steadybeat.pages.guarding import guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
+from steadybeat.pages.overview import Overview
 from steadybeat.pages.page import Change, Page
 from steadybeat.pages.run import Cancel, Rerun, Retry, Run
 from steadybeat.pages.runs import Runs
@@ -31,6 +32,7 @@ from steadybeat.pages.schedule import Pause, Remove, Resume, Schedule, Trigger
 from steadybeat.pages.schedules import Schedules
 
 PAGES: tuple[type[Page] | type[Change], ...] = (
+    Overview,
     *(Schedules, Schedule, Pause, Resume, Trigger, Remove),
     *(Runs, Run, Retry, Rerun, Cancel),
     *(DeadLetters, DeadGroup, PreviewRequeue, PreviewDiscard, Requeue, Discard),

@@ -16,6 +16,8 @@ from steadybeat.pages.person import Role
 TEMPLATES = Path(__file__).parent / "templates"
 TABS_FROM = '<ul class="app-nav navbar-nav">'
 """Where Flower's tabs begin in its ``navbar.html``; a release that has changed this gets ours at its top."""
+
+
 NAMES: dict[str, Any] = {"html": html, "tag": tag, "join": join, "parts": parts, "wording": wording, "Role": Role}
 """What every template knows, beside what its page looks up."""
 

@@ -10,12 +10,12 @@ from steadybeat.pages.installing import PAGES
 from steadybeat.pages.page import Change, Page
 from tests.integration.pages.conftest import Site
 
-LISTS = [page for page in PAGES if issubclass(page, Page) and "(" not in page.path]
+LISTS = [page for page in PAGES if issubclass(page, Page) and page.tab == page.name]
 CHANGES = [page for page in PAGES if issubclass(page, Change)]
 
 
 def address(page: type[Page] | type[Change]) -> str:
-    return page.path.replace("([^/]+)", "00000000-0000-0000-0000-000000000001").replace(r"(\d+)", "1")
+    return page.path.replace("([^/]+)", "00000000-0000-0000-0000-000000000001").replace(r"(\d{1,18})", "1")
 
 
 @pytest.mark.parametrize("page", LISTS, ids=lambda page: page.name)
@@ -59,7 +59,11 @@ def test_nothing_is_changed_where_flower_is_read_only(open_site: Callable[..., S
     assert "--read_only" in answer.text
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if issubclass(page, Page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if issubclass(page, Page) and page.name != "dead_group"],  # which its address must name
+    ids=lambda page: page.name,
+)
 def test_while_postgres_is_away_a_page_says_so_and_tries_again(
     open_site: Callable[..., Site], page: type[Page]
 ) -> None:

@@ -41,7 +41,7 @@ def run(site: Site, name: str, at: datetime, state: str = "succeeded", seconds: 
         INSERT INTO steadybeat.runs (id, task, service, queue, idempotency_key, schedule, scheduled_for, state, reason,
                                      message, body, enqueued_at, started_at, finished_at, error)
         VALUES (uuidv7(), 'shop.orders.pack', 'orders', 'orders', uuidv7()::text, :name, :since, :state,
-                CASE WHEN CAST(:state AS text) IN ('dead', 'cancelled') THEN 'failed for good: ' || CAST(:error AS text) END,
+                CASE WHEN CAST(:state AS text) IN ('dead', 'cancelled') THEN 'for good: ' || CAST(:error AS text) END,
                 '{}', '[[], {}, {}]',
                 :since, :since, :since + make_interval(secs => :took_seconds), :error)"""
     write(site, statement, name=name, since=at, state=state, took_seconds=seconds, error=error)
