@@ -8,12 +8,14 @@ from typing import Any
 
 from steadybeat.errors import ConfigurationError, EditConflict
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.dead_groups import GROUPED_COUNT
 from steadybeat.ledger.run_search import words_of_error
 from steadybeat.operating.burying import Decision, decide_message, decide_runs, raw_text
 from steadybeat.pages import pieces
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.page import Change, NotFound, Page
 from steadybeat.pages.person import Role
+from steadybeat.pages.runs import known_tasks
 from steadybeat.telemetry.redaction import redact_text
 from steadybeat.wording import count
 
@@ -47,7 +49,7 @@ class DeadLetters(Page):
         before = asked.count("foreign", 0, most=2**62) if asked.text("foreign") else None
         narrowed = any(asked.values.get(name) for name in ("task", "service", "since", "until", "error"))
         foreign = [] if narrowed else book.dead_groups.foreign(before=before, limit=FOREIGN + 1)
-        known = book.search.tasks()
+        known = known_tasks(self)
         return {
             "groups": groups,
             "all": groups[0] if groups else None,
@@ -56,6 +58,7 @@ class DeadLetters(Page):
             "tasks": [row["task"] for row in known][:500],
             "services": sorted({row["service"] for row in known}),
             "narrowed": narrowed,
+            "most": GROUPED_COUNT,
             "pieces": pieces,
         }
 
