@@ -84,3 +84,6 @@ steadybeat_dev_run = (
 
 # Services of little work, which share one worker there; anywhere else each has its own.
 steadybeat_dev_together = ("money:billing+cards+minting+sync",)
+
+# What `audit --probe` runs in its scratch places before it tries the tasks there.
+steadybeat_audit_prepare = ("seed --tables-only",)

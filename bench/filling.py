@@ -98,8 +98,8 @@ _AHEAD = """
 """
 _ATTEMPTS = """
     INSERT INTO steadybeat.attempts (run, number, instance, fence, started_at, finished_at, outcome, error)
-    SELECT r.id, n, %(instance)s, r.fence + n, r.started_at + n * interval '1 s',
-           r.started_at + n * interval '1 s' + interval '300 ms',
+    SELECT r.id, n, %(instance)s, r.fence + n, r.started_at + (n - 1) * interval '5 ms',
+           r.started_at + (n - 1) * interval '5 ms' + interval '4 ms',
            CASE WHEN n = r.attempt_count THEN 'failed' ELSE 'retried' END, r.error
       FROM steadybeat.runs r CROSS JOIN LATERAL generate_series(1, r.attempt_count) n WHERE r.state = 'dead'
 """

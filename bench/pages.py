@@ -57,7 +57,7 @@ def pages(filled: Filled) -> dict[str, str]:
         "runs: nothing found": _at("/runs", task="tasks.emails.remind", tenant="nobody"),
         "run": f"/run/{filled.succeeded}",
         "run, dead": f"/run/{filled.dead}",
-        "dead letters": "/dead",
+        "dead letters": "/dead-letters",
         "fan-outs": "/fan-outs",
         "fan-out": f"/fan-out/{filled.fan_out}",
         "alerts": "/alerts",

@@ -12,6 +12,7 @@ account, read `tasks/billing.py`. What else is here:
     digest.py  trial_notice.py                 what notifications sends,
     letters.py  mail.py                        and the way to the mail server
     clearing.py                                old rows go in batches, behind a checkpoint: maintenance, billing
+    rehearsal.py                               what `celery -A tasks audit --probe` tries each task with
     snapshots.py  demo.py                      business figures at each fire; the app of `make demo`
     sample.py  sample_books.py  fill.py        sample rows, and `celery -A tasks seed`, which writes them
     seed.py

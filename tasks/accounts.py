@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
+from tasks import rehearsal
 from tasks.market import accounts, engine, orders, trials
 
 BATCH_COUNT = 1_000
@@ -49,6 +50,7 @@ class Ended(NamedTuple):
     owner="accounts-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.ended_trials,
 )
 def end_trials(self: SteadyTask) -> dict[str, int]:
     """End every trial whose time is over: `converted` for who paid an order in that time, else `expired`.

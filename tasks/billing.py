@@ -18,6 +18,7 @@ from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
 from steadybeat import Permanent, SteadyTask, cron, eligible
+from tasks import rehearsal
 from tasks.books import billed_months, invoices, tax_rates
 from tasks.clearing import clear
 from tasks.market import accounts, engine, orders
@@ -45,6 +46,7 @@ ISSUED = invoices.c.state == sa.literal_column("'issued'")
     owner="finance-team",
     severity="critical",
     depends_on=["postgres", "redis"],
+    audit_args=rehearsal.month_to_bill,
 )
 def bill_month(self: SteadyTask, month: str | None = None) -> Any:
     """Bill every account for the month before: one run per account, 20 at a time over all workers.
@@ -84,6 +86,7 @@ def bill_month(self: SteadyTask, month: str | None = None) -> Any:
     owner="finance-team",
     severity="error",
     depends_on=["postgres"],
+    audit_args=rehearsal.buyer_of_month,
 )
 def issue_invoice(self: SteadyTask, account_id: int, month: str) -> dict[str, str]:
     """Send one account its invoice for a month, where it bought something.
@@ -154,6 +157,7 @@ def issue(db: sa.Connection, account_id: int, month: str) -> str:
     owner="finance-team",
     severity="error",
     depends_on=["postgres"],
+    audit_args=rehearsal.month_to_close,
 )
 def close_month(self: SteadyTask, counts: Mapping[str, Any], month: str) -> dict[str, Any]:
     """Write down what became of a month once every account is done.
@@ -203,6 +207,7 @@ def close(db: sa.Connection, counts: Mapping[str, Any], month: str) -> dict[str,
     owner="finance-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.unfinished_invoices,
 )
 def remove_unfinished(self: SteadyTask) -> dict[str, int]:
     """Delete drafts that nobody finished and invoices that were voided, both 90 days ago.

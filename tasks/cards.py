@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import Permanent, SteadyTask, cron
-from tasks import gateway
+from tasks import gateway, rehearsal
 from tasks.market import card_payments, engine
 
 BATCH_COUNT = 500
@@ -54,6 +54,8 @@ class Payment(NamedTuple):
     owner="payments-team",
     severity="error",
     depends_on=["postgres", "redis"],
+    audit_args=rehearsal.failed_payments,
+    audit_count=rehearsal.provider_count,
 )
 def retry_failed(self: SteadyTask) -> dict[str, int]:
     """Order the next try of every failed card payment whose time has come, longest due first, at most 5,000.
@@ -106,6 +108,8 @@ def due(db_engine: sa.Engine, before: datetime) -> Iterator[list[tuple[int, int]
     owner="payments-team",
     severity="critical",
     depends_on=["postgres", "provider"],
+    audit_args=rehearsal.failed_payment,
+    audit_count=rehearsal.provider_count,
 )
 def charge(self: SteadyTask, payment_id: int, try_number: int) -> dict[str, Any]:
     """Charge the card of one failed payment, once for each try.

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
+from tasks import rehearsal
 from tasks.books import announcements, audit_log
 from tasks.clearing import clear
 from tasks.market import engine, sessions
@@ -35,6 +36,7 @@ FIGURES = sa.select(sa.func.count().label("live_session_count")).where(
     owner="platform-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.idle_sessions,
 )
 def clear_sessions(self: SteadyTask) -> dict[str, int]:
     """Delete sessions not seen for 30 days, at most 100,000 in a run.
@@ -81,6 +83,7 @@ def delete_idle(db: sa.Connection) -> int:
     owner="platform-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.old_audit_log,
 )
 def trim_audit_log(self: SteadyTask) -> dict[str, int]:
     """Delete what the audit log has kept for 180 days, 1,000 rows in a transaction, at most 100,000 in a run.
@@ -107,6 +110,7 @@ def trim_audit_log(self: SteadyTask) -> dict[str, int]:
     owner="platform-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.old_announcements,
 )
 def remove_announcements(self: SteadyTask) -> dict[str, int]:
     """Delete announcements that expired seven days ago, 1,000 in a transaction, at most 100,000 in a run.
@@ -132,6 +136,8 @@ def remove_announcements(self: SteadyTask) -> dict[str, int]:
     owner="platform-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.old_ledger,
+    audit_count=rehearsal.old_ledger_count,
 )
 def prune_ledger(self: SteadyTask) -> dict[str, int]:
     """Delete from the ledger what is older than `steadybeat_retention_seconds`; return the rows per table.
@@ -153,6 +159,7 @@ def prune_ledger(self: SteadyTask) -> dict[str, int]:
     owner="platform-team",
     severity="info",
     depends_on=["postgres"],
+    audit_args=("rehearsal",),
 )
 def snapshot(self: SteadyTask, name: str, work_seconds: float = 0.0) -> dict[str, int]:
     """Write down how many sessions are live: seen within a day.

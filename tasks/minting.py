@@ -17,7 +17,7 @@ from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
 from steadybeat import Permanent, Snooze, SteadyTask, Transient, cron
-from tasks import gateway
+from tasks import gateway, rehearsal
 from tasks.market import engine, mints, orders, sales, wallets
 
 BATCH_COUNT = 500
@@ -49,6 +49,8 @@ class Mint(NamedTuple):
     owner="collectibles-team",
     severity="warning",
     depends_on=["postgres", "redis"],
+    audit_args=rehearsal.seats_to_mint,
+    audit_count=rehearsal.provider_count,
 )
 def order_mints(self: SteadyTask) -> dict[str, int]:
     """Order the token of every seat that was bought by somebody with a wallet and has none, at most 5,000.
@@ -99,6 +101,8 @@ def unminted(db_engine: sa.Engine) -> Iterator[list[int]]:
     owner="collectibles-team",
     severity="error",
     depends_on=["postgres", "provider"],
+    audit_args=rehearsal.seat_to_mint,
+    audit_count=rehearsal.provider_count,
 )
 def mint(self: SteadyTask, ticket_id: int) -> dict[str, Any]:
     """Mint the token of one sold seat into its buyer's wallet, once.

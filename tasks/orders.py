@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from celery import shared_task
 
 from steadybeat import SteadyTask, cron
+from tasks import rehearsal
 from tasks.market import HOLD, engine, orders, sales, tickets
 from tasks.snapshots import take
 
@@ -49,6 +50,7 @@ class Expired(NamedTuple):
     owner="orders-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.unpaid_orders,
 )
 def expire(self: SteadyTask) -> dict[str, int]:
     """Expire orders that stayed unpaid for 48 hours and free their seats, at most 1,000 a minute.
@@ -107,6 +109,7 @@ def expire_unpaid(db: sa.Connection) -> Expired:
     owner="orders-team",
     severity="info",
     depends_on=["postgres"],
+    audit_args=("rehearsal",),
 )
 def snapshot(self: SteadyTask, name: str, work_seconds: float = 0.0) -> dict[str, int]:
     """Write down how many orders are open and what the last day earned.

@@ -10,6 +10,7 @@ from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
 from steadybeat import Permanent, SteadyTask, cron
+from tasks import rehearsal
 from tasks.market import engine, payments, royalties, sales
 from tasks.snapshots import take
 
@@ -45,6 +46,7 @@ FIGURES = (
     owner="payments-team",
     severity="critical",
     depends_on=["postgres", "redis"],
+    audit_args=rehearsal.unsettled_sales,
 )
 def settle(self: SteadyTask) -> dict[str, int]:
     """Order the payment of every royalty due for sales up to this fire, oldest first, at most 20,000.
@@ -96,6 +98,7 @@ def unsettled(db_engine: sa.Engine, sold_before: datetime) -> Iterator[list[int]
     owner="payments-team",
     severity="critical",
     depends_on=["postgres"],
+    audit_args=rehearsal.unsettled_sale,
 )
 def pay_royalty(self: SteadyTask, sale_id: int) -> dict[str, int | None]:
     """Pay the artist's share of one sale.
@@ -157,6 +160,7 @@ def pay(db: sa.Connection, sale_id: int) -> int | None:
     owner="payments-team",
     severity="info",
     depends_on=["postgres"],
+    audit_args=("rehearsal",),
 )
 def snapshot(self: SteadyTask, name: str, work_seconds: float = 0.0) -> dict[str, int]:
     """Write down how many royalties are unpaid, and their sum.

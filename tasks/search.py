@@ -12,6 +12,7 @@ from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
 from steadybeat import SteadyTask, cron
+from tasks import rehearsal
 from tasks.market import accounts, engine, search_documents, search_version, tickets
 
 BATCH_COUNT = 500
@@ -67,6 +68,7 @@ class Indexed(NamedTuple):
     owner="search-team",
     severity="warning",
     depends_on=["postgres"],
+    audit_args=rehearsal.seats_on_sale,
 )
 def index(self: SteadyTask) -> dict[str, int]:
     """Bring the documents of all events up to date: new and changed ones are written, sold-out ones removed.

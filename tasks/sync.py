@@ -15,7 +15,7 @@ from celery import shared_task
 from sqlalchemy.dialects.postgresql import insert
 
 from steadybeat import Permanent, SteadyTask, Transient, cron
-from tasks import gateway
+from tasks import gateway, rehearsal
 from tasks.market import cursors, engine, provider_charges
 
 STREAM = "provider"
@@ -39,6 +39,8 @@ EVENT_COUNT = 100
     owner="payments-team",
     severity="error",
     depends_on=["postgres", "provider"],
+    audit_args=rehearsal.charges_to_pull,
+    audit_count=0,
 )
 def pull_charges(self: SteadyTask) -> dict[str, int]:
     """Bring our copy of the provider's charges up to date, at most 20,000 events in a run.

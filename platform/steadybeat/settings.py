@@ -15,12 +15,12 @@ from datetime import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from steadybeat.address import Address, listening
+from steadybeat import fitting
+from steadybeat.address import listening
 from steadybeat.converting import convert
 from steadybeat.errors import ConfigurationError, UnknownSetting, did_you_mean
-from steadybeat.monitor import Monitor
 
-PREFIX = "steadybeat_"
+PREFIX = fitting.PREFIX
 
 
 def _setting(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -247,23 +247,40 @@ class Settings:
         (), "Services that share one worker in the local stack: name:service+service."
     )
 
+    audit_prepare: tuple[str, ...] = _setting(
+        (),
+        "Sub-commands that a probe of the audit runs in its scratch place, such as one that makes the app's tables; or"
+        " programs: $ alembic upgrade head.",
+    )
+    audit_environment: tuple[str, ...] = _setting(
+        (),
+        "Variables that its processes get: NAME=value, with {database_url}, {redis_url} and {folder} of the scratch"
+        " place.",
+    )
+    audit_proofs: str = _setting("audit-proofs.json", "File that keeps what probes of the audit have shown.")
+    scratch_folder: str = _setting(
+        "", "Folder of the scratch place that this process works in, set by probes of the audit; it then tells nobody."
+    )
+
     def __post_init__(self) -> None:
         for spec in fields(self):
-            _check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
-        _check_postgres(self.database_url)
-        _check_locks(self.lock_urls)
+            fitting.check_range(spec.name, getattr(self, spec.name), spec.metadata["low"], spec.metadata["high"])
+        fitting.check_postgres(self.database_url)
+        fitting.check_locks(self.lock_urls)
         report_time(self.report_at)
         _check_words(f"{PREFIX}page_roles", self.page_roles.values(), ("viewer", "operator", "admin"))
         _check_words(f"{PREFIX}page_metrics", [self.page_metrics], ("signed-in", "open"))
-        _check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
-        _check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
+        fitting.check_monitor("heartbeat_url", self.heartbeat_url, is_of_all=True)
+        fitting.check_monitor("platform_heartbeat_url", self.platform_heartbeat_url)
         if self.metrics_address:
             listening(self.metrics_address, f"{PREFIX}metrics_address")
-        _check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
-        _check_order("keeper_seconds", self.keeper_seconds, "leaderless_seconds", self.leaderless_seconds)
-        _check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
-        _check_order("leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds)
-        _check_order(
+        fitting.check_order("keeper_seconds", self.keeper_seconds, "lease_seconds", self.lease_seconds)
+        fitting.check_order("keeper_seconds", self.keeper_seconds, "leaderless_seconds", self.leaderless_seconds)
+        fitting.check_order("lock_timeout_seconds", self.lock_timeout_seconds, "lease_seconds", self.lease_seconds)
+        fitting.check_order(
+            "leader_poll_seconds", self.leader_poll_seconds, "leader_lock_seconds", self.leader_lock_seconds
+        )
+        fitting.check_order(
             "soft_time_limit_seconds",
             self.soft_time_limit_seconds,
             "time_limit_seconds",
@@ -297,7 +314,13 @@ class Settings:
             variable = (PREFIX + name).upper()
             if environ.get(variable):
                 values[name] = convert(variable, environ[variable], spec)
-        return cls(**values)
+        return cls(**(values if not values.get("scratch_folder") else _told_to_nobody(values)))
+
+
+def _told_to_nobody(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those that name somebody elsewhere who would be told of runs, and of crashes."""
+    silent = ("alert", "heartbeat", "platform_heartbeat", "sentry", "otlp", "report_at", "metrics_address")
+    return {name: value for name, value in values.items() if not name.startswith(silent)}
 
 
 def report_time(text: str) -> tuple[time, str] | None:
@@ -329,68 +352,3 @@ def _check_words(name: str, given: Iterable[str], words: tuple[str, ...]) -> Non
         if each not in words:
             near = did_you_mean(each, words)
             raise ConfigurationError(f"{name}: {each!r}: must be {' or '.join(words)}.{near}", name=name, value=each)
-
-
-def _check_postgres(url: str) -> None:
-    """Refuse what is no URL of Postgres; the value stays unsaid, since it may hold a password."""
-    if not re.match(r"postgres(ql)?(\+psycopg)?://", url):
-        raise ConfigurationError(
-            f"{PREFIX}database_url: must be a URL such as postgresql://user:password@host:5432/name.",
-            name="database_url",
-        )
-
-
-def _check_monitor(name: str, text: str, *, is_of_all: bool = False) -> None:
-    """Refuse what names no monitor; of its value only the host is said."""
-    monitor = Monitor.read(text, f"{PREFIX}{name}") if text else None
-    if monitor is None:
-        return
-    if is_of_all and not monitor.tells_schedules_apart:
-        raise ConfigurationError(
-            f"{PREFIX}{name}={monitor.shown!r}: would tell one monitor of every schedule; write {{schedule}} where the"
-            " name of a schedule belongs, or give it to a schedule as its heartbeat=.",
-            name=name,
-            value=monitor.shown,
-        )
-    if not is_of_all and (monitor.kind == "sentry" or "{schedule}" in monitor.url):
-        raise ConfigurationError(
-            f"{PREFIX}{name}={monitor.shown!r}: must be the URL of one monitor, without {{schedule}}.",
-            name=name,
-            value=monitor.shown,
-        )
-
-
-def _check_locks(urls: tuple[str, ...]) -> None:
-    """Refuse servers of which there is no clear majority; URLs stay unsaid, since they may hold passwords."""
-    name = f"{PREFIX}lock_urls"
-    addresses = [Address.read(url, name) for url in urls]
-    counted = f"names {len(urls)} Redis server{'s' if len(urls) > 1 else ''}"
-    wrong = ""
-    if any(address.sentinels for address in addresses):
-        wrong = "names sentinels, behind which there is one Redis at a time"
-    elif len({address.server for address in addresses}) < len(urls):
-        wrong = f"{counted}, one of them twice"
-    elif urls and len(urls) < 3:
-        wrong = f"{counted}, of which the first to fail takes every lock along"
-    elif urls and len(urls) % 2 == 0:
-        wrong = f"{counted}, which bears no more failures than one server less"
-    if wrong:
-        raise ConfigurationError(
-            f"{name} {wrong}. List three, five or seven Redis servers that do not depend on each other; or none, and"
-            " the Redis of the schedules keeps the locks.",
-            name=name,
-        )
-
-
-def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
-    if low is not None and value < low:
-        raise ConfigurationError(f"{PREFIX}{name}={value!r}: must be at least {low:g}.", name=name, value=value)
-    if high is not None and value > high:
-        raise ConfigurationError(f"{PREFIX}{name}={value!r}: must be at most {high:g}.", name=name, value=value)
-
-
-def _check_order(name: str, value: float, other: str, limit: float) -> None:
-    if value >= limit:
-        raise ConfigurationError(
-            f"{PREFIX}{name}={value:g}: must be less than {PREFIX}{other}={limit:g}.", name=name, value=value
-        )

@@ -29,7 +29,8 @@ from steadybeat.errors import ConfigurationError
 
 __all__ = ["CRASH_POINTS", "Crashed", "crash"]
 
-CRASH_POINTS = tuple(name for name in POINTS if name not in ("after_record", "before_end"))
+_OTHERS = ("after_record", "halfway", "before_commit", "after_commit", "before_end")
+CRASH_POINTS = tuple(name for name in POINTS if name not in _OTHERS)
 """The points that a run comes by once its caller has sent it, in their order; a fan-out's comes by `before_end` too."""
 
 SHORT_TIMES = {

@@ -30,6 +30,7 @@ WANTED = {
     "retry_backoff",
     "retry_backoff_max",
     "depends_on",
+    "audit_args",
 }
 SERVICES = {
     "accounts",

@@ -56,3 +56,38 @@ def test_processes_die_as_often_in_all_as_they_were_told_and_at_no_other_point(t
 
     assert endings == [-signal.SIGKILL, -signal.SIGKILL, 0]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["after_claim-1", "after_claim-2"]
+
+
+def test_points_that_a_file_names_are_armed_as_soon_as_it_does(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from steadybeat import crashpoints; from steadybeat.settings import Settings\n"
+        "folder = Path(sys.argv[1])\n"
+        "points = crashpoints.armed(Settings(crash_at=('written',), crash_folder=str(folder)))\n"
+        "points.reach('after_claim', 'pay')\n"
+        "(folder / 'points').write_text('after_effect:pay:1')\n"
+        "points.reach('after_claim', 'pay'); print('alive', flush=True); points.reach('after_effect', 'pay')"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", program, str(tmp_path)]
+    ended = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "alive\n")
+    assert (tmp_path / "after_effect-1").exists()
+
+
+@pytest.mark.parametrize(("finished", "code"), [(False, -signal.SIGKILL), (True, 0)])
+def test_a_process_is_killed_halfway_through_its_work_and_not_once_it_has_finished(
+    finished: bool, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "points").write_text("halfway:pay:1")
+    (tmp_path / "halfway").write_text("0.2")
+    program = (
+        "import sys, threading; from steadybeat.crashpoints import WrittenPoints; from pathlib import Path\n"
+        "points = WrittenPoints(Path(sys.argv[1])); points.reach('after_claim', 'pay')\n"
+        f"if {finished}: points.reach('before_finish', 'pay')\n"
+        "threading.Event().wait(1)"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    argv = [sys.executable, "-c", program, str(tmp_path)]
+    assert subprocess.run(argv, env=env, check=False).returncode == code

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from steadybeat import cron, every
-from steadybeat.operating.herds import herds, stretches
+from steadybeat.operating.herds import Fullest, Kind, fullest, herds, stretches
 from steadybeat.schedule import Rule
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -61,3 +61,41 @@ def test_no_stretch_overlaps_the_next() -> None:
 
     for day in range(366):
         assert gaps([*stretches(NOW + timedelta(days=day))])
+
+
+def ahead(*kinds: tuple[str, Rule, int] | tuple[str, Rule, int, timedelta], most: int = 100_000) -> Fullest:
+    asked = [
+        Kind(rule=rule, count=number, about=about, jitter=rest[0] if rest else NONE)
+        for about, rule, number, *rest in kinds
+    ]
+    return fullest(asked, NOW, NOW + timedelta(hours=6), most)
+
+
+def test_the_fullest_second_of_the_next_hours_is_that_of_most_schedules_and_says_whose_they_are() -> None:
+    noon = cron("0 12 * * *")
+    found = ahead(("mail", noon, 40), ("pay", noon, 60), ("pay", cron("* * * * *"), 5), ("sync", cron("0 11 * * *"), 9))
+    assert (found.at, found.count) == (datetime(2026, 11, 22, 12, tzinfo=UTC), 105)
+    assert found.by == [("pay", 65), ("mail", 40)]
+    assert found.fire_count == 40 + 60 + 6 * 60 * 5 + 9
+    assert found.until == NOW + timedelta(hours=6)
+
+
+def test_of_seconds_that_are_as_full_the_first_is_the_fullest() -> None:
+    assert ahead(("a", cron("* * * * *"), 5)).at == NOW + timedelta(minutes=1)
+
+
+def test_a_herd_that_its_jitter_spreads_is_not_the_fullest() -> None:
+    spread = ("mail", cron("0 12 * * *"), 600, timedelta(minutes=5))
+    assert ahead(spread, ("pay", cron("0 13 * * *"), 3)).by == [("pay", 3)]
+    assert ahead(spread).count == 2
+
+
+def test_what_lies_beyond_the_hours_that_are_asked_for_is_not_looked_at() -> None:
+    found = ahead(("a", cron("0 17 * * *"), 100))
+    assert (found.at, found.count, found.fire_count) == (None, 0, 0)
+
+
+def test_where_too_much_is_due_it_looks_less_far_and_says_how_far() -> None:
+    found = ahead(("a", every(timedelta(seconds=1)), 2), ("b", cron("0 12 * * *"), 100), most=600)
+    assert found.until == NOW + timedelta(seconds=300)
+    assert (found.count, found.by, found.fire_count) == (2, [("a", 2)], 600)

@@ -98,3 +98,20 @@ def test_a_wrong_document_is_refused_and_not_shown(name: str, value: str, kind: 
         read({f"STEADYBEAT_ALERT_{name.upper()}": value})
     assert str(caught.value).startswith(f"STEADYBEAT_ALERT_{name.upper()}: must be {kind}, as JSON in the environment")
     assert "token" not in str(caught.value)
+
+
+def test_a_process_in_a_scratch_place_tells_nobody_of_its_runs() -> None:
+    told = {
+        "STEADYBEAT_SENTRY_DSN": "https://key@sentry.example/1",
+        "STEADYBEAT_HEARTBEAT_URL": "https://monitor.example/{schedule}",
+        "STEADYBEAT_PLATFORM_HEARTBEAT_URL": "https://monitor.example/platform",
+        "STEADYBEAT_OTLP_URL": "http://collector.example:4318",
+        "STEADYBEAT_METRICS_ADDRESS": "127.0.0.1:9464",
+        "STEADYBEAT_ALERT_CHANNELS": '{"ops": "json://ops.example"}',
+        "STEADYBEAT_REPORT_AT": "07:00",
+    }
+    live, scratch = Settings.read({}, told), Settings.read({}, {**told, "STEADYBEAT_SCRATCH_FOLDER": "/tmp/place"})
+    for variable in told:
+        name = variable.removeprefix("STEADYBEAT_").lower()
+        assert getattr(live, name), name
+        assert not getattr(scratch, name), name

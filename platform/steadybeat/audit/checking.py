@@ -13,7 +13,7 @@ from steadybeat.audit.surroundings import Surroundings
 
 Check = Callable[[Subject, Surroundings], Answer]
 
-MODULES = ("definition", "locking", "monitoring", "idempotency", "errors", "runtime", "instances", "tenants")
+MODULES = ("definition", "locking", "monitoring", "idempotency", "proven", "errors", "runtime", "instances", "tenants")
 """The files of `checks`, one for each section of the checklist."""
 
 _found: dict[str, Check] = {}

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from steadybeat.commands import audit_live, audit_shown
+from steadybeat.commands import audit_live, audit_shown, completion
+from steadybeat.commands.dev import app_name
 from steadybeat.commands.installed import installed
 from steadybeat.commands.output import Output, json_option
+from steadybeat.commands.probing import probe
 from steadybeat.commands.usage import Command, WrongUsage
 
 
 @click.command(cls=Command, epilog="Example: celery -A tasks audit --service royalties --min 100")
-@click.option("--service", help="Only tasks of this service.")
-@click.option("--task", help="Only this task, and every line of it.")
+@click.option("--service", help="Only tasks of this service.", shell_complete=completion.service_names)
+@click.option("--task", help="Only this task, and every line of it.", shell_complete=completion.task_names)
 @click.option(
     "--min",
     "least",
@@ -24,6 +28,7 @@ from steadybeat.commands.usage import Command, WrongUsage
 )
 @click.option("--live", is_flag=True, help="Instead, hold the settings of all that runs against each other.")
 @click.option("--all", "everything", is_flag=True, help="With --live, print what holds too.")
+@click.option("--probe", "tries", is_flag=True, help="Try tasks in a scratch place first: twice, killed, many at once.")
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request or a wiki.")
 @click.option("--html", is_flag=True, help="Print one page of HTML that loads nothing.")
 @json_option
@@ -35,14 +40,18 @@ def audit(
     least: float,
     live: bool,
     everything: bool,
+    tries: bool,
     markdown: bool,
     html: bool,
     as_json: bool,
 ) -> None:
-    """Say of each task what of the checklist for production it keeps, and what would mend the rest.
+    """Say whether each task is ready for production.
 
-    Each line is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A and with what was read. The score is the share of
-    PASS; N/A does not count. Nothing is changed.
+    Each line of the checklist is answered with PASS, PARTIAL, FAIL, UNKNOWN or N/A, with what was read, and with what
+    would mend it. The score is the share of PASS; N/A does not count. Nothing is changed.
+
+    With --probe tasks that say how (audit_args=) are tried before, which takes some seconds for each; what that shows
+    is kept in steadybeat_audit_proofs.
 
     With --live it asks instead what must hold between the settings of Redis, Postgres, Celery, steadybeat and the
     workers that run; what is violated comes first. It takes a second or two.
@@ -69,12 +78,16 @@ def audit(
         raise WrongUsage("--json, --markdown and --html: give one of them.", ctx)
     app = installed(ctx, tasks=True, schema=False)
     if live:
-        if markdown or html or least:
-            raise WrongUsage("--live: leave --min, --markdown and --html out; it has no score.", ctx)
+        if markdown or html or least or tries:
+            raise WrongUsage("--live: leave --min, --probe, --markdown and --html out; it has no score.", ctx)
         seen = audit_live.live(app, service=service, task=task)
         audit_live.show(Output(ctx), seen, everything=everything, as_json=as_json)
         ctx.exit(audit_live.exit_code(seen))
-    found = ask(Surroundings(app), subjects(app, service=service, task=task))
+    tasks = subjects(app, service=service, task=task)
+    if tries:
+        told = None if markdown or html or as_json else Output(ctx)
+        probe(app, app_name(ctx, sys.argv[1:]), [each.task for each in tasks], told)
+    found = ask(Surroundings(app), tasks)
     report = Report.of(found, app.steadybeat.settings.celery_app or app.main)
     if as_json:
         Output(ctx).json(audit_shown.document(report))

@@ -44,7 +44,9 @@ for _command in (cancel, rerun, show, tenants):
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, /, after: str | None, limit: int, as_json: bool, **given: Any) -> None:
-    """List runs, those that were sent last first; of a schedule, its latest fires first.
+    """List runs, those that were sent last first.
+
+    Of a schedule, those of its latest fires come first.
 
     \b
     --json: [{"id", "task", "service", "state", "reason", "schedule", "scheduled_for", "tenant",

@@ -214,16 +214,10 @@ class Stack(Supervisor):
 
     def _kept(self, spec: str) -> Process:
         """Return a process of the application's own, and tell every process where it is."""
-        command, _, rest = spec.partition(":")
-        told = [each.partition("=") for each in rest.split(";")]
-        if not (command and all(variable.isidentifier() and "{port}" in value for variable, _, value in told)):
-            raise ConfigurationError(
-                f"steadybeat_dev_run={spec!r}: must be like 'mailbox:SMTP_URL=smtp://127.0.0.1:{{port}}'.",
-                name="dev_run",
-            )
         port = free_port()
-        self.environment |= {variable: value.replace("{port}", str(port)) for variable, _, value in told}
-        self.urls_of_others[command] = self.environment[told[0][0]]
+        command, told = kept(spec, port)
+        self.environment |= told
+        self.urls_of_others[command] = next(iter(told.values()))
         return self._celery(command, command.split(), check=lambda _: port_answers(port), stop=BEAT_STOP, awaited=False)
 
     def _worker(self, name: str, queues: Sequence[str]) -> Process:
@@ -262,6 +256,26 @@ class Stack(Supervisor):
             )
 
         return Process(name, launch, check=check, log=log, stop=stop, once=once, awaited=awaited)
+
+
+def kept(spec: str, port: int) -> tuple[str, dict[str, str]]:
+    """Return a sub-command that is kept running, and the variables that tell every process where it is.
+
+    Args:
+        spec: As ``steadybeat_dev_run`` writes it.
+        port: Where it is to listen.
+
+    Raises:
+        ConfigurationError: It is written otherwise.
+    """
+    command, _, rest = spec.partition(":")
+    told = [each.partition("=") for each in rest.split(";")]
+    if not (command and all(variable.isidentifier() and "{port}" in value for variable, _, value in told)):
+        raise ConfigurationError(
+            f"steadybeat_dev_run={spec!r}: must be like 'mailbox:SMTP_URL=smtp://127.0.0.1:{{port}}'.",
+            name="dev_run",
+        )
+    return command, {variable: value.replace("{port}", str(port)) for variable, _, value in told}
 
 
 def shared(services: Sequence[str], together: Sequence[str]) -> dict[str, list[str]]:

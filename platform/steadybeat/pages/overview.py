@@ -77,11 +77,8 @@ class Overview(Page):
         return self._linked(trouble.text, name, *named, **values)
 
     def _linked(self, text: Any, page: str, *named: Any, **values: Any) -> Html:
-        """Return a text that leads to a page, where there is one of that name."""
-        try:
-            return tag("a", text, href=self.link(page, *named, **values))
-        except KeyError:
-            return tag("span", text)
+        """Return a text that leads to a page."""
+        return tag("a", text, href=self.link(page, *named, **values))
 
 
 def _leader(book: Any, stands: Standing) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from steadybeat.errors import LONGEST_PAUSE, ConfigurationError, did_you_mean
 from steadybeat.schedule.policies import POLICIES, policies
 from steadybeat.settings import Settings
+from steadybeat.task.trying import check_trials
 from steadybeat.template import why_unfillable
 
 ON_CONFLICT = ("skip", "return_result")
@@ -18,7 +19,7 @@ ON_LOCKED = ("wait", "skip")
 OPTIONS = frozenset({
     "service", "owner", "severity", "depends_on", "key_template", "key_ttl", "on_conflict", "classify", "retry_for",
     "for_each", "lock", "concurrency", "concurrency_key", "on_locked", "memory_limit", "recorded",
-    "schedule", "schedules", *POLICIES,
+    "audit_args", "audit_count", "audit_ignore", "schedule", "schedules", *POLICIES,
 })  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def check(task: Any, settings: Settings) -> None:
     _check_turns(task)
     _check_templates(task)
     _check_for_each(task)
+    check_trials(task)
     limit = task.memory_limit
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise _wrong(task, "memory_limit", limit, "a whole number of bytes, such as 256 * 2**20")

@@ -80,6 +80,12 @@ class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
         expect: What a run that succeeds must have done: ``"items > 0"``, ``"items within 30 %"`` of the median of four
             weeks, or both with ``and``. Its owner is told of one that has not.
         heartbeat: The monitor elsewhere that is told of its runs, as a URL; ``"off"``: none.
+        audit_args: Arguments with which ``audit --probe`` may try the task in a scratch place, as a tuple or a dict of
+            names; or a function of one argument, a SQLAlchemy connection to the scratch database: it prepares rows on
+            which the task acts, and returns the arguments. Without it the task is never tried.
+        audit_count: A function of no arguments that counts what such a trial does outside of the tables (mails,
+            charges), as a number or a dict of numbers; 0: it does nothing there.
+        audit_ignore: Columns (``"mails.state"``) that may differ between a trial that is disturbed and one that is not.
     """
 
     Request = "steadybeat.task.request:SteadyRequest"
@@ -115,6 +121,9 @@ class SteadyTask(Iterating, Effects, Replacing, Fanning, Task):
     failures_before_alert: int | None = None
     expect: str | None = None
     heartbeat: str | None = None
+    audit_args: Any = None
+    audit_count: Any = None
+    audit_ignore: Sequence[str] = ()
 
     @classmethod
     def on_bound(cls, app: Any) -> None:

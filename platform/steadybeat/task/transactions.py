@@ -20,6 +20,11 @@ D = TypeVar("D")
 _open: ContextVar[str | None] = ContextVar("steadybeat_open_effect", default=None)
 
 
+def is_within_effect() -> bool:
+    """Return whether the code that asks stands inside of an effect's block, or its transaction is being committed."""
+    return _open.get() is not None
+
+
 class _Over(BaseException):
     """Ends the block of an effect that has happened; no ``except Exception`` of a task stops it."""
 

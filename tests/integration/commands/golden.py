@@ -17,7 +17,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.integration.commands.shop import Run
+from tests.integration.commands.shop import LATEST, Run
 
 FOLDER = Path(__file__).parents[2] / "golden"
 WRITES = os.environ.get("GOLDEN") == "write"
@@ -32,6 +32,7 @@ _DISTANCE = re.compile(
 _MINUTE = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\dZ")
 _HEX = re.compile(r"\b[0-9a-f]{32}\b")
 _ORIGIN = re.compile(r"\bgen\d+@[\w.-]+")
+_NEWEST = re.compile(rf"\b{LATEST}\b")  # migration
 _PORT = re.compile(r"\b127\.0\.0\.1:\d{4,5}\b")
 
 
@@ -46,7 +47,7 @@ class Normal:
         text = _INSTANT.sub(self._letters, text)
         text = _DATE.sub(lambda found: "yyyy-mm-dd" if found[1] in _THESE_DAYS else found[0], text)
         text = _ORIGIN.sub("gen@host", _HEX.sub("f" * 32, _MINUTE.sub("yyyy-mm-ddThh:mmZ", text)))
-        text = _PORT.sub("127.0.0.1:PORT", text)
+        text = _PORT.sub("127.0.0.1:PORT", _NEWEST.sub("NNNN", text))
         if _DISTANCE.search(text):  # whose columns are as wide as what stands in them
             text = re.sub(r"(?<=\S) {2,}", "  ", _DISTANCE.sub("so far from now", text))
         return text

@@ -25,7 +25,7 @@ from tests.integration.commands.every import ALL, ANSWERING, OURS
 from tests.integration.commands.fans import ended, fanned_out
 from tests.integration.commands.shop import ROOT, MakeApp, Run, charged, refusal, said
 
-NEED_NO_LEDGER = {("health",), ("schedules", "check"), ("schedules", "explain")}
+NEED_NO_LEDGER = {("audit",), ("health",), ("schedules", "check"), ("schedules", "explain")}
 HEAVY = {"alembic", "apprise", "psycopg", "rich", "sentry_sdk", "sqlalchemy", "structlog", "tornado"}
 CELERY = [str(Path(sys.executable).with_name("celery"))]
 
