@@ -43,12 +43,12 @@ def test_a_message_says_all_that_a_person_needs() -> None:
         "error: ConnectionError: https://me:***@bank.example has gone",
         f"look closer: celery -A tasks runs show {RUN}",
         "answer: celery -A tasks alerts ack 17 --reason …",
-        f"flower: https://flower.example/task/{RUN}",
+        "flower: https://flower.example/alert/17",
         f"logs: https://logs.example/?q={RUN}&s=tasks.royalties.settle",
         "runbook: https://git.example/runbooks/failed.md",
     ]
     assert f"look closer: `celery -A tasks runs show {RUN}`" in said.markdown
-    assert f'<a href="https://flower.example/task/{RUN}">' in said.html
+    assert '<a href="https://flower.example/alert/17">' in said.html
     assert said.short == f"{said.title}: Its last 3 runs are dead."
 
 
@@ -118,7 +118,7 @@ def test_links_without_an_address_are_left_out() -> None:
     assert Links.of(Settings(celery_app="shop.main"), "shop").command("alerts", "show", "a b") == (
         "celery -A shop.main alerts show 'a b'"
     )
-    assert LINKS.shown(alert())[0] == ("flower", "https://flower.example/")
+    assert LINKS.shown(alert())[0] == ("flower", "https://flower.example/alert/17")
 
 
 def test_durations_numbers_and_lists_are_short() -> None:

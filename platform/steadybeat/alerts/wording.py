@@ -92,7 +92,7 @@ class Links:
         """Return the links of an alert, with what each leads to."""
         pairs = []
         if self.flower_url:
-            pairs.append(("flower", f"{self.flower_url}/task/{alert.run}" if alert.run else f"{self.flower_url}/"))
+            pairs.append(("flower", f"{self.flower_url}/alert/{alert.id}"))
         logs = self.logs(run_id=alert.run, task=alert.task, schedule=alert.schedule, service=alert.service)
         if logs:
             pairs.append(("logs", logs))

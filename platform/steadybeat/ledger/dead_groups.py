@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 from steadybeat.ledger.connection import Database, sql, storable
 from steadybeat.ledger.run_walks import WORDS
 
-GROUPED_COUNT = 5_000
+GROUPED_COUNT = 3_000
 """So many dead letters are put into groups at a time, the newest."""
 EXAMINED_COUNT = 10_000
 """So many runs of a task that ended badly are looked at for one page of a group."""
@@ -18,6 +19,9 @@ GROUP_COUNT = 100
 # Of the reason's first line; numbers and ids in it differ from run to run.
 HEAD = r"""left(regexp_replace(split_part(left(coalesce(r.reason, ''), 400), E'\n', 1),
     '[0-9a-fA-F-]*[0-9][0-9a-fA-F-]*', '#', 'g'), 160)"""
+# Cheaper than to take a text apart; only what passes is.
+_TEXT = """lower(coalesce(r.reason, '') || ' ' || coalesce("right"(r.error, 4000), ''))"""
+_WORD = re.compile(r"'([^']+)'")
 _GROUPS = sql(f"""
     WITH newest AS MATERIALIZED (
         SELECT r.id, r.task, r.service, r.reason, r.error, r.finished_at FROM steadybeat.runs r
@@ -33,7 +37,8 @@ _GROUPS = sql(f"""
                (array_agg(reason ORDER BY finished_at DESC))[1] AS reason
           FROM (SELECT r.*, {HEAD} AS head FROM newest r
                  WHERE (CAST(:service AS text) IS NULL OR r.service = :service)
-                   AND (CAST(:words AS text) IS NULL OR {WORDS} @@ to_tsquery('simple', :words))) meant
+                   AND (CAST(:words AS text) IS NULL
+                        OR {_TEXT} LIKE ALL (:names) AND {WORDS} @@ to_tsquery('simple', :words))) meant
          GROUP BY task, head
     )
     SELECT grouped.*, count(*) OVER () AS group_count, sum(letter_count) OVER () AS found_count,
@@ -89,7 +94,8 @@ class DeadGroups:
             many groups and letters fit (``group_count``, ``found_count``), of how many that were looked at
             (``examined_count``), back to when (``back_to``).
         """
-        values = {"task": task, "service": service, "since": since, "until": until, "words": words}
+        values: dict[str, Any] = {"task": task, "service": service, "since": since, "until": until, "words": words}
+        values["names"] = [f"%{word}%" for word in _WORD.findall(words or "") if word.isascii()]
         return self._mappings(_GROUPS, values | {"examined_count": GROUPED_COUNT, "row_count": GROUP_COUNT})
 
     def letters(

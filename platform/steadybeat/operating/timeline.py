@@ -10,6 +10,7 @@ from typing import Any
 from steadybeat.telemetry.redaction import redact_text
 from steadybeat.wording import count, distance, headline, length, moment
 
+_ONE_STATEMENT = timedelta(milliseconds=5)
 _RETRIED = ("retried", "snoozed", "interrupted")
 _ENDINGS = {
     "retried": "failed, another follows",
@@ -80,7 +81,11 @@ def events(facts: Facts) -> list[Event]:
     """Return what became of a run, and what is to, in the order of time."""
     parts = (_of_fire, _of_sending, _of_attempts, _of_progress, _of_effects, _of_others, _of_people, _of_end, _ahead)
     found = [event for part in parts for event in part(facts)]
-    return sorted(found, key=lambda event: (event.is_ahead, event.at, event.order))
+    end = facts.run["finished_at"]
+    # What one statement writes has instants of its own, a few microseconds apart.
+    together = {event.at for event in found if end is not None and abs(event.at - end) < _ONE_STATEMENT}
+    at_the_end = dict.fromkeys(together, end)
+    return sorted(found, key=lambda event: (event.is_ahead, at_the_end.get(event.at, event.at), event.order, event.at))
 
 
 def standing(facts: Facts) -> list[str]:

@@ -77,7 +77,7 @@ class Alerts(Page):
 class Alert(Page):
     """One alert, its history, and who was told."""
 
-    path = r"/alert/(\d{1,18})"
+    path = r"/alert/(\d+)"
     name = "alert"
     tab = "alerts"
     template = "alert.html"
@@ -109,7 +109,7 @@ class Alert(Page):
 class Acknowledge(Change):
     """Somebody sees to an alert."""
 
-    path = r"/alert/(\d{1,18})/acknowledge"
+    path = r"/alert/(\d+)/acknowledge"
     name = "alert_acknowledge"
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
@@ -125,7 +125,7 @@ class Acknowledge(Change):
 class Resolve(Change):
     """An alert is over."""
 
-    path = r"/alert/(\d{1,18})/resolve"
+    path = r"/alert/(\d+)/resolve"
     name = "alert_resolve"
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
@@ -140,7 +140,7 @@ class Resolve(Change):
 class Silence(Change):
     """Nobody is told of an alert, or of its kind, for a while."""
 
-    path = r"/alert/(\d{1,18})/silence"
+    path = r"/alert/(\d+)/silence"
     name = "alert_silence"
     role = Role.ADMIN
 
@@ -164,13 +164,13 @@ class Silence(Change):
 class Unsilence(Change):
     """A silence ends before its time."""
 
-    path = r"/alerts/silence/(\d{1,18})/end"
+    path = r"/alerts/silence/(\d+)/end"
     name = "silence_end"
     role = Role.ADMIN
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """End it."""
-        number = int(asked.parts[0])
+        number = pieces.number(asked.parts[0])
         if self.book.silences.end(number, who=asked.person.name, reason=reason) is None:
             raise EditConflict(f"Silence {number} is over already, or there is none of this number.", silence=number)
         return f"Silence {number} is over.", self.link("alerts", which="silences")
@@ -182,7 +182,7 @@ def alert_of(book: Any, number: str) -> AlertRow:
     Raises:
         NotFound: None has it.
     """
-    found: AlertRow | None = book.alerts.one(int(number))
+    found: AlertRow | None = book.alerts.one(pieces.number(number))
     if found is None:
         raise NotFound(f"There is no alert {number}, or not any more.")
     return found

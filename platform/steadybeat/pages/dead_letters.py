@@ -8,12 +8,14 @@ from typing import Any
 
 from steadybeat.errors import ConfigurationError, EditConflict
 from steadybeat.ledger import Ledger
+from steadybeat.ledger.dead_groups import GROUPED_COUNT
 from steadybeat.ledger.run_search import words_of_error
 from steadybeat.operating.burying import Decision, decide_message, decide_runs, raw_text
 from steadybeat.pages import pieces
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.page import Change, NotFound, Page
 from steadybeat.pages.person import Role
+from steadybeat.pages.runs import known_tasks
 from steadybeat.telemetry.redaction import redact_text
 from steadybeat.wording import count
 
@@ -47,7 +49,7 @@ class DeadLetters(Page):
         before = asked.count("foreign", 0, most=2**62) if asked.text("foreign") else None
         narrowed = any(asked.values.get(name) for name in ("task", "service", "since", "until", "error"))
         foreign = [] if narrowed else book.dead_groups.foreign(before=before, limit=FOREIGN + 1)
-        known = book.search.tasks()
+        known = known_tasks(self)
         return {
             "groups": groups,
             "all": groups[0] if groups else None,
@@ -56,6 +58,7 @@ class DeadLetters(Page):
             "tasks": [row["task"] for row in known][:500],
             "services": sorted({row["service"] for row in known}),
             "narrowed": narrowed,
+            "most": GROUPED_COUNT,
             "pieces": pieces,
         }
 
@@ -63,18 +66,20 @@ class DeadLetters(Page):
 class DeadGroup(Page):
     """The dead letters of one group."""
 
-    path = r"/dead-letters/group"
+    path = r"/dead-letters/of/([^/]+)"
     name = "dead_group"
     tab = "dead_letters"
     template = "dead_group.html"
 
     def look(self, asked: Asked) -> Mapping[str, Any]:
         """Return a page of them."""
-        task, head = _group(asked)
+        task, head = asked.parts[0], asked.text("head", longest=_HEAD_LIMIT)
         behind = pieces.place(asked)
         if behind is not None:
             behind = behind[0], pieces.id_of(behind[1])
         found = self.book.dead_groups.letters(task, head, behind=behind, limit=ROWS + 1)
+        if not found:
+            raise NotFound("There are no such dead letters: they were requeued or discarded meanwhile, or never were.")
         rows, last = found[:ROWS], found[ROWS - 1] if len(found) > ROWS else None
         return {
             "task": task,
@@ -164,14 +169,14 @@ class Discard(Requeue):
 class ForeignMessage(Page):
     """A message that nobody could read."""
 
-    path = r"/dead-letters/message/(\d{1,18})"
+    path = r"/dead-letters/message/(\d+)"
     name = "dead_message"
     tab = "dead_letters"
     template = "dead_message.html"
 
     def look(self, asked: Asked) -> Mapping[str, Any]:
         """Return it, in a form that does no harm."""
-        found = self.book.dead.foreign(int(asked.parts[0]))
+        found = self.book.dead.foreign(pieces.number(asked.parts[0]))
         if found is None:
             raise NotFound(f"Message {asked.parts[0]} is not kept, or not any more.")
         raw = bytes(found["raw"])
@@ -187,14 +192,14 @@ class ForeignMessage(Page):
 class RequeueMessage(Change):
     """A message that nobody could read is put back on its queue, as it was."""
 
-    path = r"/dead-letters/message/(\d{1,18})/requeue"
+    path = r"/dead-letters/message/(\d+)/requeue"
     name = "dead_message_requeue"
     what = "requeued"
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """Do it."""
-        number, decision = asked.parts[0], Decision(self.what)
-        decide_message(self.capp, decision, int(number), {"who": asked.person.name, "reason": reason})
+        number, decision = pieces.number(asked.parts[0]), Decision(self.what)
+        decide_message(self.capp, decision, number, {"who": asked.person.name, "reason": reason})
         if decision.left:
             raise EditConflict(decision.left[0]["text"])
         return f"Message {number} was {decision.what}.", self.link("dead_letters")
@@ -203,7 +208,7 @@ class RequeueMessage(Change):
 class DiscardMessage(RequeueMessage):
     """A message that nobody could read is thrown away."""
 
-    path = r"/dead-letters/message/(\d{1,18})/discard"
+    path = r"/dead-letters/message/(\d+)/discard"
     name = "dead_message_discard"
     role = Role.ADMIN
     what = "discarded"

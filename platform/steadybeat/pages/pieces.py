@@ -17,10 +17,6 @@ from steadybeat.pages.page import NotFound
 from steadybeat.telemetry.redaction import redact, redact_text
 from steadybeat.wording import headline, one_line
 
-__all__ = [
-    "bar", "cursor", "folded", "id_of", "last_error", "past", "place", "run_link", "said", "short", "thing", "value",
-]  # fmt: skip
-
 _AGO = re.compile(r"(\d{1,6})([mhd])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _LONGEST = 160
@@ -37,6 +33,17 @@ def id_of(written: str) -> str:
         return str(UUID(written))
     except ValueError:
         raise NotFound(f"{written[:80]!r} is no id of a run: those are UUIDs.") from None
+
+
+def number(written: str) -> int:
+    """Return a number as it stands in an address.
+
+    Raises:
+        NotFound: Nothing has so high a number.
+    """
+    if len(written) > 18:
+        raise NotFound(f"Nothing has the number {written[:40]}.")
+    return int(written)
 
 
 def past(asked: Asked, name: str, now: datetime) -> datetime | None:

@@ -84,13 +84,8 @@ def run_of(book: Ledger, written: str) -> dict[str, Any]:
 def severity_of(app: Any, run: Mapping[str, Any]) -> str:
     """Return how bad it is when the task of a run does not run, as far as this program knows its task."""
     app.loader.import_default_modules()
-    return str(
-        getattr(
-            app.tasks.get((run["message"] or {}).get("headers", {}).get("task") or run["task"]),
-            "severity",
-            "unknown here",
-        )
-    )
+    headers = (run["message"] or {}).get("headers") or {}
+    return str(getattr(app.tasks.get(headers.get("task") or run["task"]), "severity", "unknown here"))
 
 
 def _can_hasten(run: Mapping[str, Any], around: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +16,10 @@ from steadybeat.pages.asked import Asked
 from steadybeat.pages.page import Page
 
 ROWS = 50
+KEPT_SECONDS = 60.0
 SUGGESTED = 500
 """So many names of tasks are offered while one is typed."""
-TIMES = (("1h", "1 hour"), ("24h", "1 day"), ("7d", "7 days"), ("", "any time"))
+TIMES = (("1h", "1 hour"), ("1d", "1 day"), ("7d", "7 days"), ("", "any time"))
 
 
 class Runs(Page):
@@ -34,7 +36,7 @@ class Runs(Page):
         behind = pieces.place(asked)
         found = self.book.search.find(wanted, behind=behind and Place(behind[0], pieces.id_of(behind[1])), limit=ROWS)
         more = found.more and pieces.cursor(found.more.at, found.more.run)
-        known = self.book.search.tasks()
+        known = known_tasks(self)
         return {
             "rows": found.rows,
             "more": None if found.reached else more,
@@ -48,6 +50,16 @@ class Runs(Page):
             "retention": timedelta(seconds=self.book.settings.retention_seconds),
             "pieces": pieces,
         }
+
+
+def known_tasks(page: Page) -> list[dict[str, Any]]:
+    """Return the tasks that are offered while a name is typed, each with its service, as they were a minute ago."""
+    kept = getattr(page.application, "steadybeat_tasks", None)
+    if kept is None or time.monotonic() - kept[0] > KEPT_SECONDS:
+        kept = (time.monotonic(), page.book.search.tasks())
+        page.application.steadybeat_tasks = kept
+    found: list[dict[str, Any]] = kept[1]
+    return found
 
 
 def wanted_names() -> tuple[str, ...]:

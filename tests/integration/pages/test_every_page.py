@@ -15,7 +15,7 @@ CHANGES = [page for page in PAGES if issubclass(page, Change)]
 
 
 def address(page: type[Page] | type[Change]) -> str:
-    return page.path.replace("([^/]+)", "00000000-0000-0000-0000-000000000001").replace(r"(\d{1,18})", "1")
+    return page.path.replace("([^/]+)", "00000000-0000-0000-0000-000000000001").replace(r"(\d+)", "1")
 
 
 @pytest.mark.parametrize("page", LISTS, ids=lambda page: page.name)
