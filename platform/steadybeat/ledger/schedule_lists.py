@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import TextClause
+
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.tables import FIRE_STATES
 
 SORTS: Mapping[str, str] = {
     "name": "''",
@@ -26,9 +29,9 @@ STATES: Mapping[str, str] = {
     "active": "s.retired_at IS NULL AND s.paused_at IS NULL",
     "paused": "s.retired_at IS NULL AND s.paused_at IS NOT NULL",
     "failing": "s.retired_at IS NULL AND s.consecutive_failures > 0",
-    "missed": """s.retired_at IS NULL AND s.name IN (
-        SELECT f.schedule FROM steadybeat.fires f
-         WHERE f.state = 'missed' AND f.due_at > statement_timestamp() - interval '1 day')""",
+    "missed": """s.retired_at IS NULL AND s.name = ANY(ARRAY(
+        SELECT DISTINCT f.schedule FROM steadybeat.fires f
+         WHERE f.state = 'missed' AND f.due_at > statement_timestamp() - interval '1 day'))""",
     "edited": "s.retired_at IS NULL AND s.source = 'operator'",
     "retired": "s.retired_at IS NOT NULL",
 }
@@ -84,15 +87,18 @@ _RECENT = sql(f"""
          ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
      ORDER BY f.schedule, f.scheduled_for DESC
 """)
-_FIRES = sql(f"""
-    SELECT {_FIRE}
-      FROM (SELECT * FROM steadybeat.fires
-             WHERE schedule = :schedule
-               AND (CAST(:state AS text) IS NULL OR state = :state)
-               AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for < :until)
-             ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
-     ORDER BY f.scheduled_for DESC
-""")
+# A state stands in the statement as such: by `fires_without_run` and `fires_waiting` those are found that few are in.
+_FIRES: Mapping[str | None, TextClause] = {
+    state: sql(f"""
+        SELECT {_FIRE}
+          FROM (SELECT * FROM steadybeat.fires
+                 WHERE schedule = :schedule {condition}
+                   AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for < :until)
+                 ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
+         ORDER BY f.scheduled_for DESC
+    """)
+    for state, condition in [(None, ""), *((state, f"AND state = '{state}'") for state in FIRE_STATES)]
+}
 _EXPECTED = sql("""
     SELECT scheduled_for, due_at, state, reason FROM steadybeat.fires
      WHERE schedule = :schedule AND scheduled_for > :since ORDER BY scheduled_for LIMIT CAST(:row_count AS integer)
@@ -105,9 +111,13 @@ _DAYS = sql(f"""
              ORDER BY scheduled_for DESC LIMIT {MOST_FIRES}) newest
      GROUP BY day, state ORDER BY day
 """)
-_DEAD_DAYS = sql("""
-    SELECT CAST(scheduled_for AT TIME ZONE 'UTC' AS date) AS day, count(*) AS n FROM steadybeat.runs
-     WHERE schedule = :schedule AND scheduled_for >= :since AND state = 'dead' GROUP BY day
+# By `runs_dead_of_schedule`.
+_DEAD_DAYS = sql(f"""
+    SELECT CAST(scheduled_for AT TIME ZONE 'UTC' AS date) AS day, count(*) AS n
+      FROM (SELECT scheduled_for FROM steadybeat.runs
+             WHERE schedule = :schedule AND scheduled_for >= :since AND state = 'dead'
+             ORDER BY scheduled_for DESC LIMIT {MOST_FIRES}) newest
+     GROUP BY day
 """)
 _DURATIONS = sql("""
     SELECT scheduled_for, CAST(extract(epoch FROM finished_at - started_at) AS double precision) AS seconds, state
@@ -192,12 +202,11 @@ class ScheduleLists:
 
         Args:
             schedule: Its name.
-            state: Only those in this state.
+            state: Only those in this state, one of `FIRE_STATES`.
             before: Only those before this nominal time.
             limit: How many at the most.
         """
-        values = {"schedule": schedule, "state": state, "until": before, "row_count": limit}
-        return self._mappings(_FIRES, values)
+        return self._mappings(_FIRES[state], {"schedule": schedule, "until": before, "row_count": limit})
 
     def expected(self, schedule: str, since: datetime, limit: int) -> list[dict[str, Any]]:
         """Return the fires after an instant that are on record already, by their nominal time."""
