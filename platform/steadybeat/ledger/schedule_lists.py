@@ -38,6 +38,8 @@ STATES: Mapping[str, str] = {
 """What a schedule may be, as a condition."""
 MOST_FIRES = 50_000
 """So many fires of one schedule are counted by days, the newest."""
+MOST_OF_REVISIONS = 1_000
+"""Of so many of its newest fires it is told by which revisions they came."""
 
 _CONDITIONS = {**STATES, "any": "s.retired_at IS NULL"}
 _COLUMNS = """s.name, s.task, s.service, s.spec, s.policies, s.source, s.revision, s.retired_at, s.paused_at,
@@ -124,6 +126,12 @@ _DURATIONS = sql("""
       FROM steadybeat.runs
      WHERE schedule = :schedule AND scheduled_for <= :until
      ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)
+""")
+_REVISIONS = sql(f"""
+    SELECT revision, count(*) AS n, min(scheduled_for) AS first_for, max(scheduled_for) AS last_for
+      FROM (SELECT revision, scheduled_for FROM steadybeat.fires
+             WHERE schedule = :schedule ORDER BY scheduled_for DESC LIMIT {MOST_OF_REVISIONS}) newest
+     GROUP BY revision ORDER BY revision DESC LIMIT 20
 """)
 
 
@@ -224,6 +232,10 @@ class ScheduleLists:
     def durations(self, schedule: str, until: datetime, limit: int) -> list[dict[str, Any]]:
         """Return how long the newest runs of a schedule took, in seconds, the newest first; None where one goes on."""
         return self._mappings(_DURATIONS, {"schedule": schedule, "until": until, "row_count": limit})
+
+    def revisions_of(self, schedule: str) -> list[dict[str, Any]]:
+        """Return by which revisions the newest fires of a schedule came: how many (`n`), the first and the last one."""
+        return self._mappings(_REVISIONS, {"schedule": schedule})
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in self._database.execute(statement, values)]
