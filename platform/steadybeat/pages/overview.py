@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from steadybeat.ledger.glance import MOST, MOST_WAITING
+from steadybeat.ledger.glance import MOST_WAITING
 from steadybeat.pages import parts
 from steadybeat.pages.ahead import ahead_of
 from steadybeat.pages.asked import Asked
@@ -68,7 +68,6 @@ class Overview(Page):
             "instances": sorted(instances, key=lambda each: bool(each.alive))[:INSTANCES],
             "rows": ROWS,
             "counted": counted,
-            "most": MOST,
             "most_waiting": MOST_WAITING,
             "linked": self._linked,
             "told": self._told,

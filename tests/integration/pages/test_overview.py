@@ -99,7 +99,7 @@ def test_fires_that_nobody_dispatches_are_told_with_their_schedule(site: Site, l
     assert "2 fires of a/b" in verdict(answer)
     assert "not dispatched, the first 5 min past its time." in verdict(answer)
     assert any(each.startswith(ADDRESS) for each in answer.links("/schedule/"))
-    assert "✕ not dispatched 2 5 min ago" in answer.text
+    assert " 2 fires, the first due 5 min ago" in answer.text
     assert "<script>alert" not in answer.html
 
 
@@ -174,11 +174,11 @@ def test_dead_letters_of_the_last_day_are_trouble_and_older_ones_are_only_counte
     ended(ledger, 2, schedule=None, state="dead", ago=2 * 86400.0)
     answer = site.get("/overview")
     assert "Everything is all right." in verdict(answer)
-    assert "t 0 2" in answer.text
+    assert "t 0 of the last day, 2 in all" in answer.text
     ended(ledger, 3, schedule=None, state="dead")
     answer = site.get("/overview")
     assert "3 dead letters of the last day, of t." in verdict(answer)
-    assert "t 3 5" in answer.text
+    assert "t 3 of the last day, 5 in all" in answer.text
 
 
 def test_of_very_many_dead_letters_it_counts_the_newest_and_says_so(site: Site, ledger: Ledger) -> None:
@@ -352,4 +352,5 @@ def test_with_everything_wrong_at_once_each_sentence_leads_to_what_shows_it(site
     block = answer.html[answer.html.index('id="verdict"') : answer.html.index('id="leader"')]
     for part in ("#leader", "#queues", "#instances", "/dead", "/runs?service=mail", "/schedule/"):
         assert f'href="{part}' in block, part
-    assert "<h1><span" in block and "<li><span" not in block
+    assert block.count("<li><a ") == block.count("<li>") == len(told) - 1
+    assert '</span>\n<a href="#leader">No Beat leads' in block
