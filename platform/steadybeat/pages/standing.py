@@ -252,7 +252,7 @@ def by_role(instances: Sequence[Any]) -> list[tuple[str, str]]:
     found = []
     for role, own in sorted(releases.items()):
         told = [f"{n:,} of release {release}" for release, n in own.most_common()]
-        found.append((role, f"{own.total():,}, release {[*own][0]}" if len(own) == 1 else ", ".join(told)))
+        found.append((role, f"{own.total():,}, release {next(iter(own))}" if len(own) == 1 else ", ".join(told)))
     return found
 
 

@@ -285,7 +285,13 @@ def test_it_counts_alerts_by_severity_also_those_that_are_not_shown(site: Site, 
     own = {"owner": None, "service": None, "task": None, "schedule": None, "run": None, "error": None}
     with ledger.alerts.deciding() as alerts:
         alerts.insert([
-            {"rule": "slower", "subject": f"s{n}", "severity": "critical" if n < 2 else "warning", "summary": "?", **own}
+            {
+                "rule": "slower",
+                "subject": f"s{n}",
+                "severity": "critical" if n < 2 else "warning",
+                "summary": "?",
+                **own,
+            }
             for n in range(11)
         ])  # fmt: skip
     answer = site.get("/overview")
