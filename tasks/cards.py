@@ -63,7 +63,7 @@ def retry_failed(self: SteadyTask) -> dict[str, int]:
     Safe to run twice: it charges nothing itself; each try has one run, known by the key `card-payment:<id>:<try>`.
     """
     enqueued_count = 0
-    for tries in due(engine(), self.scheduled_for or datetime.now(UTC)):
+    for tries in self.iterate(due(engine(), self.scheduled_for or datetime.now(UTC))):
         for payment_id, try_number in tries:
             charge.apply_async((payment_id, try_number))
         enqueued_count += len(tries)

@@ -58,7 +58,7 @@ def order_mints(self: SteadyTask) -> dict[str, int]:
     Safe to run twice: it mints nothing itself; each ticket has one run, known by the key `ticket:<id>`.
     """
     enqueued_count = 0
-    for ticket_ids in unminted(engine()):
+    for ticket_ids in self.iterate(unminted(engine())):
         for ticket_id in ticket_ids:
             mint.apply_async((ticket_id,))
         enqueued_count += len(ticket_ids)

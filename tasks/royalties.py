@@ -54,7 +54,7 @@ def settle(self: SteadyTask) -> dict[str, int]:
     Safe to run twice: it pays nothing itself; each sale has one payment run, known by the key `sale:<id>`.
     """
     enqueued_count = 0
-    for sale_ids in unsettled(engine(), self.scheduled_for or datetime.now(UTC)):
+    for sale_ids in self.iterate(unsettled(engine(), self.scheduled_for or datetime.now(UTC))):
         for sale_id in sale_ids:
             pay_royalty.apply_async((sale_id,))
         enqueued_count += len(sale_ids)

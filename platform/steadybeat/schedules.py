@@ -235,6 +235,7 @@ def trigger(
     reason: str,
     as_of: datetime | None = None,
     who: str | None = None,
+    revision: int | None = None,
     transaction: Any = None,
     app: Any = None,
 ) -> Triggered:
@@ -247,11 +248,13 @@ def trigger(
         reason: Why; it is written down.
         as_of: The nominal time that the run is told; now, in whole seconds, unless given.
         who: Who does it; this app and its host unless given.
+        revision: That of the schedule when it was looked at. None: whatever is there.
         transaction: A SQLAlchemy Connection or Session on the ledger's database, to be a part of its transaction.
         app: The Celery app; the current one unless given.
 
     Raises:
         UnknownSchedule: There is none of that name.
+        EditConflict: Somebody has changed it since `revision`.
         ConfigurationError: `as_of` has no time zone, lies ahead, or before 1970.
     """
     found, now = _installed(app), datetime.now(UTC)
@@ -260,7 +263,7 @@ def trigger(
         where = "lies ahead: it fires by itself" if at > now else "lies before 1970"
         raise ConfigurationError(f"as_of={at.isoformat()}: {where}; give a time that has passed.", name="as_of")
     with_it = _common(who, reason, transaction, found)
-    asked = Ledger.of(found).interventions.ask(name, [at], kind="trigger", **with_it)
+    asked = Ledger.of(found).interventions.ask(name, [at], kind="trigger", revision=revision, **with_it)
     return Triggered(at, run_id(name, at), bool(asked))
 
 

@@ -128,6 +128,13 @@ def test_the_call_of_a_base_class_happens_inside_the_attempt(base: type[Task], i
     assert seen == [("7", attempt)]
 
 
+@pytest.mark.parametrize("install_first", [True, False])
+def test_a_task_whose_base_class_is_celerys_own_becomes_steady(install_first: bool) -> None:
+    task = with_tasks(plain_app(), base=Task, install_first=install_first).tasks["shop.orders.add"]
+    assert isinstance(task, SteadyTask)
+    assert (task(), task.recorded, task.time_limit) == (1, True, 600)
+
+
 def test_a_task_that_is_written_as_a_class_becomes_steady() -> None:
     class Old(Task):
         name = "shop.orders.old"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celery import Celery
 
-from steadybeat.audit.source import Source, read, read_function
+from steadybeat.audit.source import Source, read, read_function, read_hooks
 from tests.unit.coding import Program, program, task_of
 
 __all__ = ["program"]
@@ -178,8 +178,12 @@ def test_tasks_of_every_kind_are_read(program: Program) -> None:
     def printed(name: str) -> list[object]:
         return [each.argument(0) for each in source_of(module, name).called("print")]
 
-    assert printed("by_class") == ["by class", "failed"]
-    assert printed("wrapped") == ["before", "wrapped", "failed"]
+    assert printed("by_class") == ["by class"]
+    assert printed("wrapped") == ["before", "wrapped"]
+    hooks = read_hooks(task_of(module, "wrapped"))
+    assert {name: [each.argument(0) for each in hook.called("print")] for name, hook in hooks.items()} == {
+        "on_failure": ["failed"]
+    }
     assert printed("hidden") == ["hidden"]
     assert printed("partly") == ["partly"]
     assert printed("short") == ["short"]

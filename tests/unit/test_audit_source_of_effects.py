@@ -280,6 +280,8 @@ def test_whole_inputs_are_told_from_inputs_in_pieces(program: Program) -> None:
             file.read()
             pandas.read_csv("x")
             list([1, 2])
+            list(Sale.objects.all()[:500])
+            db.execute("SELECT id FROM sales LIMIT 500").fetchall()
             file.read(1024)
             pandas.read_csv("x", chunksize=9)
             for sale in self.iterate(Sale.objects.iterator()):

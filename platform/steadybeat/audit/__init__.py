@@ -9,6 +9,9 @@ checking      which function answers which line
 checks        those functions, one file for each section
 answer        what they answer
 auditing      every line asked of every task
+naming        which functions would be tasks of one name
+pooled        whether an attempt has a process of its own, and what bounds that
+doing         what a task's code does to the world, and what keeps that from happening twice
 guard         whether runs of a task pass through the platform's claim and outcome
 by_hand       what a task's own locks are worth, where they do not
 record        what the ledger says

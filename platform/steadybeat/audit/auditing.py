@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steadybeat.audit.checking import Check, checks
+from steadybeat.audit.answer import Answer
+from steadybeat.audit.checking import checks
 from steadybeat.audit.finding import Finding, Verdict
 from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
 from steadybeat.errors import ConfigurationError, did_you_mean
+from steadybeat.telemetry.redaction import redact_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ def subjects(app: Any, *, service: str | None = None, task: str | None = None) -
             continue
         own = [row for row in rows if row.task == name]
         found.append(Subject(each, app.steadybeat.service(name), own, {row.name: written[row.name] for row in own}))
-    _refuse_unknown("service", service, {each.service for each in found})
-    _refuse_unknown("task", task, {each.name for each in found})
+    refuse_unknown("service", service, {each.service for each in found})
+    refuse_unknown("task", task, {each.name for each in found})
     chosen = [each for each in found if service in {None, each.service} and task in {None, each.name}]
     return sorted(chosen, key=lambda each: (each.service, each.name))
 
@@ -61,7 +63,17 @@ def audit(around: Surroundings, tasks: Sequence[Subject]) -> Audit:
         around: What stands around them.
         tasks: As `subjects` returns them.
     """
-    answering = checks()
+    return ask_all(checks(), tasks, around)
+
+
+def ask_all(answering: Mapping[str, Callable[[Any, Any], Answer]], tasks: Iterable[Any], around: Any) -> Audit:
+    """Ask lines of tasks.
+
+    Args:
+        answering: What answers each line, by its number.
+        tasks: Each with its `name` and `service`.
+        around: What stands around them.
+    """
     findings, broken = list[Finding](), set[str]()
     for task in tasks:
         for line, ask in answering.items():
@@ -71,7 +83,7 @@ def audit(around: Surroundings, tasks: Sequence[Subject]) -> Audit:
     return Audit(findings, broken)
 
 
-def _asked(line: str, ask: Check, task: Subject, around: Surroundings) -> tuple[Finding, bool]:
+def _asked(line: str, ask: Callable[[Any, Any], Answer], task: Any, around: Any) -> tuple[Finding, bool]:
     of: Mapping[str, Any] = {"line": line, "subject": task.name, "service": task.service}
     try:
         answer = ask(task, around)
@@ -79,10 +91,16 @@ def _asked(line: str, ask: Check, task: Subject, around: Surroundings) -> tuple[
         evidence = f"the check failed: {type(error).__name__}: {error}"
         remedy = "Report it; it is an error of the audit, not of the task."
         return Finding(**of, verdict=Verdict.UNKNOWN, evidence=evidence, remedy=remedy), True
-    return Finding(**of, verdict=answer.verdict, evidence=answer.evidence, remedy=answer.remedy), False
+    evidence = redact_text(answer.evidence)  # it may quote the code, and code may hold what it should not
+    return Finding(**of, verdict=answer.verdict, evidence=evidence, remedy=answer.remedy), False
 
 
-def _refuse_unknown(option: str, value: str | None, known: Collection[str]) -> None:
+def refuse_unknown(option: str, value: str | None, known: Collection[str]) -> None:
+    """Refuse the value of an option that names nothing there is.
+
+    Raises:
+        ConfigurationError: Names the option, its value and the nearest that is known.
+    """
     if value is not None and value not in known:
         raise ConfigurationError(
             f"--{option}={value!r}: there is no such {option}.{did_you_mean(value, known)}", name=option, value=value

@@ -8,6 +8,7 @@ from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.timed import queue_of
 from steadybeat.beat.definitions import entries
 from steadybeat.ledger import Instance, SchemaStatus
+from steadybeat.ledger.instances import Consumers
 from steadybeat.ledger.monitors import MonitorRow
 from steadybeat.ledger.recent import RecentRuns
 from steadybeat.ledger.rows import TaskRow
@@ -40,6 +41,16 @@ def living(around: Surroundings, role: str) -> list[Instance] | None:
     """
     found = instances(around)
     return None if found is None else [each for each in found if each.role == role]
+
+
+def consumers(around: Surroundings, queue: str) -> Consumers | None:
+    """Return who takes runs from a queue.
+
+    Args:
+        around: What the audit knows.
+        queue: Its name.
+    """
+    return around.ledger(f"consumers of {queue}", lambda ledger: ledger.instances.consumers(queue))
 
 
 def tasks(around: Surroundings) -> dict[str, TaskRow] | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from steadybeat.address import Address
 from steadybeat.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ class Surroundings:
             except LedgerError as error:
                 self._asked[name] = None, error.message
         return self._asked[name][0]
+
+    @functools.cached_property
+    def why_no_broker(self) -> str:
+        """Why the broker cannot be reached, in one line; empty where it can."""
+        shown = Address.read(self.conf.broker_url, "broker_url", self.conf.broker_transport_options).shown
+        with self.app.connection_for_read() as connection:
+            try:
+                connection.ensure_connection(max_retries=1, timeout=2, interval_start=0, interval_step=0)
+            except Exception as error:  # noqa: BLE001 - each transport has errors of its own
+                return f"Redis at {shown} does not answer: {str(error).partition(chr(10))[0].rstrip('.')}"
+        return ""
 
     @functools.cached_property
     def routes(self) -> Routes:

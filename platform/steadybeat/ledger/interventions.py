@@ -223,6 +223,7 @@ class Interventions:
         kind: str,
         who: str,
         reason: str,
+        revision: int | None = None,
         connection: Connection | None = None,
     ) -> list[datetime]:
         """Have fires of a schedule dispatched that a person asks for, as soon as a Beat leads.
@@ -234,6 +235,7 @@ class Interventions:
                 their turn.
             who: Who does it.
             reason: Why.
+            revision: The one that was looked at before; None: whatever is there.
             connection: Of the caller's transaction, if it is to be part of one.
 
         Returns:
@@ -241,8 +243,9 @@ class Interventions:
 
         Raises:
             UnknownSchedule: There is none of that name.
+            EditConflict: Somebody has changed it since.
         """
-        with self._editing(name, None, connection) as (transaction, row):
+        with self._editing(name, revision, connection) as (transaction, row):
             asked = _ask(transaction, row, times, kind)
             note(transaction, f"schedules {kind}", row, who, reason, fires=[*map(str, asked)])
         return asked

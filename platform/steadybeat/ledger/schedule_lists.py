@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import TextClause
+
 from steadybeat.ledger.connection import Database, sql
+from steadybeat.ledger.tables import FIRE_STATES
 
 SORTS: Mapping[str, str] = {
     "name": "''",
@@ -26,15 +29,17 @@ STATES: Mapping[str, str] = {
     "active": "s.retired_at IS NULL AND s.paused_at IS NULL",
     "paused": "s.retired_at IS NULL AND s.paused_at IS NOT NULL",
     "failing": "s.retired_at IS NULL AND s.consecutive_failures > 0",
-    "missed": """s.retired_at IS NULL AND s.name IN (
-        SELECT f.schedule FROM steadybeat.fires f
-         WHERE f.state = 'missed' AND f.due_at > statement_timestamp() - interval '1 day')""",
+    "missed": """s.retired_at IS NULL AND s.name = ANY(ARRAY(
+        SELECT DISTINCT f.schedule FROM steadybeat.fires f
+         WHERE f.state = 'missed' AND f.due_at > statement_timestamp() - interval '1 day'))""",
     "edited": "s.retired_at IS NULL AND s.source = 'operator'",
     "retired": "s.retired_at IS NOT NULL",
 }
 """What a schedule may be, as a condition."""
 MOST_FIRES = 50_000
 """So many fires of one schedule are counted by days, the newest."""
+MOST_OF_REVISIONS = 1_000
+"""Of so many of its newest fires it is told by which revisions they came."""
 
 _CONDITIONS = {**STATES, "any": "s.retired_at IS NULL"}
 _COLUMNS = """s.name, s.task, s.service, s.spec, s.policies, s.source, s.revision, s.retired_at, s.paused_at,
@@ -84,15 +89,18 @@ _RECENT = sql(f"""
          ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
      ORDER BY f.schedule, f.scheduled_for DESC
 """)
-_FIRES = sql(f"""
-    SELECT {_FIRE}
-      FROM (SELECT * FROM steadybeat.fires
-             WHERE schedule = :schedule
-               AND (CAST(:state AS text) IS NULL OR state = :state)
-               AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for < :until)
-             ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
-     ORDER BY f.scheduled_for DESC
-""")
+# A state stands in the statement as such: by `fires_without_run` and `fires_waiting` those are found that few are in.
+_FIRES: Mapping[str | None, TextClause] = {
+    state: sql(f"""
+        SELECT {_FIRE}
+          FROM (SELECT * FROM steadybeat.fires
+                 WHERE schedule = :schedule {condition}
+                   AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for < :until)
+                 ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)) f {_LATEST_RUN}
+         ORDER BY f.scheduled_for DESC
+    """)
+    for state, condition in [(None, ""), *((state, f"AND state = '{state}'") for state in FIRE_STATES)]
+}
 _EXPECTED = sql("""
     SELECT scheduled_for, due_at, state, reason FROM steadybeat.fires
      WHERE schedule = :schedule AND scheduled_for > :since ORDER BY scheduled_for LIMIT CAST(:row_count AS integer)
@@ -105,15 +113,25 @@ _DAYS = sql(f"""
              ORDER BY scheduled_for DESC LIMIT {MOST_FIRES}) newest
      GROUP BY day, state ORDER BY day
 """)
-_DEAD_DAYS = sql("""
-    SELECT CAST(scheduled_for AT TIME ZONE 'UTC' AS date) AS day, count(*) AS n FROM steadybeat.runs
-     WHERE schedule = :schedule AND scheduled_for >= :since AND state = 'dead' GROUP BY day
+# By `runs_dead_of_schedule`.
+_DEAD_DAYS = sql(f"""
+    SELECT CAST(scheduled_for AT TIME ZONE 'UTC' AS date) AS day, count(*) AS n
+      FROM (SELECT scheduled_for FROM steadybeat.runs
+             WHERE schedule = :schedule AND scheduled_for >= :since AND state = 'dead'
+             ORDER BY scheduled_for DESC LIMIT {MOST_FIRES}) newest
+     GROUP BY day
 """)
 _DURATIONS = sql("""
     SELECT scheduled_for, CAST(extract(epoch FROM finished_at - started_at) AS double precision) AS seconds, state
       FROM steadybeat.runs
      WHERE schedule = :schedule AND scheduled_for <= :until
      ORDER BY scheduled_for DESC LIMIT CAST(:row_count AS integer)
+""")
+_REVISIONS = sql(f"""
+    SELECT revision, count(*) AS n, min(scheduled_for) AS first_for, max(scheduled_for) AS last_for
+      FROM (SELECT revision, scheduled_for FROM steadybeat.fires
+             WHERE schedule = :schedule ORDER BY scheduled_for DESC LIMIT {MOST_OF_REVISIONS}) newest
+     GROUP BY revision ORDER BY revision DESC LIMIT 20
 """)
 
 
@@ -192,12 +210,11 @@ class ScheduleLists:
 
         Args:
             schedule: Its name.
-            state: Only those in this state.
+            state: Only those in this state, one of `FIRE_STATES`.
             before: Only those before this nominal time.
             limit: How many at the most.
         """
-        values = {"schedule": schedule, "state": state, "until": before, "row_count": limit}
-        return self._mappings(_FIRES, values)
+        return self._mappings(_FIRES[state], {"schedule": schedule, "until": before, "row_count": limit})
 
     def expected(self, schedule: str, since: datetime, limit: int) -> list[dict[str, Any]]:
         """Return the fires after an instant that are on record already, by their nominal time."""
@@ -215,6 +232,10 @@ class ScheduleLists:
     def durations(self, schedule: str, until: datetime, limit: int) -> list[dict[str, Any]]:
         """Return how long the newest runs of a schedule took, in seconds, the newest first; None where one goes on."""
         return self._mappings(_DURATIONS, {"schedule": schedule, "until": until, "row_count": limit})
+
+    def revisions_of(self, schedule: str) -> list[dict[str, Any]]:
+        """Return by which revisions the newest fires of a schedule came: how many (`n`), the first and the last one."""
+        return self._mappings(_REVISIONS, {"schedule": schedule})
 
     def _mappings(self, statement: Any, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in self._database.execute(statement, values)]

@@ -82,3 +82,9 @@ def _kinds(book: Any) -> list[Kind]:
             jitter = timedelta(seconds=row["jitter_seconds"])
             found.append(Kind(rule=rule, jitter=jitter, count=row["n"], about=row["service"]))
     return found
+
+
+def ahead_of(application: Any) -> Ahead:
+    """Return what the pages of one Flower have counted."""
+    found: Ahead = application.settings.setdefault("steadybeat_ahead", Ahead())
+    return found

@@ -6,11 +6,34 @@ Ten thousand rules are asked once; from then on only those that have fired since
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from steadybeat.errors import SteadybeatError
 from steadybeat.schedule import Rule, from_json
+
+
+class Unreadable(Rule):
+    """A rule that this release cannot read, such as one that a newer release has written: its pages show the rest.
+
+    Args:
+        spec: As the ledger has it.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._spec = spec
+
+    def _fires(self, after: datetime) -> Iterator[datetime]:
+        return iter(())
+
+    def explain(self) -> str:
+        """Return that it cannot be read."""
+        return "A rule that this release cannot read"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the ledger has it."""
+        return dict(self._spec)
 
 
 class Coming:
@@ -31,7 +54,7 @@ class Coming:
         """
         known = self._rules.get(name)
         if known is None or known[0] != revision:
-            known = (revision, from_json(spec))
+            known = (revision, _read(spec))
             self._rules[name] = known
         return known[1]
 
@@ -60,6 +83,13 @@ class Coming:
                 (name, self.next(name, self._rules[name][0], {}, now)) for name in revisions if name in self._rules
             ]
         return sorted(found, key=lambda each: (each[1] is None, each[1] or now, each[0]))
+
+
+def _read(spec: Mapping[str, Any]) -> Rule:
+    try:
+        return from_json(spec)
+    except SteadybeatError:
+        return Unreadable(spec)
 
 
 def coming_of(application: Any) -> Coming:

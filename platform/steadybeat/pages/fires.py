@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from steadybeat.pages import parts
-from steadybeat.pages.markup import Html, join, tag
+from steadybeat.pages.markup import Html, html, join, tag
 from steadybeat.telemetry.redaction import redact_text
 from steadybeat.wording import length, nominal
 
@@ -50,22 +50,24 @@ def strip(fires: Sequence[Mapping[str, Any]], link: Link, schedule: str) -> Html
     """
     if not fires:
         return parts.NOTHING
-    marks = [_mark(fire, link, schedule) for fire in reversed(fires[:STRIP])]
-    counts = Counter(map(outcome, fires[:STRIP]))
-    text = ", ".join(f"{number} {word}" for word, number in counts.most_common())
+    words = [outcome(fire) for fire in fires[:STRIP]]
+    marks = [_mark(fire, word, link) for fire, word in zip(fires, words, strict=False)]
+    text = ", ".join(f"{number} {word}" for word, number in Counter(words).most_common())
+    to_all = f"{link('schedule', schedule)}#fires"
     return join([
-        tag("span", *marks, class_="sb-strip", role="group", aria_label=f"The last {len(marks)} fires: {text}"),
-        tag("span", text, class_="sb-strip-text"),
+        tag("span", *reversed(marks), class_="sb-strip", aria_hidden="true"),
+        tag("a", text, href=to_all, class_="sb-strip-text", aria_label=f"Of {schedule} the last {len(words)}: {text}"),
     ])  # fmt: skip
 
 
-def _mark(fire: Mapping[str, Any], link: Link, schedule: str) -> Html:
-    word = outcome(fire)
-    kind = parts.tone(word)
-    said = f"{nominal(fire['scheduled_for'])}: {word}{': ' + reason(fire) if reason(fire) else ''}"
-    href = link("run", fire["run"]) if fire["run_state"] else f"{link('schedule', schedule)}#fires"
-    mark = tag("span", parts.MARKS[kind], aria_hidden="true")
-    return tag("a", mark, href=href, class_=f"sb-{kind}", title=said, aria_label=said, tabindex="-1")
+def _mark(fire: Mapping[str, Any], word: str, link: Link) -> Html:
+    """Return the mark of a fire: there are 1,500 on a page, so those that went well are short, and lead nowhere."""
+    kind, at, why = parts.tone(word), nominal(fire["scheduled_for"]), reason(fire)
+    said = f"{at}: {word}: {html(why)}" if why else f"{at}: {word}"
+    if kind in {"bad", "wait"} and fire["run_state"]:
+        href = link("run", fire["run"])
+        return Html(f'<a class="sb-{kind}" href="{html(href)}" tabindex="-1" title="{said}">{parts.MARKS[kind]}</a>')
+    return Html(f'<i class="sb-{kind}" title="{said}">{parts.MARKS[kind]}</i>')
 
 
 @dataclass(frozen=True, slots=True)

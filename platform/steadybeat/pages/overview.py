@@ -8,7 +8,7 @@ from typing import Any
 
 from steadybeat.ledger.glance import MOST_WAITING
 from steadybeat.pages import parts
-from steadybeat.pages.ahead import Ahead
+from steadybeat.pages.ahead import ahead_of
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.markup import Html, tag
 from steadybeat.pages.page import Page
@@ -19,9 +19,6 @@ ROWS = 8
 
 REMEMBERED = timedelta(hours=1)
 """For so long an instance is shown that fell silent."""
-
-ahead = Ahead()
-"""The next herd, as the pages of this process have counted it."""
 
 
 class Overview(Page):
@@ -59,7 +56,7 @@ class Overview(Page):
             "now": leading.now,
             "scheduled": scheduled,
             "paused": paused,
-            "herd": ahead.look(self.book, leading.now),
+            "herd": ahead_of(self.application).look(self.book, leading.now),
             "rows": ROWS,
             "counted": counted,
             "most_waiting": MOST_WAITING,

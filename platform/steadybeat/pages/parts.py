@@ -206,6 +206,7 @@ def action(
     fields: Any = "",
     hidden: Mapping[str, Any] | None = None,
     text: str = "",
+    of: str = "",
     button: str | None = None,
     danger: bool = False,
 ) -> Html:
@@ -218,6 +219,7 @@ def action(
         fields: Further fields, as `Html`.
         hidden: Values that go along.
         text: A sentence about what will happen.
+        of: What it is done to, where that is not the page's own.
         button: What the button that sends it says; the title unless given.
         danger: Whether it takes something away.
     """
@@ -233,6 +235,7 @@ def action(
         "form",
         Html(xsrf if isinstance(xsrf, str) else xsrf.decode()),
         *kept,
+        tag("p", tag("strong", of)) if of else "",
         tag("p", text) if text else "",
         fields,
         reason,
@@ -240,5 +243,6 @@ def action(
         method="post",
         action=address,
     )
-    summary = tag("summary", title, class_=f"btn btn-sm btn-outline-{'danger' if danger else 'secondary'}")
+    named = {"aria_label": f"{title} {of}"} if of else {}
+    summary = tag("summary", title, **named, class_=f"btn btn-sm btn-outline-{'danger' if danger else 'secondary'}")
     return tag("details", summary, form, class_="sb-action")

@@ -16,11 +16,13 @@ from steadybeat.operating.meaning import meanings
 from steadybeat.pages import calendar, chart, fires
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.coming import coming_of
+from steadybeat.pages.edits import told
 from steadybeat.pages.page import Change, NotFound, Page
 from steadybeat.pages.person import Role
 from steadybeat.pages.schedules import state_of
 from steadybeat.schedule import Rule, jitter
 from steadybeat.schedule.policies import policies_from_json
+from steadybeat.schedules import MAKE_UP
 from steadybeat.telemetry.redaction import redact
 from steadybeat.wording import count, moment, nominal
 
@@ -29,7 +31,8 @@ ROWS = 50
 RUNS = 600
 """So many runs the chart of durations has at the most."""
 CHANGES = 20
-MAKE_UP = ("none", "latest", "all")
+AT_ONCE = timedelta(seconds=5)
+"""What is noted so shortly before or after a schedule was changed is that change: both are one transaction."""
 
 
 class Schedule(Page):
@@ -68,7 +71,9 @@ class Schedule(Page):
             "chosen": state,
             "states": FIRE_STATES,
             "fires": fires,
-            "history": history,
+            "history": [{**each, "details": told(each)} for each in history],
+            "revisions": self.book.schedule_lists.revisions_of(name),
+            "horizon": timedelta(seconds=self.capp.steadybeat.settings.horizon_seconds),
             "make_up": MAKE_UP,
             **self._pictures(name, now),
         }
@@ -132,12 +137,23 @@ class _OfSchedule(Change):
         """
         return asked.count("revision", 0, most=2**62)
 
+    def back(self, asked: Asked) -> str:
+        """Return the address of the page that the form stands on: the list of schedules, or else the schedule."""
+        back = asked.text("back", longest=2000)
+        return back if back.partition("?")[0] == self.link("schedules") else self.link("schedule", asked.parts[0])
+
     def conflict(self, name: str, error: EditConflict) -> EditConflict:
-        """Return what she is told: who was quicker, when, and why."""
-        last = self.book.history.recent_operations(target=name, limit=1)
+        """Return what she is told: who was quicker, when, and why; or that it was nobody."""
+        row = self.book.story.schedule(name)
         by = ""
-        if last:
-            by = f" {last[0]['who']} did “{last[0]['what']}” at {moment(last[0]['at'])}: {last[0]['reason']}."
+        if row is not None:
+            noted = self.book.history.recent_operations(target=name, limit=CHANGES)
+            changed = row["updated_at"]
+            own = next((each for each in noted if abs(each["at"] - changed) < AT_ONCE), None)
+            at = moment(changed)
+            by = f" A deploy, or the platform itself, changed it at {at}."
+            if own:
+                by = f" {own['who']} did “{own['what']}” at {at}: {own['reason']}."
         return EditConflict(
             f"{name} is not any more what you looked at.{by} Nothing of yours was done; look at it again, then decide."
         )
@@ -158,7 +174,7 @@ class Pause(_OfSchedule):
             )
         except EditConflict as error:
             raise self.conflict(name, error) from None
-        return f"{name} {'is paused' if changed else 'was paused already'}.", self.link("schedule", name)
+        return f"{name} {'is paused' if changed else 'was paused already'}.", self.back(asked)
 
 
 class Resume(_OfSchedule):
@@ -183,9 +199,9 @@ class Resume(_OfSchedule):
         except EditConflict as error:
             raise self.conflict(name, error) from None
         if made_up is None:
-            return f"{name} was not paused.", self.link("schedule", name)
+            return f"{name} was not paused.", self.back(asked)
         extra = f" {count(len(made_up), 'fire')} that the pause skipped will be made up for." if made_up else ""
-        return f"{name} fires again.{extra}", self.link("schedule", name)
+        return f"{name} fires again.{extra}", self.back(asked)
 
 
 class Trigger(_OfSchedule):
@@ -197,13 +213,21 @@ class Trigger(_OfSchedule):
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """Have it fire, now or as of a time that has passed; a fire has one effect, however often it is asked for."""
         name = asked.parts[0]
-        asked_for = schedules.trigger(
-            name, reason=reason, as_of=asked.instant("as_of"), who=asked.person.name, app=self.capp
-        )
+        try:
+            asked_for = schedules.trigger(
+                name,
+                reason=reason,
+                as_of=asked.instant("as_of"),
+                who=asked.person.name,
+                revision=self.revision(asked),
+                app=self.capp,
+            )
+        except EditConflict as error:
+            raise self.conflict(name, error) from None
         at = nominal(asked_for.scheduled_for)
         if not asked_for.is_new:
             return f"Nothing to do: {name} at {at} was dispatched before.", self.link("run", asked_for.run)
-        return f"{name} fires for {at}, as soon as a Beat leads.", self.link("schedule", name)
+        return f"{name} fires for {at}, as soon as a Beat leads.", self.back(asked)
 
 
 class Remove(_OfSchedule):

@@ -13,6 +13,7 @@ from steadybeat.pages import fires
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.coming import Coming, coming_of
 from steadybeat.pages.page import Page
+from steadybeat.schedules import MAKE_UP
 
 ROWS = 50
 ORDERS = {
@@ -58,6 +59,7 @@ class Schedules(Page):
             "services": services,
             "owners": owners,
             "fires": fires,
+            "make_up": MAKE_UP,
             "narrowed": any(asked.values.get(name) for name in ("service", "owner", "task", "state", "q")),
         }
 
@@ -76,7 +78,9 @@ class Schedules(Page):
             at, name = behind
             own = datetime.fromisoformat(at) if at else None
             after = (own is None, own or now, name)
-            begin = next((n for n, each in enumerate(order) if (each[1] is None, each[1] or now, each[0]) > after), 0)
+            begin = next(
+                (n for n, each in enumerate(order) if (each[1] is None, each[1] or now, each[0]) > after), len(order)
+            )
         part = order[begin : begin + ROWS]
         more = None
         if len(order) > begin + ROWS:

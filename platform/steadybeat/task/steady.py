@@ -247,6 +247,8 @@ def steady(base: type[Task]) -> type[Task]:
     """
     if issubclass(base, SteadyTask):
         return base
+    if base is Task:
+        return SteadyTask
     said = {name: inspect.getattr_static(base, name) for name in OPTIONS if hasattr(base, name)}
     own = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
     return type(base.__name__, (SteadyTask, base, Innermost), own | said)

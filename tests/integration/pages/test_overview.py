@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from steadybeat.ledger import Ledger
-from steadybeat.pages import overview
 from steadybeat.pages.ahead import Ahead
 from steadybeat.schedule import cron
 from tests.integration.looking import change, ended, leads, older, silenced, worker
@@ -22,12 +21,6 @@ _OUTBOX = sa.text("""
 """)
 NAME = 'a/b "ü" <script>alert(1)</script> 🐌 ' + "x" * 150
 ADDRESS = "/schedule/a%2Fb%20"
-
-
-@pytest.fixture(autouse=True)
-def _counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next herd of another test's ledger is none of this one's."""
-    monkeypatch.setattr(overview, "ahead", Ahead())
 
 
 def beat(ledger: Ledger, host: str = "here", role: str = "beat") -> str:

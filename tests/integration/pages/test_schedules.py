@@ -204,7 +204,8 @@ def test_an_operator_pauses_resumes_and_triggers_and_it_is_on_record(site: Site)
 
     assert site.post(f"{page_of('pack')}/resume", reason="it is up", revision=revision(site, "pack")).status == 303
     at = (NOW - timedelta(hours=1)).isoformat()
-    assert site.post(f"{page_of('pack')}/trigger", reason="again", as_of=at).status == 303
+    own = revision(site, "pack")
+    assert site.post(f"{page_of('pack')}/trigger", reason="again", as_of=at, revision=own).status == 303
     found = site.ledger.story.fire("pack", NOW - timedelta(hours=1))
     assert found is not None
     assert found["asked"] == "trigger"
@@ -227,6 +228,78 @@ def test_the_second_of_two_who_change_a_schedule_is_told_who_was_quicker_and_cha
     row = site.ledger.story.schedule("pack")
     assert row is not None
     assert row["paused_by"] == "ann"
+
+
+def test_who_triggers_what_somebody_has_paused_meanwhile_is_told(site: Site) -> None:
+    put(site, "pack")
+    looked_at = revision(site, "pack")
+    site.post(f"{page_of('pack')}/pause", "ann", reason="the bank is down", revision=looked_at)
+    second = site.post(f"{page_of('pack')}/trigger", "bob", reason="now", revision=looked_at)
+    assert second.status == 409
+    assert "ann did “schedules pause” at" in second.text
+    assert [what for what, *_ in operations_of(site.ledger)] == ["schedules put", "schedules pause"]
+    assert site.post(f"{page_of('pack')}/trigger", "bob", reason="now").status == 409  # nor without a revision
+
+
+def test_where_nobody_was_quicker_but_a_deploy_nobody_is_named(site: Site) -> None:
+    put(site, "pack")
+    looked_at = revision(site, "pack")
+    write(site, "UPDATE steadybeat.operations SET at = at - interval '1 hour'")
+    write(site, "UPDATE steadybeat.schedules SET revision = nextval('steadybeat.revisions')")
+    second = site.post(f"{page_of('pack')}/pause", reason="a holiday", revision=looked_at)
+    assert second.status == 409
+    assert "A deploy, or the platform itself, changed it at" in second.text
+    assert "did “" not in second.text
+
+
+def test_a_schedule_is_paused_and_triggered_where_it_is_listed(site: Site) -> None:
+    put(site, "pack")
+    back = "/schedules?sort=failures"
+    assert "/pause" not in site.get(back, "eve").html
+    assert 'aria-label="Pause pack"' in site.get(back, "bob").html
+    given = {"reason": "the bank is down", "revision": revision(site, "pack"), "back": back}
+    assert site.post("/schedule/pack/pause", **given).location == back
+    listed = site.get(back, "bob")
+    assert "pack is paused." in listed.text
+    assert 'aria-label="Resume pack"' in listed.html
+
+
+@pytest.mark.parametrize("back", ["https://evil.example/schedules", "//evil.example", "/schedules/../x", "/operations"])
+def test_a_form_leads_to_no_page_but_the_two_that_it_stands_on(site: Site, back: str) -> None:
+    put(site, "pack")
+    given = {"reason": "x", "revision": revision(site, "pack"), "back": back}
+    assert site.post("/schedule/pack/pause", **given).location == "/schedule/pack"
+
+
+def test_the_history_says_what_was_changed_and_by_which_revisions_fires_came(site: Site) -> None:
+    put(site, "pack", cron("0 6 * * *"))
+    put(site, "pack", cron("0 7 * * *"))
+    fire(site, "pack", NOW - timedelta(hours=2))
+    write(site, "UPDATE steadybeat.fires SET revision = 7")
+    fire(site, "pack", NOW - timedelta(hours=1))
+    given = {"reason": "again", "revision": revision(site, "pack"), "as_of": (NOW - timedelta(hours=3)).isoformat()}
+    site.post("/schedule/pack/trigger", **given)
+    text = site.get("/schedule/pack").text
+    assert "new: At 06:00 every day (UTC)" in text
+    assert "At 06:00 every day (UTC) → At 07:00 every day (UTC)" in text
+    assert "schedules trigger 1 fire: " in text
+    assert "7: 1 fire, " in text
+
+
+def test_a_rule_that_this_release_cannot_read_takes_no_page_away(site: Site) -> None:
+    put(site, "pack")
+    write(site, """UPDATE steadybeat.schedules SET spec = '{"type": "moon", "phase": "full"}'""")
+    for path in ("/schedules", "/schedules?sort=next", "/schedule/pack", "/overview"):
+        answer = site.get(path)
+        assert answer.status == 200
+        assert "A rule that this release cannot read" in answer.text or path == "/overview"
+
+
+def test_behind_the_last_of_a_list_there_is_nothing(site: Site) -> None:
+    put(site, "pack", every(timedelta(days=300)))
+    for sort, place in (("next", "2999-01-01T00:00:00+00:00"), ("name", "")):
+        answer = site.get(f"/schedules?sort={sort}&after={quote(json.dumps([place, 'zzz']))}")
+        assert "/schedule/pack" not in answer.html
 
 
 def test_only_an_admin_removes_a_schedule_and_says_its_name(site: Site) -> None:

@@ -152,19 +152,23 @@ def held(subject: Subject, around: Surroundings) -> Answer:
     task, why = subject.task, gap(subject.task)
     if why:
         return by_hand.held(subject.source, why)
-    said, unsaid = [f"a run whose key another has: on_conflict={task.on_conflict!r}"], list[str]()
+    said, unsaid, options = [f"a run whose key another has: on_conflict={task.on_conflict!r}"], list[str](), set[str]()
     if _has_turns(task):
         chosen = task.on_locked or "wait"
         said.append(f"a run whose lock is held {_WAYS[chosen]}: on_locked={task.on_locked!r}")
         if task.on_locked is None:
             unsaid.append("on_locked=")
+            options.add("on_locked= of the task")
     for schedule in timed(subject):
         overlap = schedule.policies.overlap
         said.append(f"a fire of {schedule.name} while a run goes on {_OVERLAPS[overlap]}: overlap={overlap!r}")
         if not schedule.states("overlap"):
             unsaid.append(f"overlap= of {schedule.name}")
+            options.add("overlap= of its schedule")
     if unsaid:
-        return partly(f"{'; '.join(said)}; by default: {', '.join(unsaid)}", f"state {', '.join(unsaid)} in the code")
+        return partly(
+            f"{'; '.join(said)}; by default: {', '.join(unsaid)}", f"state {', '.join(sorted(options))} in the code"
+        )
     return passed("; ".join(said))
 
 

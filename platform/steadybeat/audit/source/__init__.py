@@ -16,7 +16,7 @@ from __future__ import annotations
 from steadybeat.audit.source.effects import Outside
 from steadybeat.audit.source.facts import Around, Call, Guard, Handler, Loop, Text
 from steadybeat.audit.source.held import Lock
-from steadybeat.audit.source.reading import Source, read, read_function
+from steadybeat.audit.source.reading import Source, read, read_file, read_function, read_functions, read_hooks, returned
 from steadybeat.audit.source.writes import Write
 
 __all__ = [
@@ -31,5 +31,9 @@ __all__ = [
     "Text",
     "Write",
     "read",
+    "read_file",
     "read_function",
+    "read_functions",
+    "read_hooks",
+    "returned",
 ]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-DEEPEST = 20  # wrappers around one function, after which it is taken for one that wraps itself
+DEEPEST = 20  # wrappers, or variables, one behind the other, after which they are taken for a circle
 
-Tree = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Tree = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module
 
 
 class Unreadable(Exception):
@@ -25,13 +25,13 @@ class Definition:
     """A function, and what is written of it.
 
     Attributes:
-        function: The function itself.
+        function: The function itself; None of what is read from its file alone.
         tree: Its definition.
         file: The file that holds it.
         module: Name of the module that holds it.
     """
 
-    function: types.FunctionType
+    function: types.FunctionType | None
     tree: Tree
     file: Path
     module: str
@@ -39,12 +39,14 @@ class Definition:
     @property
     def name(self) -> str:
         """Its name as it is called in its module, such as ``Mailer.send``."""
+        if self.function is None:
+            return str(getattr(self.tree, "name", self.module))
         return self.function.__code__.co_qualname.replace(".<locals>", "")
 
     @property
     def place(self) -> str:
         """Where it begins, such as ``shop/jobs.py:12``."""
-        return place(self.file, self.tree.lineno)
+        return place(self.file, getattr(self.tree, "lineno", 1))
 
     @property
     def documented(self) -> str:
@@ -55,12 +57,17 @@ class Definition:
 
 def place(file: Path, line: int) -> str:
     """Return where a line is: the file from the folder above all of its packages on, and the line."""
+    return f"{_from_its_top(file)}:{line}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _from_its_top(file: Path) -> str:
     parts = [file.name]
     folder = file.parent
     while (folder / "__init__.py").is_file() and folder.name:
         parts.insert(0, folder.name)
         folder = folder.parent
-    return f"{'/'.join(parts)}:{line}"
+    return "/".join(parts)
 
 
 def definition(called: Any) -> Definition:

@@ -226,17 +226,25 @@ def is_sending(call: Call) -> bool:
 
 def is_loading(call: Call) -> bool:
     """Say whether a call takes a whole input into memory."""
+    if _is_cut(call.node):
+        return False
     if call.last in {"read_csv", "read_sql"} and "chunksize" in call.keywords:
         return False
     if call.last == "read" and (call.arguments or call.keywords):
         return False
-    if call.last == "all" and not _is_query(call):
-        return False
+    if call.last == "all" and (not _is_query(call) or (".objects" in call.written and call.used_as != "loop")):
+        return False  # a queryset loads nothing before somebody goes through it
     if call.name in {"list", "sorted", "tuple", "set"}:
         return bool(call.arguments) and any(
             word in ast.unparse(call.arguments[0]) for word in (".objects", ".query(", ".execute(")
         )
     return call.last in LOADED and "." in call.written
+
+
+def _is_cut(node: ast.Call) -> bool:
+    """Say whether what is loaded was cut to a number of rows before, by ``[:n]`` or by LIMIT."""
+    slices = (each.slice for each in ast.walk(node) if isinstance(each, ast.Subscript))
+    return any(isinstance(each, ast.Slice) and each.upper for each in slices) or "limit" in ast.unparse(node).lower()
 
 
 def _is_query(call: Call) -> bool:

@@ -165,12 +165,14 @@ class Guard:
 
     Attributes:
         test: The condition, as it is written.
+        way: How it ends: ``return``, ``continue``, ``break`` or ``raise``.
         place: Where.
         function: The function that has it.
         around: What stands around it.
     """
 
     test: str
+    way: str
     place: str
     function: str
     around: Around

@@ -42,17 +42,23 @@ class Function:
 
 
 def functions_of_task(task: Task) -> Iterator[Any]:
-    """Yield what Celery calls for a task, outermost first: hooks that are the user's own, and its code.
+    """Yield what Celery calls for a task to do its work, outermost first: `__call__` and its code.
 
-    The wrapper that Celery puts around the code for ``autoretry_for`` is passed by.
+    The wrapper that Celery puts around the code for ``autoretry_for`` is passed by; hooks that are called before or
+    after are no work of the task.
     """
     kind = type(task)
-    for name in HOOKS:
-        hook = attribute_of(kind, name)
-        if hook is not None and not is_strange(hook):
-            yield hook
+    hooks = hooks_of(task)
+    if "__call__" in hooks:
+        yield hooks["__call__"]
     run = getattr(task, "__wrapped__", None) or getattr(task, "_orig_run", None)
     yield attribute_of(kind, "run") if run is None else run
+
+
+def hooks_of(task: Task) -> dict[str, Any]:
+    """Return what the user wrote of that which Celery calls besides a task's code, by name, such as ``on_failure``."""
+    found = {name: attribute_of(type(task), name) for name in HOOKS}
+    return {name: hook for name, hook in found.items() if hook is not None and not is_strange(hook)}
 
 
 def attribute_of(kind: type, name: str) -> Any:
@@ -102,9 +108,10 @@ class Following:
             if depth == 0:
                 self.unread.append(str(reason))
             return
-        if (found.file, found.tree.lineno) in self._seen or len(self.functions) >= FUNCTION_COUNT:
+        key = (found.file, getattr(found.tree, "lineno", 0))
+        if key in self._seen or len(self.functions) >= FUNCTION_COUNT:
             return
-        self._seen.add((found.file, found.tree.lineno))
+        self._seen.add(key)
         names = Names(found, owner)
         facts = walk(found, names, around)
         self.functions.append(Function(found, facts, depth))

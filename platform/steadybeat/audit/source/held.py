@@ -106,7 +106,7 @@ def _of_call(
         kind=kind,
         text=ast.unparse(call.node),
         key=_key(kind, call),
-        varies=_varies(kind, call),
+        varies=_varies(call),
         seconds=seconds,
         bounded=bounded,
         waits=blocking,
@@ -179,15 +179,22 @@ def _waits(kind: str, call: Call, acquire: Call | None) -> tuple[bool | None, fl
 
 
 def _key(kind: str, call: Call) -> str:
-    if "name" in call.keywords or "key" in call.keywords:
-        return ast.unparse(call.keywords.get("name") or call.keywords["key"])
+    given = _key_of(call)
+    if given is None:
+        return kind
+    value = call.names.constant(given)
+    return ast.unparse(call.names.standing_for(given)) if value is MISSING else str(value)
+
+
+def _key_of(call: Call) -> ast.expr | None:
+    """Return what a lock is given as its key."""
+    named = call.keywords.get("name") or call.keywords.get("key")
     place = 1 if call.last == "Lock" and call.name.partition(".")[0] in {"redis", "redis_lock"} else 0
-    return ast.unparse(call.names.standing_for(call.arguments[place])) if place < len(call.arguments) else kind
+    return named or (call.arguments[place] if place < len(call.arguments) else None)
 
 
-def _varies(kind: str, call: Call) -> bool:
-    place = 1 if call.last == "Lock" and len(call.arguments) > 1 else 0
-    given = call.keywords.get("name") or call.keywords.get("key") or (call.arguments[place] if call.arguments else None)
+def _varies(call: Call) -> bool:
+    given = _key_of(call)
     return given is not None and call.names.constant(given) is MISSING
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from steadybeat.audit.source.definition import Definition, Unreadable, parsed
+from steadybeat.audit.source.definition import DEEPEST, Definition, Unreadable, parsed
 
 MISSING = object()  # a value that nothing tells
 
@@ -30,7 +30,8 @@ class Names:
         self._imports = {**imports_of(parsed(definition.file), definition.module)}
         self._imports.update(_imported(definition.tree, definition.module))
         self._held = _held(definition.tree)
-        self._variables = _variables(definition.function)
+        self._alike = _alike(definition.tree)
+        self._variables = {} if definition.function is None else _variables(definition.function)
         self._own = _own(definition)
 
     def dotted(self, node: ast.expr, depth: int = 0) -> str:
@@ -51,7 +52,7 @@ class Names:
 
     def _head(self, name: str, depth: int) -> str:
         if name in self._held and depth < 4:
-            held = self._held[name]
+            held = self._held[name] or self._alike.get(name)
             return self.dotted(held, depth + 1) if held is not None else name
         if name in self._own:
             return name
@@ -63,21 +64,23 @@ class Names:
             self._imports.get(name, name) if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         )
 
-    def value(self, node: ast.expr) -> Any:
+    def value(self, node: ast.expr, depth: int = 0) -> Any:
         """Return the object that a name stands for at run time, or `MISSING`: nothing is called for it."""
+        if depth > DEEPEST:  # a variable that is made from itself
+            return MISSING
         if isinstance(node, ast.Name):
             if node.id == "self" and self.owner is not None:
                 return self.owner
             if node.id in self._held:
                 held = self._held[node.id]
-                return self.made(held) if isinstance(held, ast.Call) else MISSING
+                return self.made(held, depth + 1) if isinstance(held, ast.Call) else MISSING
             if node.id in self._own:
                 return MISSING
             found = self._variables.get(node.id, MISSING)
             return self._late(node.id) if found is MISSING else found
         if isinstance(node, ast.Attribute):
-            return attribute(self.value(node.value), node.attr)
-        return self.made(node) if isinstance(node, ast.Call) else MISSING
+            return attribute(self.value(node.value, depth + 1), node.attr)
+        return self.made(node, depth + 1) if isinstance(node, ast.Call) else MISSING
 
     def standing_for(self, node: ast.expr) -> ast.expr:
         """Return the expression that a variable of the function was given, where it is given but one."""
@@ -94,9 +97,9 @@ class Names:
             for item in each.items
         )
 
-    def made(self, call: ast.Call) -> Any:
+    def made(self, call: ast.Call, depth: int = 0) -> Any:
         """Return the class of which a call makes an object, or `MISSING`."""
-        made = self.value(call.func)
+        made = self.value(call.func, depth)
         return made if isinstance(made, type) else MISSING
 
     def _late(self, name: str) -> Any:
@@ -113,7 +116,7 @@ class Names:
             return MISSING
         try:
             return self._constant(node)
-        except (ArithmeticError, TypeError, ValueError):
+        except (ArithmeticError, RecursionError, TypeError, ValueError):
             return MISSING
 
     def _constant(self, node: ast.expr) -> Any:
@@ -121,6 +124,8 @@ class Names:
             return node.value
         if isinstance(node, ast.BinOp):
             return self._sum(node)
+        if isinstance(node, ast.JoinedStr):
+            return self._joined(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             value = self._constant(node.operand)
             return MISSING if value is MISSING else -value
@@ -131,6 +136,10 @@ class Names:
             return MISSING if held is None or held is node else self._constant(held)
         value = self.value(node) if isinstance(node, ast.Name | ast.Attribute) else MISSING
         return value if isinstance(value, int | float | str | bytes | timedelta) else MISSING
+
+    def _joined(self, node: ast.JoinedStr) -> Any:
+        parts = [self._constant(each.value if isinstance(each, ast.FormattedValue) else each) for each in node.values]
+        return MISSING if MISSING in parts else "".join(map(str, parts))
 
     def _sum(self, node: ast.BinOp) -> Any:
         left, right = self._constant(node.left), self._constant(node.right)
@@ -230,6 +239,21 @@ def _held(tree: ast.AST) -> dict[str, ast.expr | None]:
     return found
 
 
+def _alike(tree: ast.AST) -> dict[str, ast.expr]:
+    """Return the variables that a function gives several values of one call, such as ``batch = …`` in two loops."""
+    given: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    given.setdefault(target.id, []).append(node.value)
+    return {
+        name: values[0]
+        for name, values in given.items()
+        if len({ast.unparse(each.func) if isinstance(each, ast.Call) else str(id(each)) for each in values}) == 1
+    }
+
+
 def _begins_with(node: ast.expr, name: str) -> bool:
     """Say whether a value is made from what stands in a variable, as in ``query = query.where(…)``."""
     while isinstance(node, ast.Call | ast.Attribute):
@@ -239,6 +263,8 @@ def _begins_with(node: ast.expr, name: str) -> bool:
 
 def _own(definition: Definition) -> frozenset[str]:
     """Return the names that are the function's own, whatever stands outside under the same name: its arguments."""
+    if isinstance(definition.tree, ast.Module):
+        return frozenset()
     given = definition.tree.args
     args = (*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg)
     return frozenset(each.arg for each in args if each is not None)

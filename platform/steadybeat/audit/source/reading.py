@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from celery import Task
 from celery.local import maybe_evaluate
 
 from steadybeat.audit.source import effects
-from steadybeat.audit.source.definition import Tree
+from steadybeat.audit.source.definition import Definition, Tree, parsed
 from steadybeat.audit.source.effects import Outside
 from steadybeat.audit.source.facts import Call, Guard, Handler, Loop, Text
-from steadybeat.audit.source.following import Following, Function, functions_of_task
+from steadybeat.audit.source.following import Following, Function, functions_of_task, hooks_of
 from steadybeat.audit.source.held import Lock, locks
 from steadybeat.audit.source.names import Names
+from steadybeat.audit.source.walking import walk
 from steadybeat.audit.source.writes import Write, write_of_call, write_of_text
 
 YIELDS = frozenset(
@@ -26,16 +30,19 @@ YIELDS = frozenset(
 
 
 class Source:
-    """What a task's code says: its own function, its hooks, and what these call in the same package.
+    """What a task's code says: its own function, and what it calls in the same package.
 
     Args:
         functions: What was read, the task's own code first.
         unread: Why something could not be read, a sentence each.
+        own: The task's own function, which wrappers of the same package may stand before.
     """
 
-    def __init__(self, functions: Sequence[Function], unread: Sequence[str] = ()) -> None:
+    def __init__(self, functions: Sequence[Function], unread: Sequence[str] = (), own: Any = None) -> None:
         self.functions = tuple(functions)
         self.unread = tuple(unread)
+        found = [each.definition for each in functions if own is not None and each.definition.function is own]
+        self.own: Definition | None = next(iter([*found, *(each.definition for each in functions)]), None)
 
     @property
     def known(self) -> bool:
@@ -45,17 +52,25 @@ class Source:
     @property
     def place(self) -> str:
         """Where the task's code begins, such as ``shop/jobs.py:12``; empty where it is not known."""
-        return self.functions[0].definition.place if self.functions else ""
+        return self.own.place if self.own is not None else ""
 
     @property
     def decorators(self) -> tuple[str, ...]:
         """Dotted names of what decorates the task's own code, and its wrappers."""
-        return tuple(
-            Names(each.definition).dotted(decorator)
+        return tuple(names.dotted(each) for names, each in self._decorated())
+
+    @property
+    def decorations(self) -> tuple[str, ...]:
+        """The same as it is written, with all arguments."""
+        return tuple(ast.unparse(each) for _, each in self._decorated())
+
+    def _decorated(self) -> list[tuple[Names, ast.expr]]:
+        return [
+            (Names(each.definition), decorator)
             for each in self.functions
-            if each.depth == 0
+            if each.depth == 0 or each.definition is self.own
             for decorator in getattr(each.definition.tree, "decorator_list", ())
-        )
+        ]
 
     @functools.cached_property
     def calls(self) -> tuple[Call, ...]:
@@ -104,7 +119,7 @@ class Source:
         """Every call of another program; a key that a caller hands down to it counts as its own."""
         found = [each for call in self.calls if (each := effects.outside(call))]
         keyed = any(each.text.lower() in effects.KEYS for each in self.texts)
-        own = self.functions[0].definition.name if self.functions else ""
+        own = "" if self.own is None else self.own.name
         return tuple(
             replace(each, keyed=True) if keyed and not each.keyed and each.call.function != own else each
             for each in found
@@ -223,15 +238,53 @@ def returned(tree: Tree) -> tuple[Any, ...]:
 
 
 def read(task: Task) -> Source:
-    """Return what a task's code says, with what it calls in its own package.
+    """Return what a task's code says, with what it calls in its own package; a `__call__` of the user's own with it.
 
-    The code itself comes first, then hooks such as ``on_failure`` where the user wrote them.
+    Hooks such as ``on_failure`` are not among it: `read_hooks` reads these.
     """
     task = maybe_evaluate(task)  # one of `shared_task` is no task before it is asked for something
     following = Following(str(getattr(task, "__module__", None) or type(task).__module__))
-    for called in reversed(list(functions_of_task(task))):
-        following.read(called, type(task))
-    return Source(following.functions, following.unread)
+    called = list(functions_of_task(task))
+    for each in reversed(called):
+        following.read(each, type(task))
+    return Source(following.functions, following.unread, inspect.unwrap(called[-1]))
+
+
+def read_hooks(task: Task) -> dict[str, Source]:
+    """Return what the user's own hooks of a task say, by name, such as ``on_failure``; each without the task's code."""
+    task = maybe_evaluate(task)
+    found = {}
+    for name, hook in hooks_of(task).items():
+        following = Following(str(getattr(task, "__module__", None) or type(task).__module__))
+        following.read(hook, type(task))
+        found[name] = Source(following.functions, following.unread)
+    return found
+
+
+def read_file(file: Path, module: str) -> Source:
+    """Return what a whole file says, its functions as well as what stands outside of them; nothing is imported.
+
+    Raises:
+        Unreadable: It is no Python that this Python reads.
+    """
+    found = Definition(None, parsed(file), file, module)
+    return Source([Function(found, walk(found, Names(found)), 0)])
+
+
+def read_functions(file: Path, module: str, named: re.Pattern[str]) -> list[Source]:
+    """Return what functions of a file say, each by itself; nothing is imported, and no call is followed.
+
+    Args:
+        file: The file.
+        module: Its module.
+        named: What must be found in the name of a function.
+
+    Raises:
+        Unreadable: It is no Python that this Python reads.
+    """
+    trees = [each for each in ast.walk(parsed(file)) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    found = [Definition(None, tree, file, module) for tree in trees if named.search(tree.name)]
+    return [Source([Function(each, walk(each, Names(each)), 0)]) for each in found]
 
 
 def read_function(function: Any) -> Source:

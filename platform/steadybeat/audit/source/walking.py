@@ -168,8 +168,9 @@ class _Walker:
     def _if(self, node: ast.If, around: Around, _used: str) -> None:
         self.visit(node.test, around, "test")
         test = ast.unparse(node.test)
-        if any(isinstance(node.body[-1], each) for each in (ast.Return, ast.Continue, ast.Raise, ast.Break)):
-            self.facts.guards.append(Guard(test=test, around=around, **self._where(node)))
+        if isinstance(node.body[-1], ast.Return | ast.Continue | ast.Raise | ast.Break):
+            way = type(node.body[-1]).__name__.lower()
+            self.facts.guards.append(Guard(test=test, way=way, around=around, **self._where(node)))
         inner = replace(around, conditions=(*around.conditions, test))
         self._all(node.body, inner)
         self._all(node.orelse, replace(around, conditions=(*around.conditions, f"not ({test})")))

@@ -45,6 +45,16 @@ ORM: Sequence[tuple[str, re.Pattern[str], str]] = (
     ("update", QUERY, UPDATE),
     ("delete", QUERY, DELETE),
     ("select_for_update", QUERY, LOCK),
+    ("get", QUERY, READ),
+    ("first", QUERY, READ),
+    ("last", QUERY, READ),
+    ("exists", QUERY, READ),
+    ("count", QUERY, READ),
+    ("iterator", QUERY, READ),
+    ("aggregate", QUERY, READ),
+    ("all", QUERY, READ),
+    ("filter", QUERY, READ),
+    ("values_list", QUERY, READ),
     ("save", MODEL, UPDATE),
     ("insert_one", COLLECTION, INSERT),
     ("insert_many", COLLECTION, INSERT),
@@ -121,15 +131,17 @@ def write_of_call(call: Call, chained: Sequence[Call] = ()) -> Write | None:
         chained: The calls that are made of its value, such as ``.values(…)`` and ``.on_conflict_do_nothing()``.
     """
     kind = CORE[call.last] if _is_core(call) else _orm(call)
-    if kind is None:
-        return None
+    if kind is None or (kind == READ and not _is_core(call) and chained):
+        return None  # what is chained to a queryset says what is done with it
     if any(each.last in CONFLICTS for each in chained):
         kind = UPSERT
     if kind == READ and any(each.last == "with_for_update" for each in chained):
         kind = LOCK
     where = [ast.unparse(part) for each in chained if each.last in {"where", "filter"} for part in each.arguments]
     relative = kind == UPDATE and any("F(" in ast.unparse(each) for each in call.keywords.values())
-    return _write(kind, f"{call.written}(…)", call, where=" ".join((*where, _filtered(call))), relative=relative)
+    own = [ast.unparse(each) for each in call.node.keywords] if call.last in {"get", "filter"} else []
+    where = [*where, *own, _filtered(call)]
+    return _write(kind, f"{call.written}(…)", call, where=" ".join(where), relative=relative)
 
 
 def _is_core(call: Call) -> bool:

@@ -1,4 +1,4 @@
-"""Pages: runs are found by task, tenant, key and what went wrong, however many there are."""
+"""Pages: runs are found by task, tenant, key and what went wrong, fires by their state, however many there are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ CREATE INDEX runs_wrong ON steadybeat.runs USING gin (
         './-+@<>&_~', '          ')))
     WHERE state IN ('dead', 'cancelled');
 
+CREATE INDEX runs_dead_of_schedule ON steadybeat.runs (schedule, scheduled_for)
+    WHERE state = 'dead' AND schedule IS NOT NULL;
+CREATE INDEX fires_without_run ON steadybeat.fires (schedule, scheduled_for)
+    WHERE state IN ('skipped', 'missed', 'coalesced', 'superseded');
 CREATE INDEX operations_of_target ON steadybeat.operations (target, id);
 """
 
