@@ -118,8 +118,10 @@ def fullest(kinds: Sequence[Kind], begin: datetime, end: datetime, most: int = A
         end: Aware; less far is looked where more seconds than `most` would have to be.
         most: So many seconds of all rules together.
     """
-    each_most = max(FEWEST, most // max(1, len(kinds)))
-    found = [(kind, [*seconds(kind.rule, [(begin, end)], each_most)]) for kind in kinds]
+    found = _all_of(kinds, begin, end, most)
+    if found is None:
+        each_most = max(FEWEST, most // max(1, len(kinds)))
+        found = [(kind, [*seconds(kind.rule, [(begin, end)], each_most)]) for kind in kinds]
     until = min((due[-1] for kind, due in found if due and _goes_on(kind.rule, due[-1], end)), default=end)
     load: dict[datetime, float] = defaultdict(float)
     fire_count = 0
@@ -138,6 +140,20 @@ def fullest(kinds: Sequence[Kind], begin: datetime, end: datetime, most: int = A
             by[kind.about] += kind.count / max(1.0, kind.jitter.total_seconds())
     told = [(about, round(weight)) for about, weight in sorted(by.items(), key=lambda each: (-each[1], each[0]))]
     return Fullest(at=at, count=round(load[at]), by=told, until=until, fire_count=fire_count)
+
+
+def _all_of(
+    kinds: Sequence[Kind], begin: datetime, end: datetime, most: int
+) -> list[tuple[Kind, list[datetime]]] | None:
+    """Return the seconds in which each kind is due; None where they are more than `most`."""
+    found: list[tuple[Kind, list[datetime]]] = []
+    for kind in kinds:
+        due = [*seconds(kind.rule, [(begin, end)], most + 1)]
+        most -= len(due)
+        if most < 0:
+            return None
+        found.append((kind, due))
+    return found
 
 
 def _goes_on(rule: Rule, last: datetime, end: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Ahead: the second of the next hours in which most schedules are due.
+"""Ahead: the second of the next day in which most schedules are due.
 
 It follows from all rules, which takes longer than a page may: it is counted in a thread, and kept for a while.
 """
@@ -15,7 +15,7 @@ from steadybeat.errors import SteadybeatError
 from steadybeat.operating.herds import Fullest, Kind, fullest
 from steadybeat.schedule import from_json
 
-HOURS = timedelta(hours=6)
+HOURS = timedelta(hours=24)
 """So far ahead it is looked, unless very many fires are due."""
 
 MOST = 300_000
@@ -54,6 +54,11 @@ class Ahead:
         if thread is not None:
             thread.join(PATIENCE_SECONDS)
         return None if self._counted is None else self._counted[1]
+
+    @property
+    def counted_at(self) -> datetime | None:
+        """When it was counted last; None: never yet."""
+        return None if self._counted is None else self._counted[0]
 
     def _is_old(self, now: datetime) -> bool:
         if self._counted is None:

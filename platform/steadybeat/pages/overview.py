@@ -12,10 +12,13 @@ from steadybeat.pages.ahead import ahead_of
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.markup import Html, tag
 from steadybeat.pages.page import Page
-from steadybeat.pages.standing import Queue, Standing, Trouble, counted, queues_of
+from steadybeat.pages.standing import Queue, Standing, Trouble, by_role, by_severity, counted, queues_of
 
 ROWS = 8
 """So many rows of one kind are shown; where there are more, a page has them."""
+
+INSTANCES = 50
+"""So many instances are shown one by one, those that fell silent first."""
 
 REMEMBERED = timedelta(hours=1)
 """For so long an instance is shown that fell silent."""
@@ -35,6 +38,7 @@ class Overview(Page):
         settings = self.capp.steadybeat.settings
         leading, instances = platform.leading(), platform.instances(REMEMBERED)
         scheduled, paused = glance.schedules()
+        ahead = ahead_of(self.application)
         stands = Standing(
             now=leading.now,
             settings=settings,
@@ -56,7 +60,12 @@ class Overview(Page):
             "now": leading.now,
             "scheduled": scheduled,
             "paused": paused,
-            "herd": ahead_of(self.application).look(self.book, leading.now),
+            "herd": ahead.look(self.book, leading.now),
+            "counted_at": ahead.counted_at,
+            "running": sorted(self.book.gauges.rows("running"), key=lambda row: (-row.n, row.service)),
+            "severities": by_severity(self.book.gauges.rows("alerts")),
+            "roles": by_role(instances),
+            "instances": sorted(instances, key=lambda each: bool(each.alive))[:INSTANCES],
             "rows": ROWS,
             "counted": counted,
             "most_waiting": MOST_WAITING,
@@ -69,7 +78,7 @@ class Overview(Page):
     def _told(self, trouble: Trouble) -> Html:
         """Return a trouble as a sentence, that leads to the page which tells more of it."""
         if trouble.page is None:
-            return tag("span", trouble.text)
+            return tag("a", trouble.text, href=f"#{trouble.card}")
         name, named, values = trouble.page
         return self._linked(trouble.text, name, *named, **values)
 

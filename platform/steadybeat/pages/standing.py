@@ -6,6 +6,7 @@ said for whoever looks just now, by the same limits (`steadybeat_*_seconds`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,11 +28,13 @@ class Trouble:
         text: A sentence.
         page: That tells more; None: none does.
         is_bad: Whether it costs fires or runs; otherwise it is to be looked at.
+        card: Of the overview, that tells more where no page does.
     """
 
     text: str
     page: Place | None = None
     is_bad: bool = True
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +110,15 @@ class Standing:
         if self.leading.schedule_count and not self.leads:
             heard = self.leading.heard_at
             silent = "no Beat has ever led" if heard is None else f"none was heard of for {length(self.now - heard)}"
-            yield Trouble(f"No Beat leads: {silent}. Fires are dispatched as soon as one does.")
+            yield Trouble(f"No Beat leads: {silent}. Fires are dispatched as soon as one does.", card="leader")
         if not self.alive("watchdog"):
-            yield Trouble("No watchdog is alive: nobody is told of what goes wrong.", is_bad=self.leads)
+            yield Trouble("No watchdog is alive: nobody is told of what goes wrong.", is_bad=self.leads, card="leader")
         since = self.outbox.get("since")
         if since is not None and (self.now - since).total_seconds() > self.settings.stalled_seconds:
             yield Trouble(
                 f"{counted(self.outbox['n'], 'message')} in the outbox, the first since {length(self.now - since)}:"
-                " nobody sends them."
+                " nobody sends them.",
+                card="leader",
             )
 
     def _fires(self) -> Iterator[Trouble]:
@@ -158,6 +162,7 @@ class Standing:
                 yield Trouble(
                     f"{each.name} has not answered a canary for {length(self.now - each.unanswered_since)}.",
                     is_bad=False,
+                    card="queues",
                 )
 
     def is_silent(self, queue: Queue) -> bool:
@@ -192,7 +197,9 @@ class Standing:
         gone = [each for each in self.instances if not each.alive]
         if gone:
             yield Trouble(
-                f"{count(len(gone), 'instance')} fell silent in the last hour without a farewell.", is_bad=False
+                f"{count(len(gone), 'instance')} fell silent in the last hour without a farewell.",
+                is_bad=False,
+                card="instances",
             )
 
 
@@ -230,6 +237,35 @@ def queues_of(
             )
         )
     return found
+
+
+def by_role(instances: Sequence[Any]) -> list[tuple[str, str]]:
+    """Return of each role how many instances are alive, and of which release where there are several.
+
+    Args:
+        instances: As `WatchedPlatform.instances` says.
+    """
+    releases: dict[str, Counter[str]] = {}
+    for each in instances:
+        if each.alive:
+            releases.setdefault(each.role, Counter())[each.release] += 1
+    found = []
+    for role, own in sorted(releases.items()):
+        told = [f"{n:,} of release {release}" for release, n in own.most_common()]
+        found.append((role, f"{own.total():,}, release {next(iter(own))}" if len(own) == 1 else ", ".join(told)))
+    return found
+
+
+def by_severity(rows: Sequence[Any]) -> dict[str, int]:
+    """Return how many alerts of each severity are not resolved, the worst first.
+
+    Args:
+        rows: The ``alerts`` of the gauges.
+    """
+    found: Counter[str] = Counter()
+    for row in rows:
+        found[row.severity] += row.n
+    return {severity: found[severity] for severity in ("critical", "error", "warning", "info") if found[severity]}
 
 
 def _named(names: Sequence[str], word: str) -> str:

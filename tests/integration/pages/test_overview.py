@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from steadybeat.ledger import Ledger
 from steadybeat.pages.ahead import Ahead
 from steadybeat.schedule import cron
-from tests.integration.looking import change, ended, leads, older, silenced, worker
+from tests.integration.looking import change, ended, leads, older, running, silenced, worker
 from tests.integration.pages.conftest import Answer, Site
 from tests.integration.records import every_minute, expect, recorded, sent
 
@@ -98,6 +99,7 @@ def test_fires_that_nobody_dispatches_are_told_with_their_schedule(site: Site, l
     assert "2 fires of a/b" in verdict(answer)
     assert "not dispatched, the first 5 min past its time." in verdict(answer)
     assert any(each.startswith(ADDRESS) for each in answer.links("/schedule/"))
+    assert " 2 fires, the first due 5 min ago" in answer.text
     assert "<script>alert" not in answer.html
 
 
@@ -172,11 +174,11 @@ def test_dead_letters_of_the_last_day_are_trouble_and_older_ones_are_only_counte
     ended(ledger, 2, schedule=None, state="dead", ago=2 * 86400.0)
     answer = site.get("/overview")
     assert "Everything is all right." in verdict(answer)
-    assert "t 0 2" in answer.text
+    assert "t 0 of the last day, 2 in all" in answer.text
     ended(ledger, 3, schedule=None, state="dead")
     answer = site.get("/overview")
     assert "3 dead letters of the last day, of t." in verdict(answer)
-    assert "t 3 5" in answer.text
+    assert "t 3 of the last day, 5 in all" in answer.text
 
 
 def test_of_very_many_dead_letters_it_counts_the_newest_and_says_so(site: Site, ledger: Ledger) -> None:
@@ -248,3 +250,113 @@ def test_schedules_that_are_paused_make_no_herd(site: Site, ledger: Ledger) -> N
     change(ledger, "schedules SET paused_at = clock_timestamp(), paused_by = 'ann', paused_reason = 'a move'")
     assert "Nothing is due until" in site.get("/overview").text
     assert "1 paused" in site.get("/overview").text
+
+
+def test_it_says_what_runs_now_by_service_most_first(site: Site, ledger: Ledger) -> None:
+    assert "No run is being worked on." in site.get("/overview").text
+    for queue in ("mail", "orders", "orders"):
+        running(ledger, 5, queue=queue)
+    answer = site.get("/overview")
+    assert "Runs now orders 2 mail 1" in answer.text
+    assert "/runs?service=orders&state=running" in answer.links()
+
+
+def test_it_counts_instances_by_role_and_by_release_where_there_are_several(site: Site, ledger: Ledger) -> None:
+    worker(ledger, "orders")
+    assert "worker 2, release 1" in site.get("/overview").text
+    worker(ledger, "mail", release="2")
+    silenced(ledger, worker(ledger, "orders", release="3"), 600)
+    assert "worker 2 of release 1, 1 of release 2" in site.get("/overview").text
+
+
+def test_of_very_many_instances_it_shows_those_that_fell_silent_and_says_how_many_others_there_are(
+    site: Site, ledger: Ledger
+) -> None:
+    for n in range(50):
+        worker(ledger, "orders", node=f"n{n}@here")
+    silenced(ledger, worker(ledger, "orders", node="gone@there"), 600)
+    answer = site.get("/overview")
+    assert "gone@there pid 7 ✕ silent" in answer.text
+    assert answer.text.count("✓ alive") == 49
+    assert "And 4 other instances" in answer.text
+
+
+def test_it_counts_alerts_by_severity_also_those_that_are_not_shown(site: Site, ledger: Ledger) -> None:
+    own = {"owner": None, "service": None, "task": None, "schedule": None, "run": None, "error": None}
+    with ledger.alerts.deciding() as alerts:
+        alerts.insert([
+            {
+                "rule": "slower",
+                "subject": f"s{n}",
+                "severity": "critical" if n < 2 else "warning",
+                "summary": "?",
+                **own,
+            }
+            for n in range(11)
+        ])  # fmt: skip
+    answer = site.get("/overview")
+    assert "✕ 2 critical ‖ 9 warning" in answer.text
+    assert "All 11" in answer.text
+    assert "/alerts?severity=critical" in answer.links()
+
+
+def test_while_nobody_leads_it_says_since_when(site: Site, ledger: Ledger) -> None:
+    assert "Last renewal" in site.get("/overview").text
+    older(ledger, "leaderships", "renewed_at", 300)
+    assert "Leaderless since 5 min ago" in site.get("/overview").text
+    change(ledger, "schedules SET created_at = clock_timestamp() - interval '2 hours'")
+    ledger.database.execute(sa.text("DELETE FROM steadybeat.leaderships"))
+    assert "No Beat has ever led; schedules want one since 2 h ago" in site.get("/overview").text
+
+
+def test_the_next_herd_is_looked_for_within_a_day_and_it_says_when_it_was_counted(site: Site, ledger: Ledger) -> None:
+    late = datetime.now(UTC) + timedelta(hours=20)
+    for n in range(3):
+        every_minute(ledger, name=f"night-{n}", spec=cron(f"{late.minute} {late.hour} * * *").to_json())
+    change(ledger, "schedules SET retired_at = NULL")
+    text = site.get("/overview").text
+    assert re.search(r"4 fires in one second, in (19|20) h", text)
+    assert "from the rules of all schedules." in text
+
+
+def test_each_card_is_refreshed_by_itself_so_that_one_which_is_used_holds_up_no_other(
+    site: Site, ledger: Ledger
+) -> None:
+    html = site.get("/overview").html
+    for card in ("leader", "herd", "missed", "failures", "alerts", "queues", "running", "instances"):
+        assert f'id="{card}" data-live="{card}"' in html
+    assert html.index('data-live="verdict"') < html.index('id="verdict"')
+
+
+def test_with_everything_wrong_at_once_each_sentence_leads_to_what_shows_it(site: Site, ledger: Ledger) -> None:
+    older(ledger, "leaderships", "renewed_at", 600)
+    change(ledger, "instances SET expires_at = clock_timestamp() - interval '1 minute'")
+    change(ledger, "duties SET until = clock_timestamp() - interval '1 minute'")
+    change(ledger, "schedules SET consecutive_failures = 4")
+    expect(ledger, now() - timedelta(minutes=9), name=NAME)
+    ended(ledger, 3, schedule=None, state="dead")
+    run = recorded(ledger, queue="mail", service="mail")
+    ledger.database.execute(_OUTBOX, {"run": run.id})
+    ledger.canaries.sent("orders", 1)
+    older(ledger, "canaries", "unanswered_since", 300)
+    answer = site.get("/overview")
+    said = verdict(answer)
+    told = (
+        "No Beat leads: none was heard of for",
+        "No watchdog is alive",
+        "in the outbox, the first since 5 min",
+        "not dispatched, the first 9 min past its time.",
+        "No worker consumes from mail",
+        "the last 4 runs are dead.",
+        "3 dead letters of the last day",
+        "orders has not answered a canary for 5 min.",
+        "fell silent in the last hour",
+    )
+    places = [said.find(each) for each in told]
+    assert -1 not in places, [each for each, at in zip(told, places, strict=True) if at < 0]
+    assert places[0] == min(places)
+    block = answer.html[answer.html.index('id="verdict"') : answer.html.index('id="leader"')]
+    for part in ("#leader", "#queues", "#instances", "/dead", "/runs?service=mail", "/schedule/"):
+        assert f'href="{part}' in block, part
+    assert block.count("<li><a ") == block.count("<li>") == len(told) - 1
+    assert '</span>\n<a href="#leader">No Beat leads' in block
