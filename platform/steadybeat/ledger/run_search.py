@@ -39,7 +39,7 @@ EXAMINED_COUNT = 10_000
 """So many runs are looked at for one page."""
 FEWEST_COUNT = 200
 """So many of each task are looked at, where those of several are walked through side by side."""
-NEAR_COUNT = 1_000
+NEAR_COUNT = 3_000
 """Words are looked for in so many of the newest that ended badly, before they are looked up."""
 
 _PLACE = sql("SELECT enqueued_at, scheduled_for FROM steadybeat.runs WHERE id = :run")
