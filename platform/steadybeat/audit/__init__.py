@@ -5,7 +5,8 @@ finding       what is found: a verdict, what it was read from, and what would me
 subject       a task as the audit sees it
 source        what its code says
 surroundings  what stands around it: configuration, settings, routes, the ledger
-checking      which function answers which line
+registry      which function answers which line
+checking      those for a task that steadybeat guards
 checks        those functions, one file for each section
 answer        what they answer
 auditing      every line asked of every task
