@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steadybeat.audit import LINES
-from tests.unit.plainly import TESTS, asked, document, findings
+from tests.integration.plainly import TESTS, asked, document, findings
 
 BAD = ("badservice", "ticketshop.celery_app")
 WELL = ("wellmade", "ticketdesk.celery_app")

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from steadybeat.audit import LINES
-from tests.unit.plainly import LETTERS, document, findings
+from tests.integration.plainly import LETTERS, document, findings
 
 APP = ("badservice", "ticketshop.celery_app")
 

@@ -13,9 +13,9 @@ from steadybeat.audit.answer import Answer
 from steadybeat.audit.auditing import ask_all
 from steadybeat.audit.plain import Program as Plain
 from steadybeat.audit.plain.checking import checks
+from tests.integration.commands.test_audit_plain import BAD, DJANGO, NEVER_PASSES, WELL
+from tests.integration.plainly import findings
 from tests.unit.coding import Program, program
-from tests.unit.plainly import findings
-from tests.unit.test_audit_of_plain_applications import BAD, DJANGO, NEVER_PASSES, WELL
 
 __all__ = ["program"]
 
