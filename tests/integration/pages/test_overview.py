@@ -236,6 +236,16 @@ def test_the_next_herd_is_the_second_in_which_most_schedules_are_due(site: Site,
     assert "Of s0 2, s1 2, orders 1" in text
 
 
+def test_schedules_that_jitter_apart_are_no_herd(site: Site, ledger: Ledger) -> None:
+    change(ledger, "schedules SET retired_at = clock_timestamp()")
+    noon = f"{(datetime.now(UTC) + timedelta(hours=3)).hour} * * *"
+    for n in range(4):
+        every_minute(ledger, name=f"apart-{n}", spec=cron(f"17 {noon}").to_json(), jitter=timedelta(minutes=1))
+    text = site.get("/overview").text
+    assert "None: with their jitter no two schedules are due in one second until" in text
+    assert "0 fires" not in text
+
+
 def test_a_herd_that_is_still_counted_keeps_nobody_waiting(
     site: Site, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
