@@ -13,7 +13,7 @@ from steadybeat.ledger.schedule_lists import MOST_FIRES
 from steadybeat.ledger.tables import FIRE_STATES
 from steadybeat.operating.clocks import changes_of, clock, in_words
 from steadybeat.operating.meaning import meanings
-from steadybeat.pages import calendar, chart, fires
+from steadybeat.pages import chart, fires, year
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.coming import coming_of
 from steadybeat.pages.edits import told
@@ -91,11 +91,11 @@ class Schedule(Page):
         return found
 
     def _pictures(self, name: str, now: datetime) -> dict[str, Any]:
-        lists, since = self.book.schedule_lists, now - timedelta(days=calendar.DAYS)
+        lists, since = self.book.schedule_lists, now - timedelta(days=year.DAYS)
         rows = lists.days(name, since, now)
         counted = sum(each["n"] for each in rows)
         back_to = rows[0]["day"] if counted >= MOST_FIRES else None
-        days = calendar.days_of(rows, lists.dead_days(name, since))
+        days = year.days_of(rows, lists.dead_days(name, since))
         took = [
             (each["scheduled_for"], each["seconds"])
             for each in reversed(lists.durations(name, now, RUNS))
@@ -103,7 +103,7 @@ class Schedule(Page):
         ]
         durations = fires.Durations([seconds for _, seconds in took])
         return {
-            "calendar": calendar.drawn(days, now.date(), back_to),
+            "calendar": year.drawn(days, now.date(), back_to),
             "counted": count(counted, "fire"),
             "back_to": back_to,
             "troubled": [(day, own) for day, own in sorted(days.items(), reverse=True) if own.tone == "bad"][:10],
