@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops.demo import Verdict, judge
+from tasks import app
 from tasks.demo import SCHEDULES
 from tasks.snapshots import Effect
+
+app.set_current()  # the drill's own app has taken its place, for every test of this process
 
 START = datetime(2026, 1, 15, 12, tzinfo=UTC)
 END = START + timedelta(seconds=60)

@@ -239,6 +239,13 @@ TELLING = (
     Event("queues not looked at", "an error that nobody expected; it is tried again in the next look", ("error",)),
     Event("ended runs not judged", "the same: how long they took, and what they did", ("error",)),
     Event("duty not left", "a watchdog ends, and another takes over when its time has passed", ("error",)),
+    Event("changed on a page", "somebody sent a form in Flower", ("what", "who", "target", "reason")),
+    Event(
+        "operation not on record",
+        "somebody used a control of Flower's own, and Postgres did not answer",
+        ("who", "target", "error"),
+    ),
+    Event("next herd not counted", "the overview cannot say in which second most schedules are due", ("error",)),
     Event(
         "heartbeat not taken", "a monitor elsewhere fails to take what it is told", ("schedule", "monitor", "reason")
     ),

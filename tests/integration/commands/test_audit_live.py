@@ -68,7 +68,7 @@ def test_a_service_or_a_task_is_told_of_itself_and_of_what_is_nobodys_own(run: R
             "--task='shop.mail.digst': there is no such task. Did you mean 'shop.mail.digest'?",
         ),
         *(
-            (options, "--live: leave --min, --markdown and --html out; it has no score.")
+            (options, "--live: leave --min, --probe, --markdown and --html out; it has no score.")
             for options in (["--min", "90"], ["--markdown"], ["--html"])
         ),
     ],

@@ -135,7 +135,7 @@ def test_what_changes_more_than_one_thing_has_a_dry_run_and_says_why_it_is_done(
 # Whose values nobody can offer: made up by the person, or too many.
 FREE = {
     "reason", "error", "key", "subject", "url", "day", "exchange", "routing_key", "serializer", "cron", "rrule",
-    "dtstart", "logfile", "redis_url", "database_url",
+    "dtstart", "logfile", "plain", "redis_url", "database_url",
 }  # fmt: skip
 
 
