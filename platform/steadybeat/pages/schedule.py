@@ -140,7 +140,8 @@ class _OfSchedule(Change):
     def back(self, asked: Asked) -> str:
         """Return the address of the page that the form stands on: the list of schedules, or else the schedule."""
         back = asked.text("back", longest=2000)
-        return back if back.partition("?")[0] == self.link("schedules") else self.link("schedule", asked.parts[0])
+        is_list = back.partition("?")[0] == self.link("schedules") and back.isprintable()
+        return back if is_list else self.link("schedule", asked.parts[0])
 
     def conflict(self, name: str, error: EditConflict) -> EditConflict:
         """Return what she is told: who was quicker, when, and why; or that it was nobody."""

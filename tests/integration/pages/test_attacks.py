@@ -1,0 +1,106 @@
+"""Promise: whoever means harm, or mistypes, gets a readable answer, and no right that he has not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from urllib3.util import make_headers
+
+from tests.integration.pages.conftest import Answer, Site
+from tests.integration.pages.test_page_of_schedules import orders, put, revision
+
+__all__ = ["orders"]
+HALVES = [quote(json.dumps(each)) for each in (["", "\ud800"], ["\ud800", ""])]
+"""Places in a list that name half a surrogate, which no server can store."""
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/schedule/a%00b", 404),
+        ("/dead-letters/of/a%00b", 404),
+        ("/steadybeat/static/%00", 404),
+        ("/steadybeat/static/..%2fpage.py", 404),
+        *((f"/schedules?sort={sort}&after={half}", 400) for sort in ("name", "changed") for half in HALVES),
+        ("/alerts?after=999999999999999999~999999999999999999", 400),
+        ("/alerts?after=9999~999999999999999999", 200),
+    ],
+)
+def test_an_address_that_was_tampered_with_gets_a_page_that_says_so(site: Site, path: str, status: int) -> None:
+    answer = site.get(path)
+    assert answer.status == status
+    assert "This went wrong" not in answer.text
+
+
+def test_no_name_with_a_nul_is_looked_up_for_a_form(site: Site) -> None:
+    answer = site.post("/schedule/a%00b/pause", reason="x", revision="1")
+    assert answer.status == 404
+    assert "Nothing has a NUL in its name." in answer.text
+
+
+@pytest.mark.parametrize("back", ["/schedules?a\r\nX: y", "/schedules?a\nb", "/schedules?a\x7f\x1bb", "/schedules?q=ö"])
+def test_what_was_done_is_said_however_odd_the_way_back(site: Site, back: str) -> None:
+    put(site, "pack")
+    answer = site.post("/schedule/pack/pause", reason="x", revision=revision(site, "pack"), back=back)
+    assert answer.status == 303
+    assert "pack is paused." in site.get("/schedule/pack", "bob").text
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "https://evil.example", "http://127.0.0.1@evil.example"])
+def test_a_form_of_another_origin_is_refused(site: Site, origin: str) -> None:
+    answer = ask(site, "POST", "/schedule/pack/pause", "bob", Origin=origin)
+    assert answer.status == 403
+    assert "another site" in answer.text
+
+
+@pytest.mark.parametrize("came_from", ["javascript:alert(1)", "https://evil.example/", "http://[", "//evil.example"])
+def test_back_leads_to_no_other_site(site: Site, came_from: str) -> None:
+    answer = ask(site, "POST", "/schedule/pack/pause", "bob", Referer=came_from)
+    assert answer.status == 403
+    assert '<a class="btn btn-outline-secondary btn-sm" href="/">Back</a>' in answer.html
+
+
+def test_back_leads_to_where_the_form_was(site: Site) -> None:
+    own = f"{site.url}/schedule/pack?state=missed"
+    assert f'href="{own}">Back</a>' in ask(site, "POST", "/schedule/pack/pause", "bob", Referer=own).html
+
+
+@pytest.mark.parametrize("path", ["/overview", "/workers", "/metrics", "/api/workers", "/nowhere"])
+@pytest.mark.parametrize("name", ["jürgen", "ann", "nobody-ö"])
+def test_names_that_are_not_ascii_are_known_or_refused_as_others_are(
+    open_site: Callable[..., Site], path: str, name: str
+) -> None:
+    site = open_site(basic_auth=["jürgen:pw", "ann:pw"], steadybeat_page_roles={"jürgen": "operator"})
+    wrong = {401, 404 if path == "/nowhere" else 401}
+    assert ask(site, "GET", path, name, "no").status in wrong
+    if name == "nobody-ö":
+        assert ask(site, "GET", path, name).status in wrong
+    else:
+        assert ask(site, "GET", path, name).status in {200, 404 if path == "/nowhere" else 200}
+
+
+def test_who_is_not_ascii_has_her_role(open_site: Callable[..., Site]) -> None:
+    site = open_site(basic_auth=["jürgen:pw", "ann:pw"], steadybeat_page_roles={"jürgen": "operator"})
+    for name, status in (("ann", 403), ("jürgen", 404)):
+        assert ask(site, "POST", "/api/task/async-apply/nothing", name).status == status
+
+
+@pytest.mark.parametrize("prefix", ["", "/ops", "/flower.v2", "/ops/flower"])
+@pytest.mark.parametrize("path", ["/api/worker/shutdown/none", "/api/task/timeout/none", "/api/task/rate-limit/none"])
+def test_an_operator_controls_no_worker_below_any_prefix(
+    open_site: Callable[..., Site], prefix: str, path: str
+) -> None:
+    site = open_site(url_prefix=prefix)
+    for at in {prefix, prefix.replace(".", "X")}:
+        assert ask(site, "POST", at + path, "bob").status == 403
+        assert ask(site, "POST", at + path, "ann").status in {400, 404}
+
+
+def ask(site: Site, method: str, path: str, name: str, password: str = "pw", **headers: str) -> Answer:
+    """Ask as a program does, which may say whatever it likes."""
+    given: dict[str, Any] = {**make_headers(basic_auth=f"{name}:{password}".encode().decode("latin-1")), **headers}
+    return site._ask(method, path, None, given)
