@@ -101,7 +101,6 @@ class Alert(Page):
             "silenced": silenced(alert, held),
             "silences": SILENCES,
             "notice_state": notice_state,
-            "redact_text": redact_text,
             "pieces": pieces,
         }
 

@@ -25,6 +25,7 @@ from steadybeat.pages import parts
 from steadybeat.pages.asked import Asked
 from steadybeat.pages.guarding import Known
 from steadybeat.pages.person import Person, Role, person_of
+from steadybeat.telemetry.redaction import redact_text
 
 _log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
@@ -121,7 +122,7 @@ class Base(Known, BaseHandler):
         )
         if isinstance(error, NotFound):
             status, headline = 404, "Not on record"
-        raise _Refused(status, headline, str(getattr(error, "message", error)))
+        raise _Refused(status, headline, redact_text(str(getattr(error, "message", error))))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show what is wrong, in one sentence, and the way out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,9 @@ import pytest
 from urllib3.util import make_headers
 
 from tests.integration.pages.conftest import Answer, Site
-from tests.integration.pages.test_page_of_schedules import orders, put, revision
+from tests.integration.pages.histories import dead
+from tests.integration.pages.test_page_of_alerts import inserted
+from tests.integration.pages.test_page_of_schedules import NOW, fire, orders, put, revision
 
 __all__ = ["orders"]
 HALVES = [quote(json.dumps(each)) for each in (["", "\ud800"], ["\ud800", ""])]
@@ -98,6 +101,28 @@ def test_an_operator_controls_no_worker_below_any_prefix(
     for at in {prefix, prefix.replace(".", "X")}:
         assert ask(site, "POST", at + path, "bob").status == 403
         assert ask(site, "POST", at + path, "ann").status in {400, 404}
+
+
+def test_no_page_shows_a_secret_that_somebody_gave_as_a_reason(site: Site) -> None:
+    put(site, "pack")
+    put(site, "park")
+    given = {"reason": "the password=hunter2 of https://ann:hunter2@bank.example is old", "revision": "1"}
+    fire(site, "park", NOW - timedelta(minutes=1), "missed", given["reason"])
+    inserted(site, schedule="pack", summary=given["reason"])
+    site.post("/schedule/pack/pause", **{**given, "revision": revision(site, "pack")})
+    shown = [site.get(path) for path in ("/overview", "/operations", "/schedules", "/schedule/pack", "/schedule/park")]
+    shown.append(site.post("/schedule/pack/pause", **given))
+    assert [each.status for each in shown] == [200, 200, 200, 200, 200, 409]
+    for each in shown:
+        assert "hunter2" not in each.html
+        assert "the password=***" in each.html
+
+
+def test_a_dead_letter_that_is_named_twice_is_counted_once(site: Site) -> None:
+    run = dead(site.ledger, task="shop.orders.pack")
+    named = {"task": "shop.orders.pack", "head": "x", "runs": f"{run} {run.upper()} {run}"}
+    site.post("/dead-letters/requeue", reason="x", **named)
+    assert "1 dead letter of 1 requeued." in site.get("/dead-letters", "bob").text
 
 
 def ask(site: Site, method: str, path: str, name: str, password: str = "pw", **headers: str) -> Answer:
