@@ -18,6 +18,7 @@ from steadybeat.errors import (
     ConfigurationError,
     EditConflict,
     LedgerUnavailable,
+    SchemaTooOld,
     SteadybeatError,
     UnknownSchedule,
 )
@@ -35,6 +36,7 @@ STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (EditConflict, 409, "Somebody else was quicker"),
     (LedgerUnavailable, 503, "Postgres does not answer"),
     (BrokerUnavailable, 503, "Redis does not answer"),
+    (SchemaTooOld, 503, "The ledger is not ready for this release"),
     (ConfigurationError, 400, "This cannot be asked"),
     (SteadybeatError, 500, "This went wrong"),
 )
@@ -73,8 +75,13 @@ class Base(Known, BaseHandler):
         return Asked(self.person, self.request.path, parts_of_path, last, read)
 
     async def in_thread(self, function: Callable[..., _Answer], *given: Any) -> _Answer:
-        """Return what a function returns that waits for a server, without anybody else waiting for it."""
-        return await asyncio.get_running_loop().run_in_executor(None, function, *given)
+        """Return what a function returns that asks the ledger, without anybody else waiting for it."""
+
+        def call() -> _Answer:
+            self.book.require_schema_once()
+            return function(*given)
+
+        return await asyncio.get_running_loop().run_in_executor(None, call)
 
     def link(self, page: str, *named: Any, **values: Any) -> str:
         """Return the address of a page.

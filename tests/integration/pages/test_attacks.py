@@ -125,6 +125,26 @@ def test_a_dead_letter_that_is_named_twice_is_counted_once(site: Site) -> None:
     assert "1 dead letter of 1 requeued." in site.get("/dead-letters", "bob").text
 
 
+@pytest.mark.parametrize("path", ["/overview", "/schedules", "/schedule/pack", "/runs", "/operations"])
+def test_a_ledger_that_was_never_set_up_is_said_to_be_so(
+    open_site: Callable[..., Site], postgres_url: str, path: str
+) -> None:
+    answer = open_site(steadybeat_database_url=postgres_url).get(path)
+    assert answer.status == 503
+    assert "ledger upgrade" in answer.text
+
+
+def test_who_sends_a_form_while_postgres_is_away_is_told_where_to_look_and_not_that_it_is_sent_again(
+    open_site: Callable[..., Site],
+) -> None:
+    away = open_site(steadybeat_database_url="postgresql://postgres@127.0.0.1:1/nowhere")
+    answer = away.post("/schedule/pack/pause", reason="x", revision="1")
+    assert answer.status == 503
+    assert "Whether it was done all the same stands under Operations" in answer.text
+    assert "tries again by itself" not in answer.text
+    assert "data-code" not in answer.html  # a browser would open the form's own address, which is no page
+
+
 def ask(site: Site, method: str, path: str, name: str, password: str = "pw", **headers: str) -> Answer:
     """Ask as a program does, which may say whatever it likes."""
     given: dict[str, Any] = {**make_headers(basic_auth=f"{name}:{password}".encode().decode("latin-1")), **headers}
