@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from urllib3.util import make_headers
 
 from tests.integration.pages.conftest import Answer, Site
 from tests.integration.pages.histories import dead
 from tests.integration.pages.test_page_of_alerts import inserted
 from tests.integration.pages.test_page_of_schedules import NOW, fire, orders, put, revision
+from tests.integration.records import operations_of
 
 __all__ = ["orders"]
 HALVES = [quote(json.dumps(each)) for each in (["", "\ud800"], ["\ud800", ""])]
@@ -143,6 +149,65 @@ def test_who_sends_a_form_while_postgres_is_away_is_told_where_to_look_and_not_t
     assert "Whether it was done all the same stands under Operations" in answer.text
     assert "tries again by itself" not in answer.text
     assert "data-code" not in answer.html  # a browser would open the form's own address, which is no page
+
+
+def test_a_form_that_is_sent_twice_triggers_one_fire_and_the_next_form_another(site: Site) -> None:
+    put(site, "pack")
+    own = {"reason": "x", "revision": revision(site, "pack")}
+    page = site.get("/schedule/pack", "bob").html
+    match = re.search(r'name="opened_at" value="([^"]*)"', page)
+    assert match
+    assert site.get("/schedules", "bob").html.count('name="opened_at"') == 1
+    shown = datetime.fromisoformat(match[1])
+    for seconds in (3, 3, 2):
+        given = (shown - timedelta(seconds=seconds)).isoformat()
+        assert site.post("/schedule/pack/trigger", **own, opened_at=given).status == 303
+    assert asked_for(site) == [shown - timedelta(seconds=3), shown - timedelta(seconds=2)]
+
+
+@pytest.mark.parametrize("given", ["", "1970-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"])
+def test_a_form_of_long_ago_triggers_now(site: Site, given: str) -> None:
+    put(site, "pack")
+    own = {"reason": "x", "revision": revision(site, "pack"), "opened_at": given}
+    assert site.post("/schedule/pack/trigger", **own).status == 303
+    assert asked_for(site)[0] >= NOW
+
+
+def test_of_fifty_forms_that_are_sent_at_once_one_has_its_effect(site: Site) -> None:
+    put(site, "pack")
+    own = {"reason": "x", "revision": revision(site, "pack")}
+    opened_at = datetime.now(UTC).replace(microsecond=0).isoformat()
+    runs = [dead(site.ledger, task="shop.orders.pack") for _ in range(3)]
+    requeued = {"reason": "x", "task": "shop.orders.pack", "head": "x", "runs": " ".join(runs)}
+
+    assert at_once(site, "/schedule/pack/trigger", **own, opened_at=opened_at) == {303: 50}
+    assert at_once(site, "/dead-letters/requeue", **requeued) == {303: 1, 409: 49}
+    assert at_once(site, "/schedule/pack/pause", **own) == {303: 1, 409: 49}
+
+    assert len(asked_for(site)) == 1
+    done = Counter(what for what, *_ in operations_of(site.ledger))
+    assert (done["schedules pause"], done["dead requeue"]) == (1, 3)
+    outbox = site.ledger.database.execute(sa.text("SELECT CAST(run AS text) FROM steadybeat.outbox"))
+    assert sorted(row.run for row in outbox) == sorted(runs)
+
+
+def asked_for(site: Site) -> list[datetime]:
+    """The fires that somebody has triggered."""
+    statement = "SELECT scheduled_for FROM steadybeat.fires WHERE asked = 'trigger' ORDER BY scheduled_for"
+    return [row.scheduled_for for row in site.ledger.database.execute(sa.text(statement))]
+
+
+def at_once(site: Site, path: str, **fields: str) -> Counter[int]:
+    """Send a form fifty times at the same moment; return how often which status was answered."""
+    site.get("/operations", "bob")  # for the token
+    together = threading.Barrier(50)
+
+    def send(_: int) -> int:
+        together.wait(10)
+        return site.post(path, "bob", **fields).status
+
+    with ThreadPoolExecutor(50) as threads:
+        return Counter(threads.map(send, range(50)))
 
 
 def ask(site: Site, method: str, path: str, name: str, password: str = "pw", **headers: str) -> Answer:
