@@ -37,6 +37,7 @@ from steadybeat.telemetry.redaction import TEXT_LIMIT
         ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/***"),
         ("https://me:hunter2@hc-ping.com/0a1b", "https://me:***@hc-ping.com/***"),
         ("Authorization: Token hunter2 and more\nnext", "Authorization: ***\nnext"),
+        ("Authorization: Bearer x {'password': 'hunter2'}", "Authorization: ***'password': ***}"),
         ("{'Authorization': 'Digest user=hunter2', 'n': 1}", "{'Authorization': ***, 'n': 1}"),
         ("Cookie: sid=hunter2; theme=dark\r\nHost: h", "Cookie: ***\r\nHost: h"),
         ("set-cookie: sid=hunter2; Path=/", "set-cookie: ***"),

@@ -101,7 +101,6 @@ class Alert(Page):
             "silenced": silenced(alert, held),
             "silences": SILENCES,
             "notice_state": notice_state,
-            "redact_text": redact_text,
             "pieces": pieces,
         }
 
@@ -213,11 +212,11 @@ def _behind(asked: Asked) -> tuple[int, int] | None:
     if not text:
         return None
     rank, _, alert = text.partition("~")
-    return _number(rank), _number(alert)
+    return _number(rank, 4), _number(alert)
 
 
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+def _number(text: str, longest: int = 18) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > longest:
         raise ConfigurationError(
             f"after={text[:60]!r}: is no place in this list. Begin at the first page.", name="after"
         )

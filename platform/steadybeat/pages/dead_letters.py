@@ -137,7 +137,8 @@ class Requeue(Change):
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
         """Do it for those that the preview has named and that are still dead."""
         task, head = _group(asked)
-        runs = [pieces.id_of(each) for each in asked.values.get("runs", "").split()]
+        named = [pieces.id_of(each) for each in asked.values.get("runs", "").split()]
+        runs = [*dict.fromkeys(named)]
         if not 1 <= len(runs) <= MOST:
             raise ConfigurationError(f"runs: must be 1 to {MOST:,} ids, as the preview names them.", name="runs")
         by = {"who": asked.person.name, "reason": reason}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hmac
+from base64 import b64decode
+from typing import Any, ClassVar
 
 import structlog
+from flower.views import BaseHandler
 from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
@@ -17,14 +20,36 @@ _CONTROLS = ("/api/worker/", "/api/task/timeout/", "/api/task/rate-limit/")
 """What begins like this changes workers, for which one has to be an administrator."""
 
 
-class Guarded:
-    """Lets only those change something who may, and writes down who did."""
+class Known:
+    """Knows people whose name or password is not ASCII; Flower itself fails on those."""
 
     application: Any
+    request: Any
+
+    def get_current_user(self) -> Any:
+        """Return who asks, as Flower does."""
+        try:
+            return super().get_current_user()  # type: ignore[misc]
+        except TypeError:  # of hmac, which compares text only where it is ASCII
+            options = self.application.options
+            given = b64decode(self.request.headers["Authorization"].split()[1])
+            known = [hmac.compare_digest(each.encode(), given) for each in options.basic_auth]
+            if options.auth or not any(known):
+                raise HTTPError(401) from None
+            return True
+
+
+class Guarded(Known):
+    """Lets only those change something who may, and writes down who did.
+
+    Attributes:
+        role: Who may.
+    """
+
     capp: Any
     current_user: Any
-    request: Any
     get_status: Any
+    role: ClassVar[Role] = Role.ADMIN
 
     def prepare(self) -> None:
         """Refuse a change by somebody who may not."""
@@ -33,9 +58,9 @@ class Guarded:
             return
         if not self.current_user:
             raise HTTPError(401)
-        person, role = person_of(self), self._role
-        if not person.may(role):
-            raise HTTPError(403, person.refusal(role))
+        person = person_of(self)
+        if not person.may(self.role):
+            raise HTTPError(403, person.refusal(self.role))
 
     def on_finish(self) -> None:
         """Write down what was changed, and by whom."""
@@ -51,15 +76,10 @@ class Guarded:
         prefix = (self.application.options.url_prefix or "").strip("/")
         return self.request.path.removeprefix(f"/{prefix}") if prefix else str(self.request.path)
 
-    @property
-    def _role(self) -> Role:
-        return Role.ADMIN if self._path.startswith(_CONTROLS) else Role.OPERATOR
 
-
-class Counted:
+class Counted(Known):
     """Shows metrics to those who sign in, unless they are open to everybody on purpose."""
 
-    application: Any
     capp: Any
     current_user: Any
 
@@ -82,10 +102,11 @@ def guard(handlers: list[Any]) -> None:
     for n, each in enumerate(handlers):
         spec = each if isinstance(each, URLSpec) else URLSpec(*each)
         pattern = spec.regex.pattern
-        before = Guarded if pattern.startswith("/api/") else Counted if pattern.startswith("/metrics") else None
-        if before is None:
+        if not issubclass(spec.handler_class, BaseHandler):
             continue
-        kind = type(spec.handler_class.__name__, (before, spec.handler_class), {})
+        before = Guarded if pattern.startswith("/api/") else Counted if pattern.startswith("/metrics") else Known
+        own = {"role": Role.ADMIN if pattern.startswith(_CONTROLS) else Role.OPERATOR} if before is Guarded else {}
+        kind = type(spec.handler_class.__name__, (before, spec.handler_class), own)
         handlers[n] = URLSpec(pattern, kind, spec.kwargs, spec.name)
 
 

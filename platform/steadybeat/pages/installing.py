@@ -58,7 +58,7 @@ def install(app: Any) -> None:
     guard(urls.handlers)
     ours = [url(page.path, page, name=page.name) for page in PAGES]
     ours.append(
-        url(r"/steadybeat/static/(.*)", StaticFileHandler, {"path": str(parts.ASSETS)}, name="steadybeat_static")
+        url(r"/steadybeat/static/([\w.]+)", StaticFileHandler, {"path": str(parts.ASSETS)}, name="steadybeat_static")
     )
     urls.handlers[-1:-1] = ours  # the last of Flower's takes whatever is left
     urls.settings["template_loader"] = Loader(Path(urls.settings["template_path"]))

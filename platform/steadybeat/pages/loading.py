@@ -12,13 +12,22 @@ from steadybeat import wording
 from steadybeat.pages import parts
 from steadybeat.pages.markup import html, join, tag
 from steadybeat.pages.person import Role
+from steadybeat.telemetry.redaction import redact_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 TABS_FROM = '<ul class="app-nav navbar-nav">'
 """Where Flower's tabs begin in its ``navbar.html``; a release that has changed this gets ours at its top."""
 
 
-NAMES: dict[str, Any] = {"html": html, "tag": tag, "join": join, "parts": parts, "wording": wording, "Role": Role}
+NAMES: dict[str, Any] = {
+    "html": html,
+    "tag": tag,
+    "join": join,
+    "parts": parts,
+    "wording": wording,
+    "redact_text": redact_text,
+    "Role": Role,
+}
 """What every template knows, beside what its page looks up."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import structlog
 from flower.views import BaseHandler
@@ -18,12 +18,15 @@ from steadybeat.errors import (
     ConfigurationError,
     EditConflict,
     LedgerUnavailable,
+    SchemaTooOld,
     SteadybeatError,
     UnknownSchedule,
 )
 from steadybeat.pages import parts
 from steadybeat.pages.asked import Asked
+from steadybeat.pages.guarding import Known
 from steadybeat.pages.person import Person, Role, person_of
+from steadybeat.telemetry.redaction import redact_text
 
 _log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
@@ -33,6 +36,7 @@ STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (EditConflict, 409, "Somebody else was quicker"),
     (LedgerUnavailable, 503, "Postgres does not answer"),
     (BrokerUnavailable, 503, "Redis does not answer"),
+    (SchemaTooOld, 503, "The ledger is not ready for this release"),
     (ConfigurationError, 400, "This cannot be asked"),
     (SteadybeatError, 500, "This went wrong"),
 )
@@ -45,7 +49,7 @@ class NotFound(SteadybeatError):
     """What is asked for is not on record."""
 
 
-class Base(BaseHandler):
+class Base(Known, BaseHandler):
     """What pages and changes have in common: who asks, and how it is answered when it goes wrong."""
 
     @property
@@ -59,14 +63,25 @@ class Base(BaseHandler):
         return self.capp.steadybeat.ledger
 
     def asked(self, parts_of_path: tuple[str, ...], values: Mapping[str, list[bytes]]) -> Asked:
-        """Return what is asked for."""
+        """Return what is asked for.
+
+        Raises:
+            NotFound: The address names what can be no name.
+        """
+        if "\x00" in "".join(parts_of_path):
+            raise NotFound("Nothing has a NUL in its name.")
         read = {name: [each.decode(errors="replace").strip() for each in given] for name, given in values.items()}
         last = {name: given[-1] for name, given in read.items() if given}
         return Asked(self.person, self.request.path, parts_of_path, last, read)
 
     async def in_thread(self, function: Callable[..., _Answer], *given: Any) -> _Answer:
-        """Return what a function returns that waits for a server, without anybody else waiting for it."""
-        return await asyncio.get_running_loop().run_in_executor(None, function, *given)
+        """Return what a function returns that asks the ledger, without anybody else waiting for it."""
+
+        def call() -> _Answer:
+            self.book.require_schema_once()
+            return function(*given)
+
+        return await asyncio.get_running_loop().run_in_executor(None, call)
 
     def link(self, page: str, *named: Any, **values: Any) -> str:
         """Return the address of a page.
@@ -114,7 +129,7 @@ class Base(BaseHandler):
         )
         if isinstance(error, NotFound):
             status, headline = 404, "Not on record"
-        raise _Refused(status, headline, str(getattr(error, "message", error)))
+        raise _Refused(status, headline, redact_text(str(getattr(error, "message", error))))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show what is wrong, in one sentence, and the way out."""
@@ -129,7 +144,16 @@ class Base(BaseHandler):
             headline, text = error.headline, error.text
         elif isinstance(error, HTTPError):
             headline, text = (error.reason or self._reason), error.log_message or ""
-        self.show("steadybeat_error.html", status=status_code, headline=headline, text=text, code=status_code)
+        names = {"headline": headline, "text": text, "code": status_code, "back": self._back}
+        self.show("steadybeat_error.html", status=status_code, **names)
+
+    @property
+    def _back(self) -> str:
+        """The page of ours that a form was sent from; another site's address is none to lead to."""
+        from_where = _place_of(self.request.headers.get("Referer", ""))
+        if from_where.scheme not in {"http", "https"} or from_where.netloc != self.request.host:
+            return self.link("main")
+        return from_where.geturl()
 
 
 class _Refused(HTTPError):
@@ -169,8 +193,8 @@ class Page(Base):
     @authenticated
     async def get(self, *named: str) -> None:
         """Answer with the page."""
-        asked = self.asked(named, self.request.query_arguments)
         try:
+            asked = self.asked(named, self.request.query_arguments)
             names = await self.in_thread(self.look, asked)
         except SteadybeatError as error:
             self.refuse(error)
@@ -211,7 +235,7 @@ class Change(Base):
     def check_xsrf_cookie(self) -> None:
         """Refuse what does not come from a form of ours, however Flower asks who somebody is."""
         site, origin = self.request.headers.get("Sec-Fetch-Site"), self.request.headers.get("Origin")
-        if site not in {None, "same-origin", "none"} or (origin and urlsplit(origin).netloc != self.request.host):
+        if site not in {None, "same-origin", "none"} or (origin and _place_of(origin).netloc != self.request.host):
             raise HTTPError(403, "The form was sent from another site.", reason="Refused")
         RequestHandler.check_xsrf_cookie(self)
 
@@ -221,8 +245,8 @@ class Change(Base):
         person = self.person
         if not person.may(self.role):
             raise _Refused(403, "Not for you", person.refusal(self.role))
-        asked = self.asked(named, self.request.body_arguments)
         try:
+            asked = self.asked(named, self.request.body_arguments)
             reason = reason_of(asked)
             done = await self.in_thread(self.change, asked, reason)
         except SteadybeatError as error:
@@ -234,6 +258,14 @@ class Change(Base):
         _log.info("changed on a page", what=self.name, who=person.name, target=asked.path, reason=reason)
         self.set_secure_cookie(SAID, said, expires_days=1, path=self._root)
         self.redirect(address, status=303)
+
+
+def _place_of(address: str) -> SplitResult:
+    """Return the parts of an address that a browser names; empty ones where it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def reason_of(asked: Asked) -> str:

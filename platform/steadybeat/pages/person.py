@@ -97,11 +97,13 @@ def role_of(name: str, settings: Settings) -> Role:
 
 def _name(handler: Any, options: Any) -> str:
     user = handler.current_user
+    if not user:  # on the page that says so
+        return ANONYMOUS
     if isinstance(user, str):
         return user
-    _, _, credentials = handler.request.headers.get("Authorization", "").partition(" ")
+    credentials = handler.request.headers.get("Authorization", "").split()
     if options.basic_auth and credentials:
-        return b64decode(credentials).decode().partition(":")[0] or ANONYMOUS
+        return b64decode(credentials[-1]).decode().partition(":")[0] or ANONYMOUS
     return ANONYMOUS
 
 

@@ -31,6 +31,8 @@ ROWS = 50
 RUNS = 600
 """So many runs the chart of durations has at the most."""
 CHANGES = 20
+NOW_STILL = timedelta(minutes=5)
+"""A form that is not older triggers as of when its page was made: sent twice, as by a double click, it fires once."""
 AT_ONCE = timedelta(seconds=5)
 """What is noted so shortly before or after a schedule was changed is that change: both are one transaction."""
 
@@ -140,7 +142,8 @@ class _OfSchedule(Change):
     def back(self, asked: Asked) -> str:
         """Return the address of the page that the form stands on: the list of schedules, or else the schedule."""
         back = asked.text("back", longest=2000)
-        return back if back.partition("?")[0] == self.link("schedules") else self.link("schedule", asked.parts[0])
+        is_list = back.partition("?")[0] == self.link("schedules") and back.isprintable()
+        return back if is_list else self.link("schedule", asked.parts[0])
 
     def conflict(self, name: str, error: EditConflict) -> EditConflict:
         """Return what she is told: who was quicker, when, and why; or that it was nobody."""
@@ -211,13 +214,13 @@ class Trigger(_OfSchedule):
     name = "schedule_trigger"
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str]:
-        """Have it fire, now or as of a time that has passed; a fire has one effect, however often it is asked for."""
+        """Have it fire, now or as of a time that has passed; a form that is sent twice asks for the same fire."""
         name = asked.parts[0]
         try:
             asked_for = schedules.trigger(
                 name,
                 reason=reason,
-                as_of=asked.instant("as_of"),
+                as_of=asked.instant("as_of") or self._opened(asked),
                 who=asked.person.name,
                 revision=self.revision(asked),
                 app=self.capp,
@@ -228,6 +231,11 @@ class Trigger(_OfSchedule):
         if not asked_for.is_new:
             return f"Nothing to do: {name} at {at} was dispatched before.", self.link("run", asked_for.run)
         return f"{name} fires for {at}, as soon as a Beat leads.", self.back(asked)
+
+    def _opened(self, asked: Asked) -> datetime | None:
+        """Return when the form's page was made; None where it does not say, or that is too long ago to mean now."""
+        at, now = asked.instant("opened_at"), datetime.now(UTC)
+        return at if at is not None and now - NOW_STILL <= at <= now else None
 
 
 class Remove(_OfSchedule):

@@ -102,6 +102,7 @@ def _place(asked: Asked) -> tuple[str, str] | None:
         place, name = json.loads(text)
         if not (isinstance(place, str) and isinstance(name, str) and "\x00" not in place + name):
             raise ValueError
+        (place + name).encode()  # half a surrogate is no text
         if place and asked.values.get("sort") == "next" and datetime.fromisoformat(place).tzinfo is None:
             raise ValueError
     except (ValueError, TypeError):

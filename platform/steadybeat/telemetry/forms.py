@@ -109,10 +109,10 @@ class Named:
     def __init__(self, configured: Iterable[str] = ()) -> None:
         self._stems = (*_STEMS, *configured)
         names = self.names = names_of(self._stems[len(_STEMS) :])
-        # The value is in quotes, in quotes that are escaped, or ends at a blank or a bracket.
+        # The value is hidden already, in quotes, in quotes that are escaped, or ends at a blank or a bracket.
         self._assigned = re.compile(
             rf"(?P<name>(?:{names})[\w.-]{{0,40}}+\\{{0,9}}[\"']?\s{{0,9}}[=:]\s{{0,9}})(?:(?:bearer|basic)\s{{1,9}})?"
-            r"(?:b?\"(?:[^\"\\]|\\.){0,8192}+\"?|b?'(?:[^'\\]|\\.){0,8192}+'?"
+            r"(?:\*\*\*(?=[\"'])|b?\"(?:[^\"\\]|\\.){0,8192}+\"?|b?'(?:[^'\\]|\\.){0,8192}+'?"
             r"|\\{1,9}b?\"[^\"]{0,8192}+\"?|\\{1,9}b?'[^']{0,8192}+'?|[^\s,;&)}\]]+)",
             re.IGNORECASE | re.DOTALL,
         )

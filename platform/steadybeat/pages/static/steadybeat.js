@@ -29,9 +29,9 @@
     }
   }
 
-  // A form's token is masked anew with each answer: that alone is no difference.
+  // A form's token is masked anew with each answer, and it says when it was made: that alone is no difference.
   function compared(markup) {
-    return markup.replace(/name="_xsrf" value="[^"]*"/g, "").replace(/ title="[^"]*"/g, "");
+    return markup.replace(/name="(?:_xsrf|opened_at)" value="[^"]*"/g, "").replace(/ title="[^"]*"/g, "");
   }
 
   function replace(fresh) {
