@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 
 from steadybeat.errors import SteadybeatError
 from steadybeat.pages.person import Role, person_of
+from steadybeat.telemetry.redaction import redact
 
 _log = structlog.get_logger(__name__)
 _HARMLESS = ("GET", "HEAD", "OPTIONS")
@@ -61,6 +62,14 @@ class Guarded(Known):
         person = person_of(self)
         if not person.may(self.role):
             raise HTTPError(403, person.refusal(self.role))
+
+    def update_response_result(self, response: dict[str, Any], result: Any) -> None:
+        """Tell what came of a task, without secrets for those who only look; what answers a result calls it."""
+        super().update_response_result(response, result)  # type: ignore[misc]
+        if self.request.method in _HARMLESS:
+            response |= redact(
+                {name: response[name] for name in ("result", "traceback") if name in response}, levels=12
+            )
 
     def on_finish(self) -> None:
         """Write down what was changed, and by whom."""

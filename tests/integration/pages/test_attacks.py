@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from urllib3.util import make_headers
 
 from tests.integration.pages.conftest import Answer, Site
-from tests.integration.pages.histories import dead
+from tests.integration.pages.histories import dead, succeeded
 from tests.integration.pages.test_page_of_alerts import inserted
 from tests.integration.pages.test_page_of_schedules import NOW, fire, orders, put, revision
 from tests.integration.records import operations_of
@@ -122,6 +122,17 @@ def test_no_page_shows_a_secret_that_somebody_gave_as_a_reason(site: Site) -> No
     for each in shown:
         assert "hunter2" not in each.html
         assert "the password=***" in each.html
+
+
+def test_what_flower_itself_tells_of_a_result_has_no_secret(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celery._state.default_app", site.app)
+    good = succeeded(site.ledger, json.dumps({"password": "hunter2", "note": "token=hunter2", "n": 1}))
+    bad = dead(site.ledger, "ConnectionError: https://user:hunter2@bank.example")
+    shown = [site.get(f"/api/task/result/{run}") for run in (good, bad)]
+    assert [each.status for each in shown] == [200, 200]
+    assert json.loads(shown[0].html)["result"] == {"password": "***", "note": "token=***", "n": 1}
+    assert "ConnectionError" in shown[1].html
+    assert "hunter2" not in shown[1].html
 
 
 def test_a_dead_letter_that_is_named_twice_is_counted_once(site: Site) -> None:
