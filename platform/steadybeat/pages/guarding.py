@@ -7,6 +7,7 @@ from base64 import b64decode
 from typing import Any, ClassVar
 
 import structlog
+from flower.inspector import Inspector
 from flower.views import BaseHandler
 from tornado.routing import URLSpec
 from tornado.web import HTTPError
@@ -100,6 +101,13 @@ class Counted(Known):
         options = self.application.options
         if not (options.basic_auth or options.auth) or not self.current_user:
             raise HTTPError(401)
+
+
+class Discreet(Inspector):
+    """Keeps what workers say of themselves, their settings and what they work on, without secrets."""
+
+    def _on_update(self, workername: str, method: str, response: Any) -> None:
+        super()._on_update(workername, method, redact(response, levels=12))
 
 
 def guard(handlers: list[Any]) -> None:

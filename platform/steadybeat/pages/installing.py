@@ -21,7 +21,7 @@ from steadybeat.pages.dead_letters import (
     RequeueMessage,
 )
 from steadybeat.pages.fan_outs import FanOut, FanOutRerun, FanOuts
-from steadybeat.pages.guarding import guard
+from steadybeat.pages.guarding import Discreet, guard
 from steadybeat.pages.loading import Loader
 from steadybeat.pages.operations import Operations
 from steadybeat.pages.overview import Overview
@@ -50,12 +50,14 @@ def install(app: Any) -> None:
     Args:
         app: On which steadybeat is installed.
     """
+    from flower import app as flowers
     from flower import urls
 
     if any(getattr(each, "name", None) == "steadybeat_static" for each in urls.handlers):
         return
     _ = app.steadybeat.ledger
     guard(urls.handlers)
+    flowers.Inspector = Discreet
     ours = [url(page.path, page, name=page.name) for page in PAGES]
     ours.append(
         url(r"/steadybeat/static/([\w.]+)", StaticFileHandler, {"path": str(parts.ASSETS)}, name="steadybeat_static")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -133,6 +134,31 @@ def test_what_flower_itself_tells_of_a_result_has_no_secret(site: Site, monkeypa
     assert json.loads(shown[0].html)["result"] == {"password": "***", "note": "token=***", "n": 1}
     assert "ConnectionError" in shown[1].html
     assert "hunter2" not in shown[1].html
+
+
+@pytest.mark.parametrize("path", ["/api/workers", "/worker/orders@here"])
+def test_what_flower_itself_tells_of_workers_has_no_secret(
+    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    channels = {"ops": "https://hooks.slack.com/services/T1/hunter2", "oncall": "mailto://ann:hunter2@mail.example"}
+    settings = {"steadybeat_redis_url": "redis://:hunter2@shop.example/0", "steadybeat_alert_channels": channels}
+    work: dict[str, Any] = {
+        "id": "1",
+        "name": "shop.orders.pack",
+        "acknowledged": True,
+        "worker_pid": 1,
+        "time_start": 1.0,
+    }
+    work |= {"args": ["token=hunter2"], "kwargs": {"password": "hunter2"}}
+    told = {"conf": settings, "active": [work], "stats": {"pid": 1, "broker": {}, "total": {}, "pool": {}}}
+    flower = site._flower
+    for method, response in told.items():
+        flower.inspector._on_update("orders@here", method, response)
+    monkeypatch.setattr(flower, "update_workers", lambda workername=None: asyncio.sleep(0))
+    answer = site.get(path)
+    assert answer.status == 200
+    assert "shop.example" in answer.html
+    assert "hunter2" not in answer.html
 
 
 def test_a_dead_letter_that_is_named_twice_is_counted_once(site: Site) -> None:
