@@ -26,6 +26,9 @@ SQL = [
     ('print("update the sales of today; select one")', []),
     ('session.add(x); session.commit()', ["INSERT"]),
     ('session.merge(x)', ["UPSERT"]),
+    ('with session_scope() as s: s.add(x)', ["INSERT"]),
+    ('s = sqlalchemy.orm.Session(); s.delete(x); s.commit()', ["DELETE"]),
+    ('import requests; s = requests.Session(); s.delete(x)', []),
     ('set().add(x)', []),
     ('x.objects.create(a=1)', ["INSERT"]),
     ('x.objects.bulk_create([], ignore_conflicts=True)', ["UPSERT"]),
@@ -52,7 +55,12 @@ def test_reads_and_writes_of_a_database_are_told_apart(program: Program, line: s
         import sqlalchemy
         from sqlalchemy.dialects import postgresql
         QUERY = "UPDATE sales SET n = n + 1"
+        from contextlib import contextmanager
         READY = postgresql.insert(sqlalchemy.table("t", sqlalchemy.column("id"))).on_conflict_do_nothing()
+
+        @contextmanager
+        def session_scope():
+            yield None
 
         @app.task
         def job(x, db, session):

@@ -25,6 +25,8 @@ ROW_LOCK = re.compile(r"\bfor\s+(?:no\s+key\s+)?update\b", re.IGNORECASE)
 UNIQUE = ("IntegrityError", "UniqueViolation", "DuplicateKeyError")
 
 SESSION = re.compile(r"(session|db|sess|em)(\(\))?$")
+MADE = re.compile(r"\b(session|session_scope|sessionmaker|scoped_session)$")
+HTTP = ("requests.", "httpx.", "aiohttp.")
 QUERY = re.compile(r"objects|\.filter\(|\.query\b|queryset|^qs$")
 MODEL = re.compile(r"^(?!os|pd|dict|image|img|fig|plt|form|workbook|wb|doc)\w+")
 COLLECTION = re.compile(r".")
@@ -154,11 +156,17 @@ def _orm(call: Call) -> str | None:
     if not receiver:
         return None
     for method, ending, kind in ORM:
-        if call.last == method and ending.search(receiver.lower()):
+        if call.last == method and (ending.search(receiver.lower()) or (ending is SESSION and _of_a_session(call))):
             if kind == INSERT and {"ignore_conflicts", "update_conflicts"} & set(call.keywords):
                 return UPSERT
             return INSERT if method == "save" and _is_new(call) else kind
     return None
+
+
+def _of_a_session(call: Call) -> bool:
+    """Say whether a variable of any name holds a session, as ``with session_scope() as s``; not one of HTTP."""
+    receiver = call.name.rpartition(".")[0]
+    return MADE.search(receiver.lower()) is not None and not receiver.startswith(HTTP)
 
 
 def _is_new(call: Call) -> bool:
