@@ -186,6 +186,15 @@ def test_how_processes_are_started_is_read_from_their_files(
     assert (found[0], where in found[1]) == (verdict, True), found
 
 
+def test_that_nobody_asks_for_a_sign_of_life_says_where_it_was_looked_for(program: Program, tmp_path: Path) -> None:
+    module = program(JOB)
+    (tmp_path / "Procfile").write_text(f"worker: celery -A {module.__name__.partition('.')[0]} worker\n")
+    assert said(module, "7.6") == (
+        "FAIL",
+        "no file asks workers or Beat for a sign of life; commands of its processes that were read: 1",
+    )
+
+
 def test_nothing_of_the_application_is_changed(program: Program) -> None:
     module = program(JOB + SCHEDULE + "app.conf.broker_url = 'redis://127.0.0.1:1/0'\n")
     of = plain(module)

@@ -140,9 +140,9 @@ def health(job: Job, program: Program) -> Answer:
     beats = [each for each in program.receivers("heartbeat_sent") if told(each) or each.called("touch", "write_text")]
     if beats and limit is not None:
         return passed(f"a sign of life with each heartbeat ({beats[0].place}); {where} ends what hangs in a child")
-    where_looked = f"{len(program.commands)} lines that start its processes" if program.commands else "no file"
+    count = len(program.commands)
     return failed(
-        f"{where_looked} asks workers or Beat for a sign of life",
+        f"no file asks workers or Beat for a sign of life; commands of its processes that were read: {count}",
         "Add a health check: celery -A … inspect ping -d celery@$HOSTNAME.",
     )
 
