@@ -80,7 +80,7 @@ def test_a_change_of_the_task_or_of_what_it_imports_makes_it_unknown_again(
     found = Proofs(file).of(task)
     assert {each.verdict for each in found.values()} == {Verdict.UNKNOWN}
     assert "was of other code than there is now" in found["4.6"].evidence
-    assert found["4.6"].remedy == f"run `celery -A … audit --probe --task {task.name}`"
+    assert found["4.6"].remedy == "run `celery -A … audit --probe`, with --task for one of them"
 
 
 def test_a_change_of_what_it_does_not_import_changes_nothing(task: Any, clinic: Path, tmp_path: Path) -> None:
