@@ -109,6 +109,13 @@ def test_a_page_is_whole_and_nothing_of_a_task_becomes_a_part_of_it() -> None:
     assert not page.seen & {"script", "link", "img", "iframe"}
 
 
+def test_every_column_of_a_page_has_a_heading_and_a_narrow_one_stacks_its_cells() -> None:
+    page = as_html(report(finding("1.7", EVIL, Verdict.FAIL), *SHOP.findings))
+    assert '<th scope="col"></th>' not in page
+    assert page.count('<th scope="col">answer</th>') > 1
+    assert "table:not(.scores) :is(tbody, tr, td) { display: block; }" in page
+
+
 def test_markdown_keeps_its_columns_whatever_a_task_is_called() -> None:
     text = as_markdown(report(finding("1.7", EVIL, Verdict.FAIL, remedy=EVIL, evidence=EVIL)))
     assert "<script" not in text

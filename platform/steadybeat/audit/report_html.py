@@ -59,6 +59,11 @@ td { overflow-wrap: anywhere; }
 details { margin: 0.5rem 0; background: var(--card); border: 1px solid var(--line); border-radius: 0.75rem; }
 summary { padding: 0.5rem 0.875rem; cursor: pointer; font-weight: 600; overflow-wrap: anywhere; }
 :focus-visible { outline: 2px solid var(--good); outline-offset: 2px; }
+@media (max-width: 700px) {
+  table:not(.scores) :is(tbody, tr, td) { display: block; }
+  table:not(.scores) thead { display: none; }
+  table:not(.scores) td:not(:last-child) { padding-bottom: 0; border: 0; }
+}
 @media print { body { max-width: none; font-size: 11px; } details > * { display: block; } .card { overflow: visible; } }
 """
 
@@ -129,13 +134,13 @@ def _groups(groups: Sequence[Group]) -> str:
         ]
         for each in groups
     ]
-    return _table(["", "line", "of", "read", "mend"], rows)
+    return _table(["answer", "line", "of", "read", "mend"], rows)
 
 
 def _task(report: Report, service: str, task: str) -> str:
     own = [each for each in report.findings if each.subject == task and (each.service or "-") == service]
     score = _score(report.by_task[service, task])
-    table = _table(["line", "", "read", "mend"], [_row(each) for each in own])
+    table = _table(["line", "answer", "read", "mend"], [_row(each) for each in own])
     return f"<details><summary>{escape(task)} {score}</summary>{table}</details>"
 
 
@@ -150,7 +155,7 @@ def _verdict(verdict: Verdict) -> str:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
     """Return a table of cells that are HTML already."""
-    head = "".join(f'<th scope="col">{each or "<span hidden>verdict</span>"}</th>' for each in titles)
+    head = "".join(f'<th scope="col">{each}</th>' for each in titles)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     region = 'class="card" tabindex="0" role="region" aria-label="table"'
     table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
