@@ -220,3 +220,21 @@ def test_a_task_whose_code_cannot_be_read_is_unknown_where_its_code_counts(progr
     """)
     for line in ("2.1", "4.2", "5.2", "6.3", "6.5", "8.5"):
         assert said(module, line) == ("UNKNOWN", "its code cannot be read: print was not written in Python")
+
+
+def test_rows_that_are_changed_by_their_attributes_and_committed_are_unknown_and_not_left_out(program: Program) -> None:
+    module = program("""
+        @app.task
+        def job(session):
+            for order in session.query(Order).filter(Order.age > 3):
+                order.state = "expired"
+            session.commit()
+
+        @app.task
+        def reader(session):
+            return session.query(Order).count()
+    """)
+    for line in ("4.2", "4.3", "4.4", "4.6"):
+        verdict, evidence = said(module, line)
+        assert (verdict, "session.commit()" in evidence) == ("UNKNOWN", True), (line, evidence)
+        assert answer(module, line, "reader").verdict == "N/A"

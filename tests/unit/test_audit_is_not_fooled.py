@@ -154,3 +154,16 @@ def test_what_several_tasks_lack_alike_has_one_way_out() -> None:
     answers = [ask("2.6", app, f"shop.{name}") for name in ("settle", "count")]
     assert {each.verdict.value for each in answers} == {"PARTIAL"}
     assert len({each.remedy for each in answers}) == 1
+
+
+def changes_attributes(self: Any, session: Any) -> None:
+    """Expire what is old."""
+    for order in session.query("orders"):
+        order.state = "expired"
+    session.commit()
+
+
+def test_what_is_committed_and_not_seen_is_unknown() -> None:
+    verdict, evidence = of("4.3", changes_attributes)
+    assert (verdict, "session.commit()" in evidence) == ("UNKNOWN", True)
+    assert of("4.2", changes_attributes, recorded=False)[0] == "UNKNOWN"

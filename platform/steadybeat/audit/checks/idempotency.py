@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from steadybeat.audit import by_hand, doing
-from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed
+from steadybeat.audit.answer import Answer, failed, not_applicable, partly, passed, unknown
 from steadybeat.audit.checking import check
 from steadybeat.audit.guard import gap, lease
-from steadybeat.audit.source import Source, Write
+from steadybeat.audit.source import Call, Source, Write
 from steadybeat.audit.subject import Subject
 from steadybeat.audit.surroundings import Surroundings
 from steadybeat.audit.timed import timed
@@ -49,6 +49,8 @@ def state_checked(subject: Subject, around: Surroundings) -> Answer:
     bare = _bare(source, why)
     if not bare:
         if not doing.effects(source) and why:
+            if source.unseen is not None:
+                return _unseen(source.unseen)
             return not_applicable(f"its code changes nothing that can be seen ({source.place})")
         return passed(_asked(subject, why))
     remedy = _ONCE if any(bare[0].startswith(kind) for kind in ("INSERT", "UPDATE", "DELETE")) else _OUTSIDE
@@ -56,6 +58,13 @@ def state_checked(subject: Subject, around: Surroundings) -> Answer:
         return failed(f"{why}; {bare[0]}: nothing asks whether it has happened", remedy)
     return partly(
         f"{lease(task)}; but an attempt after one that was killed does it again without asking: {bare[0]}", remedy
+    )
+
+
+def _unseen(commit: Call) -> Answer:
+    return unknown(
+        f"`{commit.written}()` at {commit.place}: what it changes is not seen in the code",
+        "say it in a statement, or declare audit_args= and run `audit --probe`",
     )
 
 
@@ -87,6 +96,8 @@ def atomic(subject: Subject, around: Surroundings) -> Answer:
     source = subject.source
     if not source.known:
         return by_hand.unread(source, "its writes")
+    if source.unseen is not None:
+        return _unseen(source.unseen)
     if not source.writes:
         return not_applicable(f"its code writes no rows ({source.place})")
     loose = [each for each in source.writes if not doing.in_transaction(each.around)]

@@ -42,7 +42,20 @@ def _nothing(job: Job) -> Answer | None:
     """Return the answer to a line about effects where none is seen."""
     if not job.source.known:
         return unknown(unread(job), "Read the code: what does it change, and what if it runs twice?")
-    return None if effects(job) else not_applicable("its code changes nothing that can be seen")
+    if effects(job):
+        return None
+    return _unseen(job) or not_applicable("its code changes nothing that can be seen")
+
+
+def _unseen(job: Job) -> Answer | None:
+    """Return the answer where something is committed that no statement says."""
+    commit = job.source.unseen
+    if commit is None:
+        return None
+    return unknown(
+        f"`{commit.written}()` at {commit.place}: what it changes is not seen in the code",
+        "Read the code: which rows does it change, and what if it runs twice? A statement that says so is seen.",
+    )
 
 
 @check("4.1")
@@ -112,7 +125,7 @@ def atomic(job: Job, program: Program) -> Answer:
         return answer
     writes = job.source.writes
     if not writes:
-        return not_applicable("it writes no rows")
+        return _unseen(job) or not_applicable("it writes no rows")
     if is_one_statement(job):
         return passed(f"one statement: {writes[0].text[:100]} ({writes[0].place})")
     commits = bool(job.source.called("commit"))
@@ -140,7 +153,7 @@ def upserts(job: Job, program: Program) -> Answer:
         return answer
     writes = job.source.writes
     if not writes:
-        return not_applicable("it writes no rows")
+        return _unseen(job) or not_applicable("it writes no rows")
     bare = _doubling(job)
     if bare is not None:
         what = "twice is two rows" if bare.kind == "INSERT" else "twice is twice as much"

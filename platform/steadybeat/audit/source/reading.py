@@ -109,6 +109,12 @@ class Source:
         """Every write of a database."""
         return tuple(each for each in self.statements if each.changes)
 
+    @property
+    def unseen(self) -> Call | None:
+        """A commit of a session where no write is seen: attributes of rows that are changed leave no other trace."""
+        commits = self.called("commit")
+        return commits[0] if commits and not self.writes else None
+
     @functools.cached_property
     def locks(self) -> tuple[Lock, ...]:
         """Every lock that the code takes."""
