@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from steadybeat.audit import LINES, SECTIONS
-from steadybeat.audit.checking import checks
+from steadybeat.audit.checking import check, checks
 from tests.integration.commands.shop import MakeApp, Run, refusal, said
 
 AWAY = {
@@ -103,7 +103,7 @@ def test_a_check_that_fails_is_an_error_of_the_audit(run: Run, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setitem(checks.__globals__["_found"], "1.6", broken)
+    monkeypatch.setitem(check._found, "1.6", broken)
     document = said(run("audit", "--json"), 1)
 
     assert document["broken"] == ["1.6"]
