@@ -11,7 +11,7 @@ from steadybeat.audit import Finding, Verdict, score
 from steadybeat.audit.report import Report, percent
 from steadybeat.audit.report_html import as_html
 from steadybeat.audit.report_markdown import as_markdown
-from steadybeat.commands.audit_shown import document
+from steadybeat.commands.audit_shown import blocks, document
 
 EVIL = "<script>alert('1')</script>|`x`"
 
@@ -128,3 +128,18 @@ def test_a_finding_without_evidence_or_without_a_way_out_cannot_be_made() -> Non
         finding("1.7", "a.x", Verdict.FAIL, remedy="")
     with pytest.raises(AssertionError):
         finding("1.7", "a.x", Verdict.PASS, evidence="")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_on_a_terminal_each_thing_to_mend_is_a_few_lines_that_fit(width: int) -> None:
+    read = "worker_max_memory_per_child=None, as it stands in the configuration of the application"
+    many = report(*(finding("1.7", f"shop.t{n}", Verdict.FAIL, evidence=read) for n in range(9)))
+    lines = [text for _, text in blocks(many.groups, 9, width)]
+    assert lines[1] == "FAIL    1.7 memory limit set"
+    assert lines[2] == "        of    all 9 tasks"
+    assert lines[-1] == "        mend  set it"
+    assert all(len(line) <= width for line in lines)
+    assert " ".join(" ".join(lines[3:-1]).split()) == f"read {read}"
+    some = [text for _, text in blocks(many.groups, 12, width)]
+    assert some[2].startswith("        of    shop.t0, shop.t1")
+    assert "and 7 more" in " ".join(some)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steadybeat.commands.output import Column, Output
+from steadybeat.commands.output import Column, Output, one_line
 
 if TYPE_CHECKING:
     from steadybeat.audit import Finding, Score
-    from steadybeat.audit.report import Report
+    from steadybeat.audit.report import Group, Report
+
+NAMED = 2
+"""So many tasks are named on a terminal where many lack the same."""
+_STYLES = {"FAIL": "bold red", "PARTIAL": "bold yellow", "UNKNOWN": "bold"}
 
 
 def document(report: Report) -> dict[str, Any]:
@@ -74,6 +79,9 @@ def show(out: Output, report: Report, *, every_line: bool) -> None:
     out.say("Sections: " + ", ".join(f"{number} {SECTIONS[number]}" for number in report.by_section) + ".", "dim")
     if every_line:
         out.table(_LINES, report.findings)
+    elif out.console is not None:
+        for verdict, line in blocks(report.groups, len(report.by_task), out.console.width):
+            out.console.print(line, style=_STYLES[verdict] if verdict else "")
     elif report.groups:
         out.table(_GROUPS, report.groups)
     whole = report.whole.percent
@@ -81,6 +89,32 @@ def show(out: Output, report: Report, *, every_line: bool) -> None:
     out.say(f"Score: {percent(report.whole)} ({report.counts}).", style)
     for line in report.broken:
         out.say(f"The check of {line} failed: that is an error of the audit.", "red")
+
+
+def blocks(groups: Sequence[Group], task_count: int, width: int) -> Iterator[tuple[str, str]]:
+    """Yield what is to be mended as lines for a terminal: of each group its headline, then what to do about it.
+
+    Args:
+        groups: What is to be mended.
+        task_count: How many tasks there are in all.
+        width: Of the terminal, in characters.
+
+    Returns:
+        Of each line the verdict, which is empty but for headlines, and its text.
+    """
+    for group in groups:
+        yield "", ""
+        verdict = str(group.verdict)
+        yield verdict, f"{verdict:<8}{group.line.number} {group.line.text}"
+        if len(group.findings) == task_count > 1:
+            of = f"all {task_count} tasks"
+        else:
+            more = len(group.subjects) - NAMED
+            of = ", ".join(group.subjects[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        for title, text in (("of", of), ("read", group.evidence), ("mend", group.remedy)):
+            lines = textwrap.wrap(one_line(text), max(20, width - 15), break_on_hyphens=False, break_long_words=False)
+            for n, line in enumerate(lines):
+                yield "", f"{'':8}{title if not n else '':<6}{line}"
 
 
 def _of_service(report: Report, service: str) -> dict[Any, Score | None]:
