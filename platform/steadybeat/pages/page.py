@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
@@ -74,6 +75,9 @@ class Base(Known, BaseHandler):
         last = {name: given[-1] for name, given in read.items() if given}
         return Asked(self.person, self.request.path, parts_of_path, last, read)
 
+    threads: ClassVar[Executor | None] = None
+    """Where the ledger is asked; None: in Flower's own threads."""
+
     async def in_thread(self, function: Callable[..., _Answer], *given: Any) -> _Answer:
         """Return what a function returns that asks the ledger, without anybody else waiting for it."""
 
@@ -81,7 +85,7 @@ class Base(Known, BaseHandler):
             self.book.require_schema_once()
             return function(*given)
 
-        return await asyncio.get_running_loop().run_in_executor(None, call)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
 
     def link(self, page: str, *named: Any, **values: Any) -> str:
         """Return the address of a page.
@@ -215,6 +219,8 @@ class Change(Base):
     path: ClassVar[str]
     name: ClassVar[str]
     role: ClassVar[Role] = Role.OPERATOR
+    threads: ClassVar[Executor | None] = ThreadPoolExecutor(2, thread_name_prefix="change")
+    """Few, and not Flower's: who waits for a row that somebody holds keeps nobody from looking."""
 
     def change(self, asked: Asked, reason: str) -> tuple[str, str] | Mapping[str, Any]:
         """Do it, in a thread; write who did what and why into `operations`, in the transaction that changes it.

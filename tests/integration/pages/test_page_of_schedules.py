@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,9 @@ import sqlalchemy as sa
 from steadybeat import schedules
 from steadybeat.ledger.rows import TaskRow
 from steadybeat.schedule import cron, every
+from tests.eventually import eventually
 from tests.integration.pages.conftest import Site
-from tests.integration.records import operations_of
+from tests.integration.records import blocked, operations_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 EVIL = """<script>alert("1")</script>/ö '"&? %2F""" + "x" * 100
@@ -355,3 +357,22 @@ def test_a_trigger_of_a_time_that_lies_ahead_is_refused(site: Site) -> None:
     answer = site.post(f"{page_of('pack')}/trigger", reason="x", as_of="2100-01-01T00:00Z")
     assert answer.status == 400
     assert "lies ahead: it fires by itself" in answer.text
+
+
+def test_who_waits_to_change_a_schedule_that_somebody_holds_keeps_nobody_from_looking(site: Site) -> None:
+    put(site, "pack")
+    looked_at = revision(site, "pack")
+    site.get("/schedules", "bob")  # the token of his forms
+    with ThreadPoolExecutor(8) as people:
+        with site.ledger.database.transaction() as holder:
+            holder.execute(sa.text("SELECT FROM steadybeat.schedules WHERE name = 'pack' FOR UPDATE"))
+            pausing = [
+                people.submit(site.post, f"{page_of('pack')}/pause", "bob", reason="why", revision=looked_at)
+                for _ in range(8)
+            ]
+            eventually(lambda: blocked(site.ledger))
+            assert site.get("/schedules").status == 200
+            assert site.get(page_of("pack")).status == 200
+            assert not any(each.done() for each in pausing)
+        statuses = sorted(each.result(60).status for each in pausing)
+    assert statuses == [303, *[409] * 7]
