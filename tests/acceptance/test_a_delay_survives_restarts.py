@@ -29,4 +29,6 @@ def test_delays_of_a_year_and_of_seconds_survive_the_death_of_all_processes(shop
     assert len(shop.effects("soon")) == 1
     assert shop.run(year) == stored
     assert shop.rows("SELECT * FROM steadybeat.outbox WHERE run = CAST(:run AS uuid)", run=year) == row
-    eventually(lambda: shop.redis.llen("orders") == shop.redis.hlen("unacked") == 0)
+    # A worker that was killed may have held the question whether it consumes; of the run nothing waits there.
+    eventually(lambda: shop.redis.llen("orders") == 0)
+    assert not any(year in str(message) for message in shop.redis.hvals("unacked"))

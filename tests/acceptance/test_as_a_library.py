@@ -101,6 +101,7 @@ def test_a_schedule_and_a_retry_run_in_another_repository(store: Store) -> None:
     assert "store.stock.count" in store.celery("schedules", "apply")
     store.start("beat")
     store.start("worker", "-Q", "stock", "-c", "1", "--without-gossip", "--without-mingle")
+    eventually(lambda: store.rows("SELECT FROM steadybeat.instances WHERE queues @> ARRAY['stock']"))
     run = store.celery("call", "store.stock.order", "--args", '["lamp"]').split()[-1]
 
     eventually(lambda: len(store.rows("SELECT FROM public.counted")) >= 3)
