@@ -32,7 +32,13 @@ from steadybeat.telemetry.redaction import redact_text
 _log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
 
+
+class NotFound(SteadybeatError):
+    """What is asked for is not on record."""
+
+
 STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFound, 404, "Not on record"),
     (UnknownSchedule, 404, "There is no such schedule"),
     (EditConflict, 409, "Somebody else was quicker"),
     (LedgerUnavailable, 503, "Postgres does not answer"),
@@ -44,10 +50,6 @@ STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
 """What an error is in HTTP, and the headline of the page that shows it; the first that fits."""
 SAID = "steadybeat_said"
 """The cookie with what a change has to say, until the next page shows it."""
-
-
-class NotFound(SteadybeatError):
-    """What is asked for is not on record."""
 
 
 class Base(Known, BaseHandler):
@@ -95,9 +97,8 @@ class Base(Known, BaseHandler):
             named: What its address names.
             values: What stands behind ``?``; None and an empty text are left out.
         """
-        address = self.reverse_url(page, *(quote(str(each), safe="") for each in named)) if named else None
         # Tornado escapes what it is given; what is escaped already stands with %25 for %.
-        address = (address or self.reverse_url(page)).replace("%25", "%")
+        address = self.reverse_url(page, *(quote(str(each), safe="") for each in named)).replace("%25", "%")
         given = {name: value for name, value in values.items() if value not in {None, ""}}
         return address + parts.query(given)
 
@@ -131,8 +132,6 @@ class Base(Known, BaseHandler):
         status, headline = next(
             ((status, text) for kind, status, text in STATUSES if isinstance(error, kind)), (500, "")
         )
-        if isinstance(error, NotFound):
-            status, headline = 404, "Not on record"
         raise _Refused(status, headline, redact_text(str(getattr(error, "message", error))))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
